@@ -1,0 +1,479 @@
+"""The record of a run: one SQLite file that survives a crash. Everything else in a run folder can be made again from it.
+
+Written at ask (a generation's genomes), at each finished candidate (trial, answers, scores: one transaction) and at tell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vlmerge.errors import RunFolderError
+from vlmerge.types import SCHEMA, Genome
+
+STORE_NAME = "run.sqlite"
+Split = Literal["search", "validation", "holdout"]
+Status = Literal["scored", "failed"]
+
+TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE models (
+  name TEXT PRIMARY KEY, position INTEGER NOT NULL, label TEXT NOT NULL, is_host INTEGER NOT NULL, is_base INTEGER NOT NULL,
+  path TEXT NOT NULL, revision TEXT, fingerprint TEXT NOT NULL, licence TEXT, family TEXT NOT NULL,
+  parameters INTEGER NOT NULL);
+CREATE TABLE tasks (
+  split TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL, metric TEXT NOT NULL, weight REAL NOT NULL, label TEXT,
+  decoding TEXT NOT NULL, prompt TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (split, task)) WITHOUT ROWID;
+CREATE TABLE questions (
+  split TEXT NOT NULL, task TEXT NOT NULL, question TEXT NOT NULL, position INTEGER NOT NULL, text TEXT NOT NULL,
+  reference_answers TEXT NOT NULL, kind TEXT, picture_group TEXT NOT NULL, pictures TEXT NOT NULL,
+  PRIMARY KEY (split, task, question)) WITHOUT ROWID;
+CREATE TABLE pictures (digest TEXT PRIMARY KEY, origin TEXT NOT NULL, thumbnail BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE generations (
+  stage INTEGER NOT NULL, generation INTEGER NOT NULL, genomes TEXT NOT NULL, fitness TEXT, mean TEXT, sigma REAL, seconds REAL,
+  PRIMARY KEY (stage, generation)) WITHOUT ROWID;
+CREATE TABLE trials (
+  trial INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, stage INTEGER, generation INTEGER,
+  position INTEGER,
+  genome TEXT, recipe TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, seconds TEXT NOT NULL, finished_at TEXT NOT NULL);
+CREATE TABLE answers (
+  trial INTEGER NOT NULL REFERENCES trials, split TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL,
+  question TEXT NOT NULL, text TEXT NOT NULL, tokens INTEGER NOT NULL, score REAL NOT NULL,
+  PRIMARY KEY (trial, split, task, position)) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model that takes part. `label` is its base name where that is unique, else its full id."""
+
+    name: str
+    label: str
+    is_host: bool
+    is_base: bool
+    path: str
+    revision: str | None
+    fingerprint: str
+    licence: str | None
+    family: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """How one task was asked: `decoding` and `prompt` (one real prompt, as an example) belong to every score.
+
+    `weight` 0 means: scored and shown, but no part of `all`. `label` is a heading for its column (e.g. "English kept").
+    """
+
+    split: Split
+    task: str
+    metric: str
+    weight: float
+    label: str | None
+    decoding: str
+    prompt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class QuestionRecord:
+    """A question as the report shows it; `pictures` are digests into the pictures table."""
+
+    split: Split
+    task: str
+    question: str
+    text: str
+    references: tuple[str, ...]
+    kind: str | None
+    group: str
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One answer with its score (0 to 1)."""
+
+    split: Split
+    task: str
+    question: str
+    text: str
+    tokens: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The record of one candidate.
+
+    Attributes:
+        trial: Number, from 1, in the order of evaluation.
+        label: Unique name: `host`, `swap:NAME`, `grid@0.4`, …; `stage-1/003/05` for searched ones.
+        kind: `searched`, `baseline` or `mean`.
+        stage, generation, position: Where a searched candidate stood.
+        genome: Its genes, where it has any.
+        recipe: YAML of its recipe: `vlmerge merge` understands it.
+        status: `scored` or `failed`.
+        reason: Why it failed.
+        seconds: Seconds by part: merge, answer, score.
+        finished_at: UTC, ISO 8601.
+    """
+
+    trial: int
+    label: str
+    kind: Literal["searched", "baseline", "mean"]
+    stage: int | None
+    generation: int | None
+    position: int | None
+    genome: Genome | None
+    recipe: str
+    status: Status
+    reason: str | None
+    seconds: Mapping[str, float]
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation: what was asked, and (once told) the fitness of each, the distribution's mean and step size after it."""
+
+    stage: int
+    generation: int
+    genomes: tuple[Genome, ...]
+    fitness: tuple[float | None, ...] | None
+    mean: Genome | None
+    sigma: float | None
+    seconds: float | None
+
+
+class Store:
+    """A run's SQLite file. Open it with `create`, `open` or `read_only`; close it, or use it in a `with`."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self.path = path
+        self._connection = connection
+        self._connection.row_factory = sqlite3.Row
+        self._depth = 0
+
+    @classmethod
+    def create(cls, path: Path) -> Store:
+        """Makes a new store; the tables appear in one transaction, so a killed creation leaves an empty file at most."""
+        store = cls(_connect(path), path)
+        with store.transaction():
+            if not store._tables():
+                for statement in TABLES.strip().split(";\n"):
+                    store._connection.execute(statement)
+                store._set("schema", SCHEMA)
+        return store
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """Opens an existing store for going on."""
+        if not path.is_file():
+            raise _not_a_run(path)
+        store = cls(_connect(path), path)
+        store._check_schema()
+        return store
+
+    @classmethod
+    def read_only(cls, path: Path) -> Store:
+        """Opens an existing store for looking, also while another process writes to it."""
+        if not path.is_file():
+            raise _not_a_run(path)
+        try:
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
+            store = cls(connection, path)
+            store._check_schema()
+        except sqlite3.DatabaseError as error:
+            raise _damaged(path, error) from error
+        return store
+
+    def close(self) -> None:
+        """Closes the file; the write-ahead log is folded in by the last connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing. Nested transactions join the outer one."""
+        if self._depth == 0:
+            self._connection.execute("BEGIN IMMEDIATE")
+        self._depth += 1
+        try:
+            yield
+        except BaseException:
+            self._depth -= 1
+            if self._depth == 0:
+                self._connection.execute("ROLLBACK")
+            raise
+        self._depth -= 1
+        if self._depth == 0:
+            self._connection.execute("COMMIT")
+
+    def snapshot(self, path: Path) -> None:
+        """Writes a whole copy of the store beside `path` and renames it there (for folders that cannot hold a live store)."""
+        partial = path.with_name(f".{path.name}.partial")
+        partial.unlink(missing_ok=True)
+        with contextlib.closing(sqlite3.connect(partial)) as copy:
+            self._connection.backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        partial.replace(path)
+
+    # ── meta ──
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A JSON value by key. Keys in use: schema, config (the run's YAML), standing, left_out, holdout_views, finished, …"""
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else json.loads(row["value"])
+
+    def set(self, key: str, value: Any) -> None:
+        """Writes a JSON value."""
+        with self.transaction():
+            self._set(key, value)
+
+    # ── what a run is made of ──
+
+    def record_setting(
+        self,
+        models: Sequence[ModelRecord],
+        tasks: Sequence[TaskRecord],
+        questions: Sequence[QuestionRecord],
+        thumbnails: Mapping[str, tuple[str, bytes]],
+        meta: Mapping[str, Any],
+    ) -> None:
+        """Writes models, tasks, questions and thumbnails (digest → origin, JPEG bytes), once, in one transaction."""
+        execute = self._connection.executemany
+        with self.transaction():
+            execute(
+                "INSERT INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                [
+                    (
+                        m.name,
+                        i,
+                        m.label,
+                        m.is_host,
+                        m.is_base,
+                        m.path,
+                        m.revision,
+                        m.fingerprint,
+                        m.licence,
+                        m.family,
+                        m.parameters,
+                    )
+                    for i, m in enumerate(models)
+                ],
+            )
+            execute(
+                "INSERT INTO tasks VALUES (?,?,?,?,?,?,?,?,?)",
+                [
+                    (t.split, t.task, i, t.metric, t.weight, t.label, t.decoding, t.prompt, t.source)
+                    for i, t in enumerate(tasks)
+                ],
+            )
+            execute(
+                "INSERT INTO questions VALUES (?,?,?,?,?,?,?,?,?)",
+                [
+                    (q.split, q.task, q.question, i, q.text, _json(q.references), q.kind, q.group, _json(q.pictures))
+                    for i, q in enumerate(questions)
+                ],
+            )
+            execute("INSERT INTO pictures VALUES (?,?,?)", [(d, origin, data) for d, (origin, data) in thumbnails.items()])
+            for key, value in meta.items():
+                self._set(key, value)
+
+    def models(self) -> list[ModelRecord]:
+        """The models, in the recipe's order."""
+        return [
+            ModelRecord(**{**_fields(row, "position"), "is_host": bool(row["is_host"]), "is_base": bool(row["is_base"])})
+            for row in self._connection.execute("SELECT * FROM models ORDER BY position")
+        ]
+
+    def tasks(self, split: Split | None = None) -> list[TaskRecord]:
+        """The tasks, in the run's order."""
+        rows = self._connection.execute("SELECT * FROM tasks ORDER BY position")
+        return [TaskRecord(**_fields(row, "position")) for row in rows if split in (None, row["split"])]
+
+    def questions(self, split: Split | None = None, task: str | None = None) -> list[QuestionRecord]:
+        """The questions, in the order in which they are asked."""
+        return [
+            QuestionRecord(
+                split=row["split"],
+                task=row["task"],
+                question=row["question"],
+                text=row["text"],
+                references=tuple(json.loads(row["reference_answers"])),
+                kind=row["kind"],
+                group=row["picture_group"],
+                pictures=tuple(json.loads(row["pictures"])),
+            )
+            for row in self._connection.execute("SELECT * FROM questions ORDER BY position")
+            if split in (None, row["split"]) and task in (None, row["task"])
+        ]
+
+    def thumbnail(self, digest: str) -> bytes:
+        """JPEG bytes of a picture, at most 256 pixels on its longer side."""
+        return self._connection.execute("SELECT thumbnail FROM pictures WHERE digest = ?", (digest,)).fetchone()["thumbnail"]
+
+    # ── the loop ──
+
+    def record_ask(self, stage: int, generation: int, genomes: Sequence[Genome]) -> None:
+        """Writes what the optimizer asked for, before any of it is evaluated."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT INTO generations (stage, generation, genomes) VALUES (?,?,?)", (stage, generation, _json(genomes))
+            )
+
+    def record_tell(
+        self, stage: int, generation: int, fitness: Sequence[float | None], mean: Genome, sigma: float, seconds: float
+    ) -> None:
+        """Writes what the optimizer was told; None stands for a failed candidate."""
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE generations SET fitness = ?, mean = ?, sigma = ?, seconds = ? WHERE stage = ? AND generation = ?",
+                (_json(fitness), _json(mean), sigma, seconds, stage, generation),
+            )
+
+    def generations(self, stage: int | None = None) -> list[Generation]:
+        """All generations that were asked for, in order."""
+        rows = self._connection.execute("SELECT * FROM generations ORDER BY stage, generation")
+        return [
+            Generation(
+                stage=row["stage"],
+                generation=row["generation"],
+                genomes=tuple(tuple(genome) for genome in json.loads(row["genomes"])),
+                fitness=None if row["fitness"] is None else tuple(json.loads(row["fitness"])),
+                mean=None if row["mean"] is None else tuple(json.loads(row["mean"])),
+                sigma=row["sigma"],
+                seconds=row["seconds"],
+            )
+            for row in rows
+            if stage in (None, row["stage"])
+        ]
+
+    def record_trial(self, trial: Trial, answers: Sequence[AnswerRecord] = ()) -> None:
+        """Writes a finished candidate with its answers and scores, all or nothing."""
+        with self.transaction():
+            self._connection.execute(
+                "INSERT INTO trials VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+                (
+                    trial.trial, trial.label, trial.kind, trial.stage, trial.generation, trial.position,
+                    None if trial.genome is None else _json(trial.genome), trial.recipe, trial.status, trial.reason,
+                    _json(dict(trial.seconds)), trial.finished_at,
+                ),
+            )  # fmt: skip
+            self.record_answers(trial.trial, answers)
+
+    def record_answers(self, trial: int, answers: Sequence[AnswerRecord]) -> None:
+        """Adds answers of a trial on further questions (validation, holdout), all or nothing."""
+        with self.transaction():
+            self._connection.executemany(
+                "INSERT INTO answers VALUES (?,?,?,?,?,?,?,?)",
+                [(trial, a.split, a.task, i, a.question, a.text, a.tokens, a.score) for i, a in enumerate(answers)],
+            )
+
+    def next_trial(self) -> int:
+        """The number that the next trial gets."""
+        return self._connection.execute("SELECT COALESCE(MAX(trial), 0) + 1 AS n FROM trials").fetchone()["n"]
+
+    def trials(self) -> list[Trial]:
+        """All trials, in the order of evaluation."""
+        return [_trial(row) for row in self._connection.execute("SELECT * FROM trials ORDER BY trial")]
+
+    def trial(self, key: int | str) -> Trial | None:
+        """One trial, by number or by label."""
+        column = "trial" if isinstance(key, int) else "label"
+        row = self._connection.execute(f"SELECT * FROM trials WHERE {column} = ?", (key,)).fetchone()
+        return None if row is None else _trial(row)
+
+    def answers(self, trial: int, split: Split, task: str | None = None) -> list[AnswerRecord]:
+        """A trial's answers on one set, by task and then in the order of the questions."""
+        rows = self._connection.execute(
+            "SELECT * FROM answers WHERE trial = ? AND split = ? ORDER BY task, position", (trial, split)
+        )
+        return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows if task in (None, row["task"])]
+
+    def has_answers(self, trial: int, split: Split) -> bool:
+        """Whether the trial was scored on that set."""
+        found = self._connection.execute("SELECT 1 FROM answers WHERE trial = ? AND split = ? LIMIT 1", (trial, split))
+        return found.fetchone() is not None
+
+    # ── inside ──
+
+    def _set(self, key: str, value: Any) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", (key, _json(value)))
+
+    def _tables(self) -> list[str]:
+        return [row["name"] for row in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+
+    def _check_schema(self) -> None:
+        try:
+            schema = self.get("schema") if "meta" in self._tables() else None
+        except sqlite3.DatabaseError as error:
+            raise _damaged(self.path, error) from error
+        if schema != SCHEMA:
+            raise RunFolderError(
+                "this store was not written by this version",
+                where=str(self.path),
+                expected=f"schema {SCHEMA}",
+                found=f"schema {schema}",
+                remedy="use the version of vlmerge that made it, or another folder",
+            )
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise _damaged(path, error) from error
+    return connection
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _fields(row: sqlite3.Row, *left_out: str) -> dict[str, Any]:
+    return {key: row[key] for key in row.keys() if key not in left_out}  # noqa: SIM118 - a Row iterates over values
+
+
+def _trial(row: sqlite3.Row) -> Trial:
+    fields = _fields(row)
+    genome = None if row["genome"] is None else tuple(json.loads(row["genome"]))
+    return Trial(**{**fields, "genome": genome, "seconds": json.loads(row["seconds"])})
+
+
+def _not_a_run(path: Path) -> RunFolderError:
+    return RunFolderError(
+        "this is not a run folder",
+        where=str(path.parent),
+        expected=f"a folder with {path.name}",
+        found="no such file",
+        remedy="name the folder that `vlmerge evolve` printed",
+    )
+
+
+def _damaged(path: Path, error: sqlite3.DatabaseError) -> RunFolderError:
+    return RunFolderError(
+        "the store cannot be read",
+        where=str(path),
+        expected="an SQLite database",
+        found=str(error),
+        remedy="restore it from a backup, or start in another folder",
+    )
