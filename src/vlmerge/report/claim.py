@@ -1,0 +1,76 @@
+"""What a run may claim: the winner's score on questions it never saw, against the best row that needed no search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vlmerge.report.results import ALL, Difference, Row, is_hand_set
+from vlmerge.store import Split, Store
+
+State = Literal["running", "nothing", "no_claim", "contaminated", "claim"]
+Verdict = Literal["above", "level", "below", "unknown"]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The headline of a run.
+
+    Attributes:
+        state: `claim`, or why there is none: the run goes on, nothing was elected, no holdout, a contaminated holdout.
+        set: The set that the figures are of; None where nothing is scored yet.
+        winner: The winner's row on it.
+        baseline: The best hand-set row on the very same questions: the hardest one to beat, not the kindest.
+        searched: The row of one freely searched weight per model.
+    """
+
+    state: State
+    set: Split | None
+    winner: Row | None
+    baseline: Row | None
+    searched: Row | None
+
+
+def read_claim(store: Store, rows: Sequence[Row]) -> Claim:
+    """Works out the headline from the rows.
+
+    Args:
+        store: The run's store.
+        rows: All rows of it.
+    """
+    elected = any(row.candidate == "winner" for row in rows)
+    shown = claim_set(store, rows, "winner" if elected else None)
+    on_it = {row.candidate: row for row in rows if row.set == shown and row.task == ALL}
+    by_hand = [row for name, row in on_it.items() if is_hand_set(name)]
+    if not store.get("finished"):
+        state: State = "running"
+    elif not elected:
+        state = "nothing"
+    elif shown != "holdout":
+        state = "no_claim"
+    else:
+        state = "contaminated" if store.get("contaminated") else "claim"
+    return Claim(
+        state=state,
+        set=shown,
+        winner=on_it.get("winner"),
+        baseline=max(by_hand, key=lambda row: row.score, default=None),
+        searched=on_it.get("global"),
+    )
+
+
+def claim_set(store: Store, rows: Sequence[Row], candidate: str | None) -> Split | None:
+    """The freshest set on which `candidate` (None: anyone) has a row: holdout, then validation, then search."""
+    scored = {row.set for row in rows if candidate in (None, row.candidate)}
+    order: tuple[Split, ...] = ("holdout", "validation", "search")
+    return next((split for split in order if split in scored and store.tasks(split)), None)
+
+
+def verdict(difference: Difference | None) -> Verdict:
+    """Whether the paired interval lies above zero, below it, or reaches across."""
+    if difference is None or difference.low is None or difference.high is None:
+        return "unknown"
+    if difference.low > 0:
+        return "above"
+    return "below" if difference.high < 0 else "level"

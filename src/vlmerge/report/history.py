@@ -1,0 +1,134 @@
+"""How the search went: every candidate's search score in its order, generation by generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+
+from vlmerge.store import Generation, Store, Trial
+
+RECENT = 20
+"""Candidates whose seconds predict the time that is left."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed."""
+
+    number: int
+    stage: int
+    generation: int
+    score: float | None
+
+
+@dataclass(frozen=True)
+class Spread:
+    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100."""
+
+    stage: int
+    generation: int
+    first: int
+    last: int
+    best: float
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True)
+class StageMark:
+    """A stage of the search, and the number of its first candidate."""
+
+    stage: int
+    name: str
+    first: int
+
+
+@dataclass(frozen=True)
+class History:
+    """What figure 1 draws, and what the progress line counts."""
+
+    points: tuple[Point, ...]
+    spreads: tuple[Spread, ...]
+    stages: tuple[StageMark, ...]
+    budget: int | None
+    seconds_left: float | None
+
+    @property
+    def best(self) -> list[tuple[int, float]]:
+        """Best so far after each scored candidate."""
+        found: list[tuple[int, float]] = []
+        for point in self.points:
+            if point.score is not None:
+                found.append((point.number, max(point.score, found[-1][1] if found else point.score)))
+        return found
+
+
+def read_history(store: Store) -> History:
+    """Reads the search as far as it has come; empty before the first candidate."""
+    searched = [trial for trial in store.trials() if trial.kind == "searched"]
+    generations = {(generation.stage, generation.generation): generation for generation in store.generations()}
+    weights = {task.task: task.weight for task in store.tasks("search")}
+    points: list[Point] = []
+    for number, trial in enumerate(searched, start=1):
+        score = _score(store, trial, generations, weights)
+        points.append(Point(number, trial.stage or 0, trial.generation or 0, score))
+    budget = store.get("budget")
+    return History(
+        points=tuple(points),
+        spreads=tuple(_spreads(points)),
+        stages=tuple(_stages(points, cast(Sequence[Mapping[str, Any]], store.get("stages") or []))),
+        budget=None if budget is None else int(budget),
+        seconds_left=None if store.get("finished") else _seconds_left(searched, budget),
+    )
+
+
+def _score(
+    store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation], weights: Mapping[str, float]
+) -> float | None:
+    """What the optimizer was told, or (in a generation that is still going on) the same from the answers."""
+    if trial.status == "failed":
+        return None
+    generation = generations.get((trial.stage or 0, trial.generation or 0))
+    if generation is not None and generation.fitness is not None and trial.position is not None:
+        told = generation.fitness[trial.position] if trial.position < len(generation.fitness) else None
+        return None if told is None else 100 * told
+    by_task: dict[str, list[float]] = {}
+    for answer in store.answers(trial.trial, "search"):
+        by_task.setdefault(answer.task, []).append(answer.score)
+    counted = {task: weights.get(task, 0.0) for task in by_task if weights.get(task, 0.0) > 0}
+    total = sum(counted.values())
+    return 100 * sum(weight * float(np.mean(by_task[task])) for task, weight in counted.items()) / total if total else None
+
+
+def _spreads(points: Sequence[Point]) -> list[Spread]:
+    members: dict[tuple[int, int], list[Point]] = {}
+    for point in points:
+        members.setdefault((point.stage, point.generation), []).append(point)
+    found: list[Spread] = []
+    for (stage, generation), group in members.items():
+        scores = [point.score for point in group if point.score is not None]
+        if scores:
+            mean, deviation = float(np.mean(scores)), float(np.std(scores))
+            found.append(Spread(stage, generation, group[0].number, group[-1].number, max(scores), mean, deviation))
+    return found
+
+
+def _stages(points: Sequence[Point], named: Sequence[Mapping[str, Any]]) -> list[StageMark]:
+    """Stages in the order of the search, so that their numbers may start at 0 or at 1."""
+    firsts: dict[int, int] = {}
+    for point in points:
+        firsts.setdefault(point.stage, point.number)
+    names = [str(stage.get("name", "")) for stage in named]
+    return [
+        StageMark(stage, names[index] if index < len(names) else "", first) for index, (stage, first) in enumerate(firsts.items())
+    ]
+
+
+def _seconds_left(searched: Sequence[Trial], budget: object) -> float | None:
+    recent = [sum(trial.seconds.values()) for trial in searched[-RECENT:]]
+    if not recent or not isinstance(budget, int):
+        return None
+    return max(0, budget - len(searched)) * float(np.mean(recent))

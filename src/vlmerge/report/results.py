@@ -1,0 +1,209 @@
+"""The rows of a run: every candidate on every set and task, with its interval and its paired distance from the winner."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from vlmerge.report.atomic import write_text
+from vlmerge.report.statistics import (
+    DRAWS,
+    LEVEL,
+    Floats,
+    Integers,
+    interval,
+    resampled_task_means,
+    task_means,
+    weighted,
+)
+from vlmerge.store import Split, Store, TaskRecord, Trial
+from vlmerge.types import SCHEMA
+
+RESULTS_NAME = "results.json"
+ALL = "all"
+SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
+ORDER = ("winner", "global", "best", "mean", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
+SEARCHED = frozenset({"winner", "global", "best", "mean"})
+"""Candidates that a search found; all others are set by hand."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Winner minus row on the same questions, in points of 100; the interval is a paired one."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One candidate on one set and task, as results.json has it; scores are points of 100.
+
+    Attributes:
+        candidate: `winner`, `host`, `swap:NAME`, … (design: the free baselines).
+        trial: Its trial in the store.
+        set: `search`, `validation` or `holdout`.
+        task: Name of the task, or `all`: the mean of the task means by weight.
+        metric: Metric's name.
+        score: Mean over the questions.
+        low: Lower end of the interval; None where one picture group gives no idea of the spread.
+        high: Upper end.
+        level: Coverage of the interval.
+        questions: Number of questions.
+        prompt: One real prompt, as an example.
+        decoding: How answers were generated.
+        winner_minus_row: Paired difference; None for the winner itself, and before there is one.
+    """
+
+    candidate: str
+    trial: int
+    set: Split
+    task: str
+    metric: str
+    score: float
+    low: float | None
+    high: float | None
+    level: float
+    questions: int
+    prompt: str
+    decoding: str
+    winner_minus_row: Difference | None
+
+
+def standing(store: Store) -> dict[str, int]:
+    """Candidate → trial, in the order of every table: the searched ones, then the baselines."""
+    found = cast(Mapping[str, int], store.get("standing") or {})
+    return {name: int(found[name]) for name in sorted(found, key=_place)}
+
+
+def is_hand_set(candidate: str) -> bool:
+    """Whether the candidate needed no search: a baseline."""
+    return candidate not in SEARCHED
+
+
+def rows(store: Store) -> list[Row]:
+    """All rows that the store can fill by now, by candidate, set and task (`all` first)."""
+    places = standing(store)
+    by_set = {split: _set_rows(store, split, places) for split in SPLITS}
+    return [row for name in places for split in SPLITS for row in by_set[split] if row.candidate == name]
+
+
+def write_results(store: Store, folder: Path, found: Sequence[Row] | None = None) -> Path:
+    """Writes results.json (schema 1) into a run folder, beside and renamed.
+
+    Args:
+        store: The run's store.
+        folder: Where it goes.
+        found: Rows, where they were computed before.
+    """
+    searched = [trial for trial in store.trials() if trial.kind == "searched"]
+    contaminated = list(store.get("contaminated") or [])
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "rows": [asdict(row) for row in (rows(store) if found is None else found)],
+        "trials": len(searched),
+        "holdout_views": int(store.get("holdout_views") or 0),
+        "seconds_per_trial": seconds_per_trial(searched),
+    }
+    if contaminated:
+        document["contaminated"] = contaminated
+    return write_text(folder / RESULTS_NAME, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+
+
+def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
+    """Mean seconds of a scored candidate, merge to score; None before the first."""
+    spent = [sum(trial.seconds.values()) for trial in trials if trial.status == "scored"]
+    return round(float(np.mean(spent)), 3) if spent else None
+
+
+# ── one set ──
+
+
+def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row]:
+    tasks = store.tasks(split)
+    trials = sorted({trial for trial in places.values() if store.has_answers(trial, split)})
+    if not tasks or not trials:
+        return []
+    scores, task_of, group_of = _score_matrix(store, split, tasks, trials)
+    means, drawn = task_means(scores, task_of), resampled_task_means(scores, task_of, group_of, draws=DRAWS)
+    weights = np.array([task.weight for task in tasks])
+    if (weights > 0).any():
+        means = np.concatenate([weighted(means, weights)[:, None], means], axis=1)
+        drawn = np.concatenate([weighted(drawn, weights)[:, :, None], drawn], axis=2)
+        columns = [[task for task in tasks if task.weight > 0], *([task] for task in tasks)]
+        names = [ALL, *(task.task for task in tasks)]
+    else:
+        columns, names = [[task] for task in tasks], [task.task for task in tasks]
+
+    winner = trials.index(places["winner"]) if places.get("winner") in trials else None
+    found: list[Row] = []
+    for candidate, trial in places.items():
+        for column, (name, members) in enumerate(zip(names, columns, strict=True)):
+            at = trials.index(trial) if trial in trials else None
+            if at is None or np.isnan(means[at, column]):
+                continue
+            chosen = np.isin(task_of, [tasks.index(member) for member in members])
+            groups = len(np.unique(group_of[chosen]))
+            own = interval(float(means[at, column]), drawn[:, at, column], groups).scaled(100)
+            difference = None
+            if winner is not None and candidate != "winner" and not np.isnan(means[winner, column]):
+                paired = drawn[:, winner, column] - drawn[:, at, column]
+                apart = interval(float(means[winner, column] - means[at, column]), paired, groups).scaled(100)
+                difference = Difference(_round(apart.mean), _rounded(apart.low), _rounded(apart.high))
+            found.append(
+                Row(
+                    candidate=candidate,
+                    trial=trial,
+                    set=split,
+                    task=name,
+                    metric=_joined(member.metric for member in members),
+                    score=_round(own.mean),
+                    low=_rounded(own.low),
+                    high=_rounded(own.high),
+                    level=LEVEL,
+                    questions=int(chosen.sum()),
+                    prompt=_joined(member.prompt for member in members),
+                    decoding=_joined(member.decoding for member in members),
+                    winner_minus_row=difference,
+                )
+            )
+    return found
+
+
+def _score_matrix(
+    store: Store, split: Split, tasks: Sequence[TaskRecord], trials: Sequence[int]
+) -> tuple[Floats, Integers, Integers]:
+    """Trials × questions, with the task and the picture group of each question; NaN where a trial was not asked."""
+    task_index = {task.task: index for index, task in enumerate(tasks)}
+    questions = [question for question in store.questions(split) if question.task in task_index]
+    place = {(question.task, question.question): index for index, question in enumerate(questions)}
+    scores = np.full((len(trials), len(questions)), np.nan)
+    for at, trial in enumerate(trials):
+        for answer in store.answers(trial, split):
+            scores[at, place[answer.task, answer.question]] = answer.score
+    groups = {group: index for index, group in enumerate(dict.fromkeys(question.group for question in questions))}
+    task_of = np.array([task_index[question.task] for question in questions], dtype=np.int64)
+    return scores, task_of, np.array([groups[question.group] for question in questions], dtype=np.int64)
+
+
+def _place(candidate: str) -> tuple[int, str]:
+    kind = candidate.partition(":")[0]
+    return (ORDER.index(kind) if kind in ORDER else len(ORDER), candidate)
+
+
+def _joined(values: Any) -> str:
+    return " | ".join(dict.fromkeys(str(value) for value in values))
+
+
+def _round(value: float) -> float:
+    return round(value, 4) + 0.0  # + 0.0: no negative zero
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round(value)

@@ -1,0 +1,140 @@
+"""How sure a score is: a bootstrap over questions that keeps the questions about one picture together.
+
+Questions about the same picture succeed and fail together, so resampling them one by one would claim more evidence than there is.
+Here whole picture groups are drawn with replacement (a cluster bootstrap; Davison & Hinkley 1997, section 3.8), the same draws for
+every candidate, so that the difference of two candidates is a paired one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+LEVEL = 0.95
+"""Coverage that every interval of a report aims at."""
+
+DRAWS = 10_000
+"""Resamples behind every interval."""
+
+SEED = 1
+"""Seed of the draws: the same scores give the same intervals, whatever the run's own seed was."""
+
+CHUNK = 500
+"""Draws held in memory at a time."""
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its percentile interval; `low` and `high` are None where a single picture group gives no idea of the spread."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+    def scaled(self, factor: float) -> Interval:
+        """The same in other units, e.g. points of 100."""
+        return Interval(
+            self.mean * factor,
+            None if self.low is None else self.low * factor,
+            None if self.high is None else self.high * factor,
+        )
+
+
+def task_means(scores: Floats, tasks: Integers) -> Floats:
+    """Mean score of each candidate on each task.
+
+    Args:
+        scores: Candidates × questions, 0 to 1; NaN where a candidate was not asked.
+        tasks: Task index of each question, 0 … tasks − 1, each at least once.
+
+    Returns:
+        Candidates × tasks; NaN where a question of the task has no score.
+    """
+    return np.stack([scores[:, tasks == task].mean(axis=1) for task in range(int(tasks.max()) + 1)], axis=1)
+
+
+def resampled_task_means(scores: Floats, tasks: Integers, groups: Integers, *, draws: int = DRAWS, seed: int = SEED) -> Floats:
+    """Task means under resampling of whole picture groups.
+
+    Args:
+        scores: Candidates × questions, 0 to 1; NaN where a candidate was not asked.
+        tasks: Task index of each question.
+        groups: Picture group of each question, 0 … groups − 1.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+
+    Returns:
+        Draws × candidates × tasks; NaN where a draw has no question of that task.
+    """
+    candidates, group_count, task_count = len(scores), int(groups.max()) + 1, int(tasks.max()) + 1
+    sums = np.zeros((group_count, candidates, task_count))
+    counts = np.zeros((group_count, task_count))
+    np.add.at(counts, (groups, tasks), 1.0)
+    for task in range(task_count):
+        asked = tasks == task
+        np.add.at(sums[:, :, task], groups[asked], scores[:, asked].T)
+    flat = sums.reshape(group_count, -1)
+    missing = np.isnan(flat).any(axis=0)
+    flat = np.where(missing, 0.0, flat)  # 0 × NaN would spill over into draws; those columns are set to NaN at the end
+
+    random = np.random.default_rng(seed)
+    means = np.empty((draws, candidates, task_count))
+    for start in range(0, draws, CHUNK):
+        size = min(CHUNK, draws - start)
+        drawn = random.integers(0, group_count, (size, group_count)) + np.arange(size)[:, None] * group_count
+        times = np.bincount(drawn.ravel(), minlength=size * group_count).reshape(size, group_count).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means[start : start + size] = (times @ flat).reshape(size, candidates, task_count) / (times @ counts)[:, None, :]
+    means[:, missing.reshape(candidates, task_count)] = np.nan
+    return means
+
+
+def weighted(means: Floats, weights: Floats) -> Floats:
+    """Mean of the task means by weight; tasks of weight 0 take no part, even where they have no score.
+
+    Args:
+        means: … × tasks.
+        weights: One per task, at least one above 0.
+
+    Returns:
+        The shape of `means` without its last axis.
+    """
+    counted = weights > 0
+    return means[..., counted] @ weights[counted] / weights[counted].sum()
+
+
+def interval(mean: float, resampled: Floats, groups: int, level: float = LEVEL) -> Interval:
+    """Percentile interval of resampled means (or differences of means) around the mean itself.
+
+    Args:
+        mean: The value on the questions as they are.
+        resampled: One value per draw.
+        groups: Number of picture groups behind it.
+        level: Coverage aimed at.
+    """
+    drawn = resampled[~np.isnan(resampled)]
+    if groups < 2 or not len(drawn):
+        return Interval(mean, None, None)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean, float(low), float(high))
+
+
+def mean_interval(scores: Floats, groups: Integers, *, level: float = LEVEL, draws: int = DRAWS, seed: int = SEED) -> Interval:
+    """Mean and interval of one list of scores (or of paired differences).
+
+    Args:
+        scores: One per question.
+        groups: Picture group of each question, any integers.
+        level: Coverage aimed at.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+    """
+    names, index = np.unique(groups, return_inverse=True)
+    one_task = np.zeros(len(scores), dtype=np.int64)
+    drawn = resampled_task_means(scores[None, :], one_task, index.astype(np.int64), draws=draws, seed=seed)
+    return interval(float(scores.mean()), drawn[:, 0, 0], len(names), level)
