@@ -1,0 +1,72 @@
+# The contributor's manual: `make help`. Every target does its own set-up; a fresh machine needs Python 3.11 or newer, and make.
+
+# torch is pinned in constraints.txt and nowhere else; every install below goes through that file.
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# The interpreter that makes the environment: the first of these that is new enough. Another one: make test PYTHON=/path/to/python
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
+	"$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v "$$p"; break; }; done)
+# What the demo, the screenshot and the tests take besides: make demo OUT=runs/other, make test ARGS='-m "not slow" tests/config'
+OUT    ?= runs/demo
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format bench screenshot zoo wheel clean
+.DELETE_ON_ERROR:
+
+help: ## this list
+	@echo "vlmerge: evolve a vision-language model by merging, and prove that it got better"
+	@echo
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PYTHON=…  interpreter for the environment (3.11 or newer)    OUT=…  run folder ($(OUT))    ARGS=…  passed on"
+	@echo "  CONTRIBUTING.md says how the code is laid out and what a change needs."
+
+setup: $(READY) ## make .venv with the pinned packages (the other targets do this by themselves)
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { \
+		echo "vlmerge needs Python 3.11 or newer with its venv module; none was found as python3.11, python3.12, python3.13, python3 or python."; \
+		echo "  what to do: install one (on Debian: python3 and python3-venv), or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
+	@"$(PYTHON)" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$(PYTHON) is not Python 3.11 or newer, or lacks its venv module."; \
+		echo "  what to do: name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(READY)
+
+demo: $(READY) ## evolve the built-in tiny family: offline, 2 CPU cores, a few minutes; ends with the table and the page
+	$(BIN)/vlmerge demo --out $(OUT) $(ARGS)
+
+test: $(READY) ## run all tests (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY) ## lint, format check, types (pyright strict), import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(READY) ## put the code in shape (ruff)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## seconds per candidate, side by side with what one would write with `generate`
+	$(BIN)/python benchmarks/candidate.py $(ARGS)
+
+screenshot: $(READY) ## README's picture, from the page of a finished demo run (needs Chromium or Chrome)
+	$(BIN)/python docs/images/screenshot.py $(OUT) docs/images
+
+zoo: $(READY) ## rebuild the demo family and its questions from public artwork (needs a CUDA GPU, about 15 minutes; zoo/README.md)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[zoo]'
+	$(BIN)/python -m zoo $(ARGS)
+
+wheel: $(READY) ## build dist/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean: ## remove what can be made again: the environment, caches, dist (run folders stay)
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests benchmarks zoo -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src -maxdepth 1 -name '*.egg-info' -prune -exec rm -rf {} +
