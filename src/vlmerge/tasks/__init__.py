@@ -1,0 +1,245 @@
+"""What is asked, and how answers are scored. No torch; dictionaries and `datasets` are loaded when first needed.
+
+    task = load_task(spec)
+    for question in task.questions():
+        task.score(question, "左に船があります。")     # 0..1
+
+A new metric, data set or protocol is one definition and one line in METRICS, BUILT_IN or PRESETS.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmerge.errors import TaskError
+from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
+from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
+from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
+from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
+from vlmerge.tasks.rouge import bootstrap_mid
+from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_dataset, open_file
+from vlmerge.tasks.splits import Leak, contamination, split_by_image, units
+from vlmerge.tasks.task import ReferenceTask, Task
+
+if TYPE_CHECKING:
+    from vlmerge.config.run import TaskSpec
+
+__all__ = [
+    "BUILT_IN",
+    "DEFAULT_METRIC",
+    "METRICS",
+    "PRESETS",
+    "BuiltIn",
+    "Leak",
+    "Metric",
+    "Preset",
+    "Task",
+    "TaskDescription",
+    "bootstrap_mid",
+    "check_pictures",
+    "contamination",
+    "describe_tasks",
+    "load_task",
+    "load_tasks",
+    "metric_named",
+    "preset_named",
+    "split_by_image",
+    "task_name",
+    "units",
+]
+
+METRICS: Mapping[str, Metric] = {
+    "char_rougeL": Metric("char_rougeL", "ROUGE-L F-measure over characters; no language gate", CharacterRougeL),
+    "rougeL": Metric("rougeL", "ROUGE-L F-measure over MeCab words (unidic-lite); no language gate", WordRougeL),
+    "rougeL_ja": Metric(
+        "rougeL_ja",
+        "ROUGE-L F-measure over MeCab words (unidic-lite); language gate: an answer that is not Japanese (fastText lid.176) "
+        "to a reference that is scores 0",
+        GatedWordRougeL,
+    ),
+    "exact_match": Metric(
+        "exact_match", "1 where the answer is a reference, outer white space aside; no language gate", ExactMatch
+    ),
+}
+BUILT_IN: Mapping[str, BuiltIn] = {
+    "ja-vlm-bench-in-the-wild": JA_VLM_BENCH_IN_THE_WILD,
+    "ja-vg-vqa-500": JA_VG_VQA_500,
+}
+PRESETS: Mapping[str, Preset] = {
+    "sakana": SAKANA,
+    "colab-2024": COLAB_2024,
+}
+DEFAULT_METRIC = "char_rougeL"
+"""Where neither the run nor the data set names one: it needs no language."""
+
+HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?(?:@(?P<revision>\S+))?")
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name; raises TaskError naming the nearest one."""
+    if name not in METRICS:
+        raise _unknown("metric", name, METRICS)
+    return METRICS[name]
+
+
+def preset_named(name: str) -> Preset:
+    """The preset of that name; raises TaskError naming the nearest one."""
+    if name not in PRESETS:
+        raise _unknown("preset", name, PRESETS)
+    return PRESETS[name]
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> TaskError:
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1)
+    nearest = next((n for n in names if near and n.lower() == near[0]), None)
+    return TaskError(
+        f"unknown {what} {name!r}",
+        expected=f"one of {', '.join(names)}",
+        found=name,
+        remedy=f"write {nearest!r}" if nearest else f"choose a {what} from the list",
+    )
+
+
+def task_name(spec: TaskSpec) -> str:
+    """What a task is called in the store and in tables.
+
+    Its `label` where it has one. Else the name of a built-in task, the id of a data set, or a file's name without its ending;
+    and, where `fields:` takes the question from another field, that field after a colon, so that one file can be two tasks.
+    """
+    if spec.label:
+        return spec.label
+    hub = HUB_NAME.fullmatch(spec.name)
+    if spec.name in BUILT_IN:
+        name = spec.name
+    elif hub:
+        name = hub["repository"]
+    else:
+        path = Path(spec.name)
+        name = path.stem if _is_question_file(spec.name) else path.name
+    column = spec.fields.get("question", "question")
+    return name if column == "question" else f"{name}:{column}"
+
+
+def load_task(spec: TaskSpec, *, preset: str | None = None, pictures: Pictures | None = None) -> Task:
+    """Reads a task's rows. Pictures are found, not opened (check_pictures opens them).
+
+    Args:
+        spec: `name` is a built-in task, a .jsonl or .parquet file, a folder with a data set, or
+            hf:org/name[:configuration][@revision]. `path` is a copy of a built-in or hub data set on this machine, with the
+            same columns.
+        preset: The run's preset, where the task has none of its own. A named `metric` goes before the preset's, the preset's
+            before the data set's.
+        pictures: Pictures that other tasks have already found, by file. Added to.
+
+    Raises:
+        TaskError: unknown name, metric or preset; missing or unreadable source; anything wrong with a row; no question left.
+    """
+    protocol_name = spec.preset or preset
+    protocol = preset_named(protocol_name) if protocol_name else None
+    definition = BUILT_IN.get(spec.name)
+    named_metric = spec.metric or (protocol.metric if protocol else None) or (definition.metric if definition else None)
+    metric = metric_named(named_metric or DEFAULT_METRIC)
+    name = task_name(spec)
+    table = _open(spec, definition)
+    reading = Reading(
+        task=name,
+        fields={**(definition.fields if definition else {}), **spec.fields},
+        nested=definition.nested if definition else None,
+        first_only=bool(protocol and protocol.first_question_per_image),
+        kinds=spec.kinds or (),
+        limit=spec.limit,
+        pictures={} if pictures is None else pictures,
+    )
+    return ReferenceTask(
+        name=name,
+        metric=metric.name,
+        metric_description=metric.description,
+        source=table.source,
+        asked=read_questions(table, reading),
+        scorer=metric.load(),
+    )
+
+
+def load_tasks(specs: Sequence[TaskSpec], *, preset: str | None = None, pictures: Pictures | None = None) -> tuple[Task, ...]:
+    """The tasks of one set (search, validation or holdout), sharing pictures; raises TaskError for two of one name."""
+    known: Pictures = {} if pictures is None else pictures
+    seen: dict[str, str] = {}
+    for spec in specs:
+        name = task_name(spec)
+        if name in seen:
+            raise TaskError(
+                "two tasks of one set have the same name",
+                where=f"task {name!r}",
+                found=f"{seen[name]} and {spec.name}",
+                remedy="give each a `label:` of its own",
+            )
+        seen[name] = spec.name
+    return tuple(load_task(spec, preset=preset, pictures=known) for spec in specs)
+
+
+def _is_question_file(name: str) -> bool:
+    return Path(name).suffix.lower() in (*JSONL_ENDINGS, *PARQUET_ENDINGS)
+
+
+def _open(spec: TaskSpec, definition: BuiltIn | None) -> Table:
+    hub = HUB_NAME.fullmatch(spec.name)
+    if definition is None and hub is None and spec.name.startswith("hf:"):
+        raise TaskError(
+            "a hub data set is not named in full",
+            where=f"task {spec.name!r}",
+            expected="hf:org/name, hf:org/name:configuration or hf:org/name@revision",
+            found=spec.name,
+            remedy="copy the id from the data set's page",
+        )
+    default_split = definition.split if definition else None
+    local = spec.path or (spec.name if definition is None and hub is None else None)
+    if local is not None:
+        location = Path(local)
+        if location.is_dir():
+            return open_dataset(str(location), split=spec.split, default_split=default_split)
+        if spec.path or location.exists() or _is_question_file(local) or location.is_absolute() or local.startswith("."):
+            return open_file(location)
+        raise _unknown_task(spec.name)
+    if definition:
+        return open_dataset(definition.repository, split=spec.split, default_split=default_split)
+    assert hub is not None
+    return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"])
+
+
+def _unknown_task(name: str) -> TaskError:
+    near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
+    return TaskError(
+        f"unknown task {name!r}",
+        where=f"task {name!r}",
+        expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
+        found=f"{name}, which is none of these; tasks of lm-evaluation-harness are not supported yet",
+        remedy=f"write {near[0]!r}"
+        if near
+        else "put its questions into a .jsonl file beside their pictures, or name its data set as hf:org/name",
+    )
+
+
+@dataclass(frozen=True)
+class TaskDescription:
+    """One line of `vlmerge tasks`."""
+
+    name: str
+    what: str
+    languages: tuple[str, ...]
+    metric: str
+    licence: str
+    good_for: str
+
+
+def describe_tasks() -> tuple[TaskDescription, ...]:
+    """The built-in tasks, in the registry's order. Nothing is loaded."""
+    return tuple(
+        TaskDescription(task.name, task.what, task.languages, task.metric, task.licence, task.good_for)
+        for task in BUILT_IN.values()
+    )
