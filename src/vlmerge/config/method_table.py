@@ -1,0 +1,144 @@
+"""Every merge method of mergekit 0.1.5: its parameters, what it needs, and whether it is here yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A parameter of a method.
+
+    Attributes:
+        name: Its key.
+        per_source: Whether each model has its own (else one for the whole tensor).
+        default: Value where no level gives one.
+        required: No default: leaving it out is an error.
+        kind: `number`, or `flag` (true or false).
+        ignored: Accepted because mergekit's own files hold it there, and without any effect on the result.
+    """
+
+    name: str
+    per_source: bool = False
+    default: float | bool | None = None
+    required: bool = False
+    kind: Literal["number", "flag"] = "number"
+    ignored: bool = False
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method.
+
+    Attributes:
+        name: As in `merge_method`.
+        parameters: By name.
+        base: `required`; `optional`; or `ordinary`, where a base is one more input.
+        sources: Fewest and most models, the base not counted, except where it is `ordinary` and for slerp, whose two
+            models include it.
+        available: False: valid in mergekit, not supported yet.
+        summary: One line for `vlmerge methods`.
+    """
+
+    name: str
+    base: Literal["required", "optional", "ordinary"]
+    sources: tuple[int, int | None]
+    summary: str
+    parameters: Mapping[str, ParameterSpec] = field(default_factory=lambda: MappingProxyType({}))
+    available: bool = False
+
+
+WEIGHT = ParameterSpec("weight", per_source=True, required=True)
+DENSITY = ParameterSpec("density", per_source=True, default=1.0)
+LAMBDA = ParameterSpec("lambda", default=1.0)
+# mergekit-evolve writes int8_mask whatever the method; it chooses the type in which a mask is kept, never a value.
+INT8_MASK = ParameterSpec("int8_mask", default=False, kind="flag", ignored=True)
+
+
+def _flag(name: str, default: bool) -> ParameterSpec:
+    return ParameterSpec(name, default=default, kind="flag")
+
+
+def _number(name: str, default: float | None) -> ParameterSpec:
+    return ParameterSpec(name, default=default)
+
+
+def _spec(
+    name: str,
+    base: Literal["required", "optional", "ordinary"],
+    sources: tuple[int, int | None],
+    summary: str,
+    *parameters: ParameterSpec,
+    available: bool = False,
+) -> MethodSpec:
+    return MethodSpec(name, base, sources, summary, MappingProxyType({p.name: p for p in parameters}), available)
+
+
+def _family(name: str, summary: str, *parameters: ParameterSpec, normalize: bool, available: bool = False) -> MethodSpec:
+    common = (WEIGHT, LAMBDA, _flag("normalize", normalize), INT8_MASK)
+    return _spec(name, "required", (0, None), summary, *common, *parameters, available=available)
+
+
+METHODS: Mapping[str, MethodSpec] = MappingProxyType(
+    {
+        spec.name: spec
+        for spec in (
+            _spec(
+                "linear", "ordinary", (1, None), "weighted sum of the weights",
+                WEIGHT, _flag("normalize", True), INT8_MASK, available=True,
+            ),
+            _spec(
+                "slerp", "required", (2, 2), "along the arc between two models, t = 0 being the base",
+                ParameterSpec("t", required=True), ParameterSpec("normalize", default=False, kind="flag", ignored=True),
+                INT8_MASK, available=True,
+            ),
+            _family(
+                "task_arithmetic", "the base plus weighted differences from it", normalize=False, available=True,
+            ),
+            _family(
+                "ties", "task arithmetic of trimmed differences that agree in sign",
+                DENSITY, _flag("rescale", False), normalize=True,
+            ),
+            _family("dare_linear", "task arithmetic of randomly thinned differences",
+                    DENSITY, _flag("rescale", True), normalize=False),
+            _family("dare_ties", "randomly thinned differences that agree in sign",
+                    DENSITY, _flag("rescale", True), normalize=False),
+            _family(
+                "breadcrumbs", "task arithmetic without the largest and the smallest differences",
+                DENSITY, ParameterSpec("gamma", per_source=True, default=0.01), _flag("rescale", False), normalize=False,
+            ),
+            _family(
+                "breadcrumbs_ties", "breadcrumbs with sign election",
+                DENSITY, ParameterSpec("gamma", per_source=True, default=0.01), _flag("rescale", False), normalize=False,
+            ),
+            _family(
+                "della", "differences thinned by rank, with sign election",
+                DENSITY, ParameterSpec("epsilon", per_source=True, default=0.15), _flag("rescale", True), normalize=True,
+            ),
+            _family(
+                "della_linear", "task arithmetic of differences thinned by rank",
+                DENSITY, ParameterSpec("epsilon", per_source=True, default=0.15), _flag("rescale", True), normalize=False,
+            ),
+            _spec("sce", "required", (1, None), "differences where models vary most, weighted by their energy",
+                  _number("select_topk", 1.0), INT8_MASK),
+            _spec("model_stock", "required", (2, None), "towards the mean as far as the differences agree",
+                  _flag("filter_wise", False)),
+            _spec("nuslerp", "optional", (2, 2), "slerp of weights or of differences from a base",
+                  WEIGHT, _flag("nuslerp_row_wise", False), _flag("nuslerp_flatten", True)),
+            _spec("multislerp", "optional", (1, None), "slerp of any number of models",
+                  WEIGHT, _flag("normalize_weights", True), _number("eps", 1e-8)),
+            _spec("karcher", "ordinary", (1, None), "mean on the sphere", _number("max_iter", 10), _number("tol", 1e-5)),
+            _spec("nearswap", "required", (1, 1), "the other model's weights where they are near the base's",
+                  ParameterSpec("t", required=True)),
+            _spec("arcee_fusion", "required", (1, 1), "the other model's weights where they matter most"),
+            _spec("ram", "required", (1, None), "differences by how many models share them", _number("epsilon", 1e-5)),
+            _spec("ramplus_tl", "required", (1, None), "ram with unshared differences amplified",
+                  _number("epsilon", 1e-5), _number("r", 0.1), _number("alpha", 0.2)),
+            _spec("passthrough", "ordinary", (1, 1), "one model as it is", ParameterSpec("scale", per_source=True)),
+        )
+    }
+)  # fmt: skip
+"""Every method by name, in the order of `vlmerge methods`."""

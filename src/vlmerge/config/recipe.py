@@ -1,0 +1,123 @@
+"""Recipe files: YAML → Recipe and back. The blocks themselves stand in recipe_blocks.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from vlmerge.config.fields import problems_of
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.parameter_values import ParameterValue, plain_value
+from vlmerge.config.problems import NOT_YET, LineOf, no_lines, refuse
+from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
+from vlmerge.config.recipe_checks import check_recipe
+from vlmerge.config.yaml_file import read_yaml
+from vlmerge.errors import ConfigError
+
+__all__ = ["Recipe", "Slice", "SliceSource", "Source", "check_slices", "dump_recipe", "load_recipe", "parse_recipe"]
+
+
+def parse_recipe(data: Mapping[str, Any], where: str, line_of: LineOf = no_lines) -> Recipe:
+    """Validates a recipe; `where` names it in messages.
+
+    Raises:
+        ConfigError: Naming every mistake: unknown keys, methods and parameters with the nearest known one, missing parameters,
+            models twice, weights that sum to zero; and what is valid in mergekit and not supported yet.
+    """
+    given = {key: value for key, value in data.items() if value is not None}
+    try:
+        recipe = Recipe.model_validate(given)
+    except ValidationError as error:
+        refuse(problems_of(error, Recipe, given), where, line_of)
+        raise
+    checked, problems = check_recipe(recipe)
+    refuse(problems, where, line_of)
+    return checked
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Reads a recipe file. Local paths in it are relative to the file and come out absolute."""
+    file = read_yaml(path)
+    recipe = parse_recipe(file.data, str(path), file.line_of)
+    folder = path.absolute().parent
+
+    def located(ref: ModelRef | None) -> ModelRef | None:
+        return ref and ref.relative_to(folder)
+
+    def source(one: Source) -> Source:
+        return one.model_copy(update={"model": located(one.model)})
+
+    models = recipe.models and tuple(source(one) for one in recipe.models)
+    slices = recipe.slices and tuple(
+        part.model_copy(update={"base_model": located(part.base_model), "sources": tuple(source(one) for one in part.sources)})
+        for part in recipe.slices
+    )
+    heads = {"vlm": located(recipe.vlm), "base_model": located(recipe.base_model)}
+    return recipe.model_copy(update={**heads, "models": models, "slices": slices})
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The recipe as YAML that reads back as the same recipe, numbers to the last bit. Only what is set is written."""
+    return yaml.safe_dump(plain_recipe(recipe), sort_keys=False, allow_unicode=True, width=120)
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as dicts, lists, numbers and text, keys in a fixed order."""
+    plain: dict[str, Any] = {
+        "name": recipe.name,
+        "merge_method": recipe.merge_method,
+        "vlm": recipe.vlm and recipe.vlm.plain(),
+        "base_model": recipe.base_model and recipe.base_model.plain(),
+        "models": None if recipe.models is None else [_plain_source(source) for source in recipe.models],
+        "slices": None if recipe.slices is None else [_plain_slice(part) for part in recipe.slices],
+        "parameters": _plain_parameters(recipe.parameters) or None,
+        "protect": list(recipe.protect) or None,
+        "dtype": recipe.dtype,
+        "out_dtype": recipe.out_dtype,
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def check_slices(recipe: Recipe, layers: int, where: str = "slices") -> None:
+    """Slices must keep all layers, in order and in number.
+
+    Raises:
+        ConfigError: They repeat, drop or move layers, or a source gives other layers than its slice's place.
+    """
+    if recipe.slices is None:
+        return
+    ranges = [[source.layer_range for source in part.sources] for part in recipe.slices]
+    edges = [0, *(end for (_, end), *_ in ranges)]
+    whole = edges[-1] == layers and all(
+        each == (start, end) for part, start, end in zip(ranges, edges, edges[1:], strict=False) for each in part
+    )
+    if not whole:
+        raise ConfigError(
+            f"restacking layers is {NOT_YET}",
+            where=where,
+            expected=f"ranges that follow one another from 0 to {layers}, the same one for every source of a slice",
+            found="; ".join(", ".join(f"[{first}, {end}]" for first, end in part) for part in ranges),
+            remedy="give the slices the layers that they stand for, or use `models`",
+        )
+
+
+def _plain_source(source: Source) -> dict[str, Any]:
+    plain: dict[str, Any] = {"model": source.model.plain()}
+    if isinstance(source, SliceSource):
+        plain["layer_range"] = list(source.layer_range)
+    return plain | ({"parameters": _plain_parameters(source.parameters)} if source.parameters else {})
+
+
+def _plain_slice(part: Slice) -> dict[str, Any]:
+    plain: dict[str, Any] = {"sources": [_plain_source(source) for source in part.sources]}
+    if part.base_model is not None:
+        plain["base_model"] = part.base_model.plain()
+    return plain | ({"parameters": _plain_parameters(part.parameters)} if part.parameters else {})
+
+
+def _plain_parameters(parameters: Mapping[str, ParameterValue]) -> dict[str, Any]:
+    return {name: plain_value(value) for name, value in parameters.items()}

@@ -1,0 +1,189 @@
+"""Does a recipe make sense for its method: parameters known and present, models right in number, none twice, base there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.parameter_values import ParameterValue, as_flags, scalars
+from vlmerge.config.problems import NOT_YET, Location, Problem, unknown
+from vlmerge.config.recipe_blocks import Recipe, Slice, Source
+
+
+def check_recipe(recipe: Recipe) -> tuple[Recipe, list[Problem]]:
+    """The recipe with 0 and 1 read as flags where flags belong, and everything that is wrong with it."""
+    spec, problem = find_method(recipe.merge_method, ("merge_method",))
+    if spec is None:
+        return recipe, [problem] if problem else []
+    if (recipe.models is None) == (recipe.slices is None):
+        found = "both" if recipe.models is not None else "neither"
+        return recipe, [Problem("a recipe has either `models` or `slices`", (), "exactly one of them", found, "keep one")]
+    recipe = _with_flags(recipe, spec)
+    problems = _parameters(recipe.parameters, spec, ("parameters",), of_source=False)
+    if recipe.models is not None:
+        listed = [source.model for source in recipe.models]
+        extra = recipe.base_model is not None and recipe.base_model not in listed
+        inputs = [*recipe.models, *([Source(model=recipe.base_model)] if extra and recipe.base_model else [])]
+        problems += _group(inputs, len(listed), recipe.base_model, spec, ("models",), [recipe.parameters])
+    for index, part in enumerate(recipe.slices or ()):
+        at: Location = ("slices", index)
+        base = part.base_model or recipe.base_model
+        problems += _parameters(part.parameters, spec, (*at, "parameters"), of_source=False)
+        problems += _group(part.sources, len(part.sources), base, spec, (*at, "sources"), [part.parameters, recipe.parameters])
+        problems += _same_depth(part, at)
+    return recipe, problems
+
+
+def find_method(name: str, at: Location) -> tuple[MethodSpec | None, Problem | None]:
+    """The method, or what is wrong with its name."""
+    spec = METHODS.get(name)
+    available = [known for known, each in METHODS.items() if each.available]
+    if spec is None:
+        return None, unknown("method", name, METHODS, at)
+    if not spec.available:
+        return None, Problem(f"the method `{name}` is {NOT_YET}", at, expected="one of " + ", ".join(available), found=name)
+    return spec, None
+
+
+def _parameters(given: Mapping[str, ParameterValue], spec: MethodSpec, at: Location, *, of_source: bool) -> list[Problem]:
+    problems: list[Problem] = []
+    for name, value in given.items():
+        parameter, here = spec.parameters.get(name), (*at, name)
+        if parameter is None:
+            problems.append(_unknown_parameter(name, spec, here))
+        elif of_source and not parameter.per_source and not parameter.ignored:
+            problems.append(
+                Problem(
+                    f"`{name}` is one value for the whole merge, not for each model", here, remedy="move it to the top level"
+                )
+            )
+        else:
+            problems += _kind(parameter, value, here)
+            if spec.name == "slerp" and name == "normalize" and any(scalars(value)):
+                problems.append(Problem("slerp does not normalise", here, "false, or no such key", "true", "take it out"))
+    return problems
+
+
+def _unknown_parameter(name: str, spec: MethodSpec, at: Location) -> Problem:
+    own = [parameter for parameter, each in spec.parameters.items() if not each.ignored]
+    of_others = [other.name for other in METHODS.values() if name in other.parameters]
+    if not of_others:
+        return unknown(f"parameter of {spec.name}", name, own, at)
+    return Problem(
+        f"`{name}` is no parameter of {spec.name}",
+        at,
+        expected="one of " + ", ".join(own),
+        found=f"a parameter of {', '.join(of_others)}",
+        remedy="take it out, or use another method",
+    )
+
+
+def _kind(parameter: ParameterSpec, value: ParameterValue, at: Location) -> list[Problem]:
+    is_flag = parameter.kind == "flag"
+    wrong = [scalar for scalar in scalars(value) if isinstance(scalar, bool) != is_flag]
+    if not wrong:
+        return []
+    expected = "true or false" if is_flag else "a number (YAML reads yes, no, on and off as true and false)"
+    return [Problem(f"`{parameter.name}` cannot have this value", at, expected, str(wrong[0]).lower(), "write another value")]
+
+
+def _group(
+    inputs: Sequence[Source],
+    listed: int,
+    base: ModelRef | None,
+    spec: MethodSpec,
+    at: Location,
+    shared: Sequence[Mapping[str, ParameterValue]],
+) -> list[Problem]:
+    """Checks of the models that are merged with one another. The first `listed` of the inputs stand in the file."""
+    problems: list[Problem] = []
+    models = [source.model for source in inputs]
+    for index, source in enumerate(inputs[:listed]):
+        problems += _parameters(source.parameters, spec, (*at, index, "parameters"), of_source=True)
+        if source.model in models[:index]:
+            remedy = "merge it once, with the sum of the weights"
+            problems.append(Problem("the same model stands twice", (*at, index), "every model once", str(source.model), remedy))
+    problems += _base(models, base, spec, at)
+    counted = [model for model in dict.fromkeys(models) if spec.base == "ordinary" or spec.name == "slerp" or model != base]
+    fewest, most = spec.sources
+    if len(counted) < fewest or (most is not None and len(counted) > most):
+        number = f"{fewest}" if most == fewest else f"at least {fewest}"
+        besides = " besides the base" if spec.base != "ordinary" and spec.name != "slerp" else ""
+        found = ", ".join(map(str, counted)) or "none"
+        problems.append(Problem(f"{spec.name} takes {number} model(s){besides}", at, number, f"{len(counted)}: {found}"))
+    for name, parameter in spec.parameters.items():
+        if not parameter.required or any(name in level for level in shared):
+            continue
+        if not parameter.per_source:
+            problems.append(
+                Problem(f"`{name}` is missing", ("parameters",), f"{spec.name} needs `{name}`", remedy="add it here")
+            )
+            continue
+        for index, source in enumerate(inputs):
+            if name not in source.parameters and (spec.base == "ordinary" or source.model != base):
+                place = (*at, index) if index < listed else ("base_model",)
+                note = "" if index < listed else " (a base that is not among the models is added at their end, as in mergekit)"
+                remedy = f"add `parameters: {{{name}: …}}` to the model, or a `{name}` at the top level"
+                what = f"`{name}` is missing for {source.model}{note}"
+                problems.append(Problem(what, place, f"{spec.name} needs a `{name}` for each model", remedy=remedy))
+    return problems + _zero_sum(inputs, spec, at, shared)
+
+
+def _base(models: Sequence[ModelRef], base: ModelRef | None, spec: MethodSpec, at: Location) -> list[Problem]:
+    if spec.base != "required":
+        return []
+    if base is None:
+        return [Problem("`base_model` is missing", (), f"{spec.name} needs a base", remedy="add `base_model: MODEL`")]
+    if base in models:
+        return []
+    return [
+        Problem("the base takes no part here", at, f"{base} among the sources", ", ".join(map(str, models)),
+                "list the base as a source of every slice (it needs no parameters)")
+    ]  # fmt: skip
+
+
+def _zero_sum(
+    inputs: Sequence[Source], spec: MethodSpec, at: Location, shared: Sequence[Mapping[str, ParameterValue]]
+) -> list[Problem]:
+    """Weights that are plain numbers and sum to zero have no mean; those by filter or depth are known only in use."""
+    normalize = next((level["normalize"] for level in shared if "normalize" in level), True)
+    if spec.name != "linear" or normalize is not True:
+        return []
+    weights = [
+        next((level["weight"] for level in (source.parameters, *shared) if "weight" in level), None) for source in inputs
+    ]
+    numbers = [weight for weight in weights if isinstance(weight, float)]
+    if len(numbers) != len(weights) or sum(numbers) != 0:
+        return []
+    remedy = "change a weight, or set `normalize: false`"
+    return [
+        Problem("the weights sum to zero, so they have no mean", at, "any other sum", " + ".join(map(repr, numbers)), remedy)
+    ]
+
+
+def _same_depth(part: Slice, at: Location) -> list[Problem]:
+    counts = [source.layer_range[1] - source.layer_range[0] for source in part.sources]
+    if len(set(counts)) == 1:
+        return []
+    return [
+        Problem("the sources of a slice have different numbers of layers", (*at, "sources"), "the same number", str(counts))
+    ]
+
+
+def _with_flags(recipe: Recipe, spec: MethodSpec) -> Recipe:
+    def flags(given: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
+        known = spec.parameters
+        return {
+            name: as_flags(value) if name in known and known[name].kind == "flag" else value for name, value in given.items()
+        }
+
+    def of_slice(part: Slice) -> Slice:
+        sources = tuple(source.model_copy(update={"parameters": flags(source.parameters)}) for source in part.sources)
+        return part.model_copy(update={"sources": sources, "parameters": flags(part.parameters)})
+
+    models = recipe.models and tuple(
+        source.model_copy(update={"parameters": flags(source.parameters)}) for source in recipe.models
+    )
+    slices = recipe.slices and tuple(of_slice(part) for part in recipe.slices)
+    return recipe.model_copy(update={"parameters": flags(recipe.parameters), "models": models, "slices": slices})
