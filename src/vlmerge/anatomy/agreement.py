@@ -1,0 +1,99 @@
+"""Whether models may be merged with each other at all: sizes must agree, settings should."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from vlmerge.anatomy.dissect import Anatomy
+from vlmerge.anatomy.roles import VOCABULARY_ROLES
+from vlmerge.anatomy.segments import Segment
+from vlmerge.errors import MismatchError
+
+if TYPE_CHECKING:
+    from vlmerge.anatomy.pairing import TensorPair
+    from vlmerge.config.model_ref import ModelRef
+
+SIZES = {
+    "hidden": "hidden width",
+    "heads": "attention heads",
+    "kv_heads": "key/value heads",
+    "head_dim": "head width",
+    "intermediate": "MLP width",
+}
+"""Facts that must be equal → how to call them."""
+
+SETTINGS = {
+    "rope_theta": "rope_theta",
+    "rope_scaling": "rotary scaling",
+    "norm_eps": "rms_norm_eps",
+    "activation": "activation",
+}
+"""Facts that should be equal: a merge is possible where they differ, and a warning due."""
+
+
+def check_agreement(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segments: tuple[Segment, ...]) -> list[str]:
+    """Compares every source's decoder with the host's.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        MismatchError: Sizes that differ; a depth that the host, where it is no source, does not have.
+    """
+    warnings = [warning for anatomy in anatomies.values() for warning in anatomy.warnings]
+    own = anatomies[host]
+    sources = dict.fromkeys(member for segment in segments for member in segment.members)
+    depth = sum(segment.layers for segment in segments)
+    if host not in sources and depth != own.layers:
+        raise MismatchError(
+            "the result would have another depth than the host",
+            where=f"{own.where} (the host, and not a source)",
+            expected=f"{own.layers} decoder layers",
+            found=f"{depth} decoder layers",
+            remedy="merge models of the host's depth, or make the host one of the sources",
+        )
+    for ref in sources:
+        other = anatomies[ref]
+        for key, words in SIZES.items():
+            _same(key, words, own, other)
+        for key, words in SETTINGS.items():
+            mine, theirs = getattr(own.facts, key), getattr(other.facts, key)
+            if mine != theirs:
+                warnings.append(
+                    f"{words} differs: {_plain(theirs)} in {other.where}, {_plain(mine)} in the host {own.where}, whose is kept"
+                )
+    return warnings
+
+
+def check_shapes(
+    anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, kept: TensorPair, inputs: Mapping[ModelRef, str]
+) -> None:
+    """Raises MismatchError where an input's shape is not the host's; rows of vocabulary tensors may differ."""
+    skip = 1 if kept.role in VOCABULARY_ROLES else 0
+    for ref, name in inputs.items():
+        shape = anatomies[ref].tensors[name].shape
+        if shape[skip:] != kept.shape[skip:] or len(shape) != len(kept.shape):
+            raise MismatchError(
+                "tensors of one role have different shapes",
+                where=f"{kept.host_name} in {anatomies[host].where}, {name} in {anatomies[ref].where}",
+                expected=str(list(kept.shape)),
+                found=str(list(shape)),
+                remedy="merge models of one size and architecture, or put the tensor under `protect`",
+            )
+
+
+def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:
+    mine, theirs = getattr(own.facts, key), getattr(other.facts, key)
+    if mine != theirs:
+        raise MismatchError(
+            "the decoders have different shapes",
+            where=f"{other.where} against the host {own.where}",
+            expected=f"{mine} {words}",
+            found=f"{theirs} {words}",
+            remedy="merge models that descend from one base model",
+        )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

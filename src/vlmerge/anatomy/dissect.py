@@ -1,0 +1,156 @@
+"""A checkpoint taken apart: family, layout, the role of every tensor, and the decoder's facts. Headers only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vlmerge.anatomy.facts import Facts, count_layers, read_facts
+from vlmerge.anatomy.families import Family, Layout, family_of
+from vlmerge.anatomy.roles import HEAD, decoder_layer, is_buffer, is_decoder, layout_of, role_of, vision_layer
+from vlmerge.anatomy.vocabulary import Vocabulary
+from vlmerge.checkpoint import Headers
+from vlmerge.errors import MismatchError
+from vlmerge.types import TensorInfo
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a checkpoint is made of.
+
+    Attributes:
+        where: The model, for messages.
+        family: Row of `FAMILIES`.
+        layout: Naming of its tensors; None where the headers could not be read (pickled weights not downloaded yet).
+        tensors: Name → header, in file order.
+        roles: Role → name, in file order, buffers left out.
+        ignored: Name → reason, for tensors that play no role.
+        facts: The decoder's numbers.
+        vocabulary: Token string → id, read when asked for.
+        warnings: What is odd in this model, in words.
+    """
+
+    where: str
+    family: Family
+    layout: Layout | None
+    tensors: Mapping[str, TensorInfo]
+    roles: Mapping[str, str]
+    ignored: Mapping[str, str]
+    facts: Facts
+    vocabulary: Vocabulary = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_vlm(self) -> bool:
+        """Whether it sees."""
+        return self.family.is_vlm
+
+    @property
+    def layers(self) -> int:
+        """Number of decoder layers."""
+        return self.facts.layers
+
+    @property
+    def vision_layers(self) -> int:
+        """Number of layers of the vision tower that have tensors."""
+        return len({layer for layer in map(vision_layer, self.roles) if layer is not None})
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in the files."""
+        return sum(_elements(info) for info in self.tensors.values() if info.is_float)
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """safetensors spellings of the float tensors, most frequent first."""
+        counts: dict[str, int] = {}
+        for info in self.tensors.values():
+            if info.is_float:
+                counts[info.dtype] = counts.get(info.dtype, 0) + _elements(info)
+        return tuple(sorted(counts, key=lambda dtype: -counts[dtype]))
+
+    def role_name(self, role: str) -> str | None:
+        """Name of the tensor with this role. A model without a head has its embedding as head."""
+        if role == HEAD and HEAD not in self.roles:
+            return self.roles.get("embed_tokens.weight")
+        return self.roles.get(role)
+
+
+def dissect(checkpoint: Headers) -> Anatomy:
+    """Takes a checkpoint apart.
+
+    Raises:
+        MismatchError: The family is not supported, the names fit none of its layouts, layers are missing, or it is quantised.
+    """
+    where = str(checkpoint.ref)
+    family = family_of(checkpoint.config, where)
+    tensors = checkpoint.tensors
+    vocabulary = Vocabulary(checkpoint.path, where)
+    if not tensors:
+        facts = read_facts(family, checkpoint.config, {}, {})
+        return Anatomy(where, family, None, {}, {}, {}, facts, vocabulary)
+    try:
+        layout = layout_of(tensors, family)
+    except LookupError as error:
+        raise MismatchError(
+            f"the tensor names fit no known layout of {family.name}",
+            where=where,
+            expected=" or ".join(f"{layout.decoder}embed_tokens.weight" for layout in family.layouts),
+            found=", ".join(list(tensors)[:3]) + ", …",
+            remedy="use the weights as their authors publish them; adapters and quantised files are no checkpoints",
+        ) from error
+    roles: dict[str, str] = {}
+    ignored: dict[str, str] = {}
+    for name in tensors:
+        role = role_of(name, layout)
+        if is_buffer(role):
+            ignored[name] = "rotary frequencies: the config determines them"
+        elif role in roles:
+            raise MismatchError(
+                "two tensors play one role",
+                where=where,
+                expected=f"one tensor for {role}",
+                found=f"{roles[role]} and {name}",
+                remedy="use the weights as their authors publish them",
+            )
+        else:
+            roles[role] = name
+    _check_decoder(where, roles, tensors)
+    facts = read_facts(family, checkpoint.config, roles, tensors)
+    return Anatomy(where, family, layout, tensors, roles, ignored, facts, vocabulary, _odd(checkpoint, facts, where))
+
+
+def _check_decoder(where: str, roles: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -> None:
+    layers = sorted({layer for layer in map(decoder_layer, roles) if layer is not None})
+    if not layers or layers[-1] + 1 != count_layers(roles):
+        missing = [str(layer) for layer in range(layers[-1] + 1 if layers else 1) if layer not in layers]
+        raise MismatchError(
+            "decoder layers are missing",
+            where=where,
+            expected="layers numbered from 0 without a gap",
+            found=f"no tensors of layer {', '.join(missing)}",
+            remedy="fetch the checkpoint again",
+        )
+    for role, name in roles.items():
+        if is_decoder(role) and role.endswith(".weight") and not tensors[name].is_float:
+            raise MismatchError(
+                "quantised weights cannot be merged",
+                where=f"{where}: {name}",
+                expected="F16, BF16, F32 or F64",
+                found=tensors[name].dtype,
+                remedy="use the model's unquantised checkpoint",
+            )
+
+
+def _odd(checkpoint: Headers, facts: Facts, where: str) -> tuple[str, ...]:
+    said = checkpoint.config.get("tie_word_embeddings")
+    if said is True and not facts.tied_head:
+        return (f"{where}: config.json ties the head to the embedding, yet the files hold a head: loaders may ignore it",)
+    return ()
+
+
+def _elements(info: TensorInfo) -> int:
+    count = 1
+    for extent in info.shape:
+        count *= extent
+    return count

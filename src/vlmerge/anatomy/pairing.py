@@ -1,0 +1,319 @@
+"""Which tensors merge, and which stay the host's. One rule: a tensor (and a vocabulary row) is merged where every source has
+its role; where one has not, the host's is kept, bit for bit, and the reason is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from vlmerge.anatomy.agreement import check_agreement, check_shapes
+from vlmerge.anatomy.dissect import Anatomy
+from vlmerge.anatomy.roles import (
+    EMBEDDING,
+    HEAD,
+    VOCABULARY_ROLES,
+    at_layer,
+    canonical_name,
+    decoder_layer,
+    every_layer,
+    is_buffer,
+    is_decoder,
+    position_of,
+    role_of,
+)
+from vlmerge.anatomy.segments import Segment, segment_at
+from vlmerge.anatomy.vocabulary import RowMap, row_map
+from vlmerge.errors import MismatchError
+
+if TYPE_CHECKING:
+    from vlmerge.config.model_ref import ModelRef
+
+
+@dataclass(frozen=True)
+class TensorPair:
+    """One tensor of the result and what goes into it.
+
+    Attributes:
+        name: Its name in the result: the host's name on disk, with the layer's new number where layers move.
+        role: Its role in the result.
+        host_name: The host's tensor that it keeps (wholly, or in the rows that are not merged), with its dtype and shape.
+        dtype: safetensors spelling.
+        shape: As stored.
+        merged: Whether the method runs, on all or some rows.
+        reason: Why it (or, with `rows`, a part of it) is the host's; None where all of it is merged.
+        inputs: Source → name of its tensor, in listed order, a base that is a source included; empty where not merged.
+        names: Source → the names that its recipe filters match: on disk, and a plain LM's.
+        rows: Row map of a vocabulary tensor; None where all rows merge with those of the same number.
+    """
+
+    name: str
+    role: str
+    host_name: str
+    dtype: str
+    shape: tuple[int, ...]
+    merged: bool
+    reason: str | None = None
+    inputs: Mapping[ModelRef, str] = field(default_factory=dict["ModelRef", str])
+    names: Mapping[ModelRef, tuple[str, str]] = field(default_factory=dict["ModelRef", tuple[str, str]], repr=False)
+    rows: RowMap | None = None
+
+    @property
+    def is_buffer(self) -> bool:
+        """A table that the config determines: kept without a cast."""
+        return is_buffer(self.role)
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """The structure of a merge; it depends on no weight and no parameter.
+
+    Attributes:
+        host: Whose names, dtype and kept tensors the result has.
+        segments: Which layers meet, neighbours joined.
+        tensors: Every tensor of the result, in the host's file order.
+        dropped: Source → its tensor → why nothing of it is in the result. Merged, kept or here: no tensor is lost.
+        warnings: What a person should know, in words.
+    """
+
+    host: ModelRef
+    segments: tuple[Segment, ...]
+    tensors: tuple[TensorPair, ...]
+    dropped: Mapping[ModelRef, Mapping[str, str]]
+    warnings: tuple[str, ...]
+
+    @property
+    def layers(self) -> int:
+        """Decoder layers of the result."""
+        return sum(segment.layers for segment in self.segments)
+
+    @cached_property
+    def merged(self) -> tuple[TensorPair, ...]:
+        """The tensors that a method runs on."""
+        return tuple(pair for pair in self.tensors if pair.merged)
+
+    @property
+    def sources(self) -> tuple[ModelRef, ...]:
+        """All models that take part, in order of first appearance."""
+        return tuple(dict.fromkeys(member for segment in self.segments for member in segment.members))
+
+
+def choose_host(
+    models: Sequence[ModelRef], anatomies: Mapping[ModelRef, Anatomy], *, vlm: ModelRef | None, base: ModelRef | None
+) -> ModelRef:
+    """The host: `vlm`, else the first VLM listed, else the base, else the first model listed.
+
+    Raises:
+        MismatchError: `vlm` names a model without eyes.
+    """
+    if vlm is not None:
+        if not anatomies[vlm].is_vlm:
+            raise MismatchError(
+                "`vlm` names a model that is not a vision-language model",
+                where=str(vlm),
+                expected="a VLM, whose vision tower and processor the result keeps",
+                found=f"the family {anatomies[vlm].family.name}",
+                remedy="name the VLM, or leave `vlm` out",
+            )
+        return vlm
+    for ref in models:
+        if anatomies[ref].is_vlm:
+            return ref
+    return base if base is not None else models[0]
+
+
+def pair(
+    anatomies: Mapping[ModelRef, Anatomy],
+    *,
+    host: ModelRef,
+    segments: tuple[Segment, ...],
+    protect: Iterable[str] = (),
+) -> Pairing:
+    """Pairs tensors by role and vocabulary rows by token.
+
+    Args:
+        anatomies: All models of the recipe, the host among them, headers read.
+        host: See `choose_host`; it need not be a source.
+        segments: See `segments_of` (neighbours joined); a base counts as a source where it is a member.
+        protect: Substrings of names on disk, roles or plain-LM names: those tensors stay the host's.
+
+    Raises:
+        MismatchError: Models of different shape or depth; a tensor that neither merges nor can be kept.
+    """
+    work = _Work(anatomies, host, segments, tuple(protect))
+    warnings = check_agreement(anatomies, host, segments)
+    tensors = tuple(
+        work.tensor(name, role, source_role) for name, role, source_role in _outline(anatomies[host], host, segments)
+    )
+    warnings += work.warnings
+    known = {every_layer(role) for role in anatomies[host].roles}
+    for ref in work.sources:
+        for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
+            if kind not in known and kind != HEAD:
+                warnings.append(f"{ref}: {kind} is not in the host, and is left out")
+    return Pairing(host, segments, tensors, _dropped(work, tensors), tuple(dict.fromkeys(warnings)))
+
+
+class _Work:
+    """Pairs tensor after tensor; remembers row maps, which embedding and head mostly share."""
+
+    def __init__(
+        self,
+        anatomies: Mapping[ModelRef, Anatomy],
+        host: ModelRef,
+        segments: tuple[Segment, ...],
+        protect: tuple[str, ...],
+    ) -> None:
+        self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
+        self.sources = tuple(dict.fromkeys(member for segment in segments for member in segment.members))
+        self.warnings: list[str] = []
+        self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
+
+    def segment(self, role: str) -> Segment:
+        layer = decoder_layer(role)
+        if layer is not None:
+            return self.segments[segment_at(self.segments, layer)]
+        return self.segments[-1 if position_of(role) == "after" else 0]
+
+    def tensor(self, name: str, role: str, host_role: str) -> TensorPair:
+        """The pair of one tensor of the result; `host_role` is its role in the host, another where layers move."""
+        anatomy = self.anatomies[self.host]
+        host_name = anatomy.roles.get(host_role) or name
+        info = anatomy.tensors[host_name]
+        kept = TensorPair(name, role, host_name, info.dtype, info.shape, merged=False)
+        if is_buffer(role):
+            return _because(kept, anatomy.ignored[host_name])
+        if not info.is_float:
+            return _because(kept, f"{info.dtype} is never merged")
+        canonical = canonical_name(role)
+        for text in self.protect:
+            if text in name or text in role or text in canonical:
+                return _because(kept, f"protected by {text!r}")
+        segment = self.segment(role)
+        inputs: dict[ModelRef, str] = {}
+        names: dict[ModelRef, tuple[str, str]] = {}
+        for ref in segment.members:
+            layer = decoder_layer(role)
+            its_role = role if layer is None else at_layer(role, segment.layer_of(ref, layer))
+            its_name = self.anatomies[ref].role_name(its_role)
+            if its_name is None or not self.anatomies[ref].tensors[its_name].is_float:
+                if is_decoder(role):
+                    self.warnings.append(f"{ref} has no {every_layer(its_role)}: the host's is kept")
+                return _because(kept, f"{ref} has no such tensor")
+            inputs[ref] = its_name
+            names[ref] = (self.anatomies[ref].roles.get(its_role, canonical_name(its_role)), canonical_name(its_role))
+        check_shapes(self.anatomies, self.host, kept, inputs)
+        rows = self.rows(info.shape[0], inputs) if role in VOCABULARY_ROLES else None
+        if rows is not None and rows.merged == 0:
+            return _because(kept, "no token of the vocabulary is in every source")
+        reason = (
+            None
+            if rows is None
+            else f"{rows.total - rows.merged} of {rows.total} rows are the host's: no source row for their token"
+        )
+        return TensorPair(name, role, host_name, info.dtype, info.shape, True, reason, inputs, names, rows)
+
+    def rows(self, host_rows: int, inputs: Mapping[ModelRef, str]) -> RowMap | None:
+        counts = {ref: self.anatomies[ref].tensors[name].shape[0] for ref, name in inputs.items()}
+        key = (host_rows, *counts.items())
+        if key not in self.row_maps:
+            found, warnings = row_map(
+                (self.anatomies[self.host].vocabulary, host_rows),
+                {ref: (self.anatomies[ref].vocabulary, count) for ref, count in counts.items()},
+            )
+            self.row_maps[key] = found
+            self.warnings += warnings
+        return self.row_maps[key]
+
+
+def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) -> list[tuple[str, str, str]]:
+    """(name in the result, role in the result, role in the host) of every tensor, in the host's file order."""
+    layout = anatomy.layout
+    if layout is None:
+        raise MismatchError(
+            "the host's tensors are not known yet",
+            where=anatomy.where,
+            expected="safetensors headers, or weights on this machine",
+            found="pickled weights on the hub",
+            remedy="download the model first",
+        )
+    named = [(name, role_of(name, layout)) for name in anatomy.tensors]
+    layers = sum(segment.layers for segment in segments)
+    taken = [_host_layer(host, segments, anatomy, layer) for layer in range(layers)]
+    if taken == list(range(anatomy.layers)):
+        return [(name, role, role) for name, role in named]
+    by_layer: dict[int, list[tuple[str, str]]] = {}
+    for name, role in named:
+        layer = decoder_layer(role)
+        if layer is not None:
+            by_layer.setdefault(layer, []).append((name, role))
+    outline: list[tuple[str, str, str]] = []
+    placed = False
+    for name, role in named:
+        if decoder_layer(role) is None:
+            outline.append((name, role, role))
+        elif not placed:
+            placed = True
+            for layer, source in enumerate(taken):
+                for old_name, old_role in by_layer[source]:
+                    prefix = old_name.removesuffix(old_role)
+                    outline.append((prefix + at_layer(old_role, layer), at_layer(old_role, layer), old_role))
+    return outline
+
+
+def _host_layer(host: ModelRef, segments: tuple[Segment, ...], anatomy: Anatomy, layer: int) -> int:
+    """The host's layer whose tensors stand in for layer `layer` of the result where one is kept."""
+    segment = segments[segment_at(segments, layer)]
+    if host in segment.members:
+        return segment.layer_of(host, layer)
+    if layer < anatomy.layers:
+        return layer
+    raise MismatchError(
+        "the result has more layers than the host, and the host is not in the slice that adds them",
+        where=f"layer {layer} of the result",
+        expected=f"the host {host} among the slice's sources, or at most {anatomy.layers} layers",
+        found=", ".join(map(str, segment.members)),
+        remedy="add the host to the slice (its weight may be 0)",
+    )
+
+
+def _dropped(work: _Work, tensors: Sequence[TensorPair]) -> dict[ModelRef, dict[str, str]]:
+    """Every tensor of every model that gives nothing to the result, with the reason."""
+    used: dict[ModelRef, set[str]] = {ref: set() for ref in work.anatomies}
+    kept_because: dict[str, str] = {}
+    for pair_ in tensors:
+        for ref, name in pair_.inputs.items():
+            used[ref].add(name)
+        if not pair_.merged or pair_.rows is not None or not pair_.inputs:
+            used[work.host].add(pair_.host_name)
+        kept_because[pair_.role] = pair_.reason or "merged from the other sources"
+    host = work.anatomies[work.host]
+    dropped: dict[ModelRef, dict[str, str]] = {}
+    for ref, anatomy in work.anatomies.items():
+        roles = {name: role for role, name in anatomy.roles.items()}
+        lost: dict[str, str] = {}
+        for name in anatomy.tensors:
+            if name in used[ref]:
+                continue
+            role = roles.get(name)
+            if role is None:
+                lost[name] = anatomy.ignored[name]
+            elif ref == work.host:
+                lost[name] = "no slice takes it" if decoder_layer(role) is not None else "the host is not a source here"
+            elif role == HEAD and host.facts.tied_head:
+                lost[name] = f"the host's head is its embedding ({EMBEDDING})"
+            elif role not in host.roles:
+                lost[name] = "the host has no such tensor"
+            elif role in kept_because:
+                lost[name] = f"the host's is kept: {kept_because[role]}"
+            else:
+                lost[name] = "no slice takes it"
+        if lost:
+            dropped[ref] = lost
+    return dropped
+
+
+def _because(kept: TensorPair, reason: str) -> TensorPair:
+    return TensorPair(kept.name, kept.role, kept.host_name, kept.dtype, kept.shape, merged=False, reason=reason)
