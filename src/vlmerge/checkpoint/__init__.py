@@ -1,7 +1,7 @@
-"""Models on disk and on the hub: found, checked, read tensor by tensor, and written so that nothing half-done looks finished.
+"""Models on disk and on the hub: found, checked, read by tensor, and written so that nothing half-done looks finished.
 
-`resolve` gives a `Checkpoint` (everything is on this machine) or, for headers only, a `RemoteCheckpoint` (configs, tokenizer and
-tensor shapes, no weights). Importing this package imports neither torch nor the hub's client.
+`resolve` gives a `Checkpoint` (everything is on this machine) or, for headers only, a `RemoteCheckpoint` (configs,
+tokenizer and tensor shapes, no weights). Importing this package imports neither torch nor the hub's client.
 """
 
 from __future__ import annotations

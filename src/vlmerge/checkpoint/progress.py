@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called now and then during a download or a write, always from the thread that called it.
+    """Called now and then during a download or a write.
 
     Args:
         label: What is being worked on, e.g. `org/name: model-00001-of-00002.safetensors` or `writing OUT`.

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
+from vlmerge.checkpoint import hub
 from vlmerge.checkpoint.hub import RemoteCheckpoint
+from vlmerge.checkpoint.hub_errors import no_such_model
 from vlmerge.checkpoint.progress import Progress
-from vlmerge.checkpoint.reader import Checkpoint
+from vlmerge.checkpoint.reader import Checkpoint, open_checkpoint
+from vlmerge.errors import CheckpointError
 
 if TYPE_CHECKING:
     from vlmerge.config.model_ref import ModelRef
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 
 
 @overload
@@ -27,11 +34,29 @@ def resolve(
 
     Args:
         ref: The model, perhaps with a revision (branch, tag or commit).
-        headers_only: Read configs, tokenizer and tensor shapes, never weights. A model that is whole in the cache is opened from there.
+        headers_only: Read configs, tokenizer and tensor shapes, never weights. A model that is whole in the cache is opened
+            from there.
         cached_only: Never ask the network; for models that a run has already pinned and downloaded.
         progress: Told of the bytes downloaded.
 
     Raises:
         CheckpointError: Not found, gated, offline, no room on the disk, incomplete, unsafe.
     """
-    raise NotImplementedError
+    from huggingface_hub import is_offline_mode
+
+    folder = Path(ref.path).expanduser()
+    if folder.is_dir():
+        if ref.revision is not None:
+            raise CheckpointError(
+                "a folder has no revisions",
+                where=str(ref),
+                expected="a hub id, or the folder's name alone",
+                found=f"the folder {folder}",
+                remedy="leave `@revision` out, or rename the folder if the hub's model is meant",
+            )
+        return open_checkpoint(folder, ref)
+    if not _HUB_ID.fullmatch(ref.path):
+        raise no_such_model(ref)
+    if cached_only or is_offline_mode():
+        return hub.open_cached(ref)
+    return hub.fetch(ref, headers_only=headers_only, progress=progress)

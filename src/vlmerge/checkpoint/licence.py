@@ -1,0 +1,47 @@
+"""Under which licence a model says it is: its card's front matter, else its LICENSE file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast
+
+from vlmerge.checkpoint.layout import README
+
+
+def read_licence(folder: Path) -> str | None:
+    """The licence as the model itself names it, e.g. `llama2` or `other: llama-3.2-community`; None where it names none."""
+    return _from_card(folder / README) or _from_file(folder)
+
+
+def _from_card(path: Path) -> str | None:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    if not text.startswith("---"):
+        return None
+    front_matter = text.removeprefix("---").split("\n---", 1)[0]
+    try:
+        card: Any = yaml.safe_load(front_matter)
+    except yaml.YAMLError:
+        return None  # A card that nobody can parse says nothing; the LICENSE file may.
+    if not isinstance(card, dict):
+        return None
+    fields = cast("dict[str, Any]", card)
+    licence = fields.get("license")
+    if isinstance(licence, list):
+        licence = ", ".join(str(one) for one in cast("list[Any]", licence))
+    name = fields.get("license_name") or fields.get("license_link")
+    if licence == "other" and name:
+        return f"other: {name}"
+    return str(licence) if licence else None
+
+
+def _from_file(folder: Path) -> str | None:
+    for path in sorted(folder.glob("LICEN[CS]E*")):
+        if path.is_file():
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            return next((line.strip() for line in lines if line.strip()), None)
+    return None
