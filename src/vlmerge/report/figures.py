@@ -1,0 +1,88 @@
+"""The three figures of a report, as PNG and SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmerge.report.atomic import write_bytes
+from vlmerge.report.canvas import as_png, as_svg, drawing
+from vlmerge.report.examples import Examples
+from vlmerge.report.figure_examples import draw_examples
+from vlmerge.report.figure_recipe import draw_recipe
+from vlmerge.report.figure_search import draw_search
+from vlmerge.report.fonts import Typeface
+from vlmerge.report.history import History
+from vlmerge.report.phrases import Phrases, read_phrases
+from vlmerge.report.recipe_table import RecipeTable
+from vlmerge.report.results import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FOLDER = "figures"
+
+
+@dataclass(frozen=True)
+class Image:
+    """One figure, encoded twice."""
+
+    png: bytes
+    svg: bytes
+
+
+def draw_figures(
+    *,
+    history: History,
+    rows: Sequence[Row],
+    examples: Examples | None,
+    recipe: RecipeTable | None,
+    phrases: Phrases,
+    typeface: Typeface,
+    contaminated: bool,
+) -> dict[str, Image]:
+    """Draws every figure that there is something to draw for.
+
+    Args:
+        history: The search so far.
+        rows: All rows of the run.
+        examples: Questions for figure 2.
+        recipe: Numbers for figure 3.
+        phrases: The report's language; figures are English where no font has that language's characters.
+        typeface: What they are set in.
+        contaminated: Mark them as such.
+
+    Returns:
+        By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`.
+    """
+    say = phrases if typeface.japanese is not None else read_phrases("en")
+
+    def name_of(candidate: str) -> str:
+        return typeface.drawable(say.candidate(candidate))
+
+    found: dict[str, Image] = {}
+    with drawing(typeface):
+
+        def add(name: str, draw: Callable[[], Figure]) -> None:
+            figure = draw()
+            found[name] = Image(as_png(figure), as_svg(figure))
+
+        if history.points:
+            add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))
+            add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
+        if examples is not None and examples.shown:
+            add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
+        if recipe is not None:
+            add("recipe", lambda: draw_recipe(recipe, say, contaminated=contaminated))
+    return found
+
+
+def write_figures(folder: Path, images: dict[str, Image]) -> None:
+    """Writes figures/NAME.png and NAME.svg into a run folder."""
+    place = folder / FOLDER
+    place.mkdir(exist_ok=True)
+    for name, image in images.items():
+        write_bytes(place / f"{name}.png", image.png)
+        write_bytes(place / f"{name}.svg", image.svg)

@@ -1,0 +1,151 @@
+"""Everything that the page, the card, the figures and the table show of a run, read from its store once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vlmerge.report.claim import Claim, read_claim
+from vlmerge.report.examples import Examples, read_examples
+from vlmerge.report.history import History, read_history
+from vlmerge.report.recipe_table import RecipeTable, recipe_table
+from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
+from vlmerge.store import ModelRecord, Split, Store, TaskRecord, Trial
+
+
+@dataclass(frozen=True)
+class SetSize:
+    """How large one task of one set is."""
+
+    questions: int
+    pictures: int
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run as its report shows it.
+
+    Attributes:
+        name: The run's name.
+        standing: Candidate → trial, in the order of every table.
+        rows: Every candidate on every set and task.
+        claim: The headline.
+        history: The search, candidate by candidate.
+        examples: Questions drawn by lot; None before there is a comparison.
+        leader: The trial whose recipe is shown: the winner's, or the best one so far.
+        recipe: Its numbers.
+        models, tasks: As recorded.
+        sizes: Size of each task of each set; `all` counts a set as a whole.
+        trials: Number of searched candidates.
+        failures: Reason → number of failed candidates.
+        seconds: Mean seconds of a candidate.
+        meta: What the run noted about itself, by key.
+    """
+
+    name: str
+    standing: Mapping[str, int]
+    rows: tuple[Row, ...]
+    claim: Claim
+    history: History
+    examples: Examples | None
+    leader: Trial | None
+    recipe: RecipeTable | None
+    models: tuple[ModelRecord, ...]
+    tasks: tuple[TaskRecord, ...]
+    sizes: Mapping[tuple[Split, str], SetSize]
+    trials: int
+    failures: Mapping[str, int]
+    seconds: float | None
+    meta: Mapping[str, Any]
+
+    @property
+    def contaminated(self) -> tuple[str, ...]:
+        """What the holdout shares with the search; empty where it is clean."""
+        return tuple(str(finding) for finding in self.meta["contaminated"] or ())
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return bool(self.meta["finished"])
+
+    def row(self, candidate: str, split: Split | None, task: str = "all") -> Row | None:
+        """One row, where there is one."""
+        return next((r for r in self.rows if (r.candidate, r.set, r.task) == (candidate, split, task)), None)
+
+
+META = (
+    "config", "left_out", "elected_on", "contaminated", "holdout_views", "finished", "budget", "stages", "started_at", "notes",
+    "seed", "vlmerge", "machine", "layers",
+)  # fmt: skip
+"""Keys of the store that the report reads; any of them may be missing."""
+
+
+def read_view(store: Store) -> RunView:
+    """Reads a run, finished or going on.
+
+    Args:
+        store: The run's store.
+    """
+    trials = store.trials()
+    searched = [trial for trial in trials if trial.kind == "searched"]
+    places, found, history = standing(store), tuple(rows(store)), read_history(store)
+    meta = {key: store.get(key) for key in META}
+    leader = _leader(trials, places, history)
+    models = tuple(store.models())
+    layers = meta["layers"]
+    return RunView(
+        name=str(store.get("name") or store.path.absolute().parent.name),
+        standing=places,
+        rows=found,
+        claim=read_claim(store, found),
+        history=history,
+        examples=read_examples(store, found, int(meta["seed"] or 1)),
+        leader=leader,
+        recipe=None
+        if leader is None
+        else recipe_table(leader.recipe, _labels(models), layers if isinstance(layers, int) else None),
+        models=models,
+        tasks=tuple(store.tasks()),
+        sizes=_sizes(store),
+        trials=len(searched),
+        failures=dict(Counter(trial.reason or "" for trial in trials if trial.status == "failed").most_common()),
+        seconds=seconds_per_trial(searched),
+        meta=meta,
+    )
+
+
+def _leader(trials: list[Trial], places: Mapping[str, int], history: History) -> Trial | None:
+    by_number = {trial.trial: trial for trial in trials}
+    if "winner" in places:
+        return by_number.get(places["winner"])
+    searched = [trial for trial in trials if trial.kind == "searched"]
+    scored = [point for point in history.points if point.score is not None]
+    if not scored:
+        return None
+    return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]
+
+
+def _labels(models: tuple[ModelRecord, ...]) -> dict[str, str]:
+    """Heading by every name that a recipe may have for a model."""
+    labels: dict[str, str] = {}
+    for model in models:
+        for name in (model.name, model.path, f"{model.name}@{model.revision}", str(Path(model.path).absolute())):
+            labels.setdefault(name, model.label)
+    return labels
+
+
+def _sizes(store: Store) -> dict[tuple[Split, str], SetSize]:
+    sizes: dict[tuple[Split, str], SetSize] = {}
+    for split in SPLITS:
+        by_task: dict[str, list[str]] = {}
+        for question in store.questions(split):
+            by_task.setdefault(question.task, []).append(question.group)
+        sizes.update({(split, task): SetSize(len(groups), len(set(groups))) for task, groups in by_task.items()})
+        if by_task:
+            weights = {task.task: task.weight for task in store.tasks(split)}
+            counted = [group for task, groups in by_task.items() for group in groups if weights.get(task, 0) > 0]
+            sizes[split, "all"] = SetSize(len(counted), len(set(counted)))
+    return sizes
