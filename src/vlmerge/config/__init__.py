@@ -6,23 +6,47 @@ from vlmerge.config.parameter_values import Filtered, ParameterValue
 from vlmerge.config.parameters import Placement, place, resolve
 from vlmerge.config.recipe import check_slices, dump_recipe, load_recipe, parse_recipe
 from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
+from vlmerge.config.run import RunConfig, diff_runs, dump_run, load_run, parse_run
+from vlmerge.config.run_blocks import (
+    DecodingSpec,
+    GenomeSpec,
+    MergeSpec,
+    RuntimeSpec,
+    SearchSpec,
+    SpaceSpec,
+    TaskSpec,
+    ValidationSpec,
+)
 
 __all__ = [
     "METHODS",
+    "DecodingSpec",
     "Filtered",
+    "GenomeSpec",
+    "MergeSpec",
     "MethodSpec",
     "ModelRef",
     "ParameterSpec",
     "ParameterValue",
     "Placement",
     "Recipe",
+    "RunConfig",
+    "RuntimeSpec",
+    "SearchSpec",
     "Slice",
     "SliceSource",
     "Source",
+    "SpaceSpec",
+    "TaskSpec",
+    "ValidationSpec",
     "check_slices",
+    "diff_runs",
     "dump_recipe",
+    "dump_run",
     "load_recipe",
+    "load_run",
     "parse_recipe",
+    "parse_run",
     "place",
     "resolve",
 ]

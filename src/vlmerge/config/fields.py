@@ -115,7 +115,7 @@ def _locate(block: type[Block], parts: tuple[str | int, ...], data: object) -> t
     annotation: object = block
     last_owner: type[Block] | None = block
     for part in parts:
-        owner = _block_in(annotation, data)
+        owner = _block_in(annotation)
         if isinstance(data, Mapping) and part in data:
             step: object = cast("Mapping[Any, object]", data)[part]
         elif (
@@ -137,13 +137,13 @@ def _locate(block: type[Block], parts: tuple[str | int, ...], data: object) -> t
     return tuple(location), last_owner
 
 
-def _block_in(annotation: object, data: object) -> type[Block] | None:
+def _block_in(annotation: object) -> type[Block] | None:
     """The block that an annotation holds, through Optional, Union, tuple and Annotated."""
     if isinstance(annotation, type) and issubclass(annotation, Block):
         return annotation
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, tuple, list, Annotated):
         for inner in typing.get_args(annotation):
-            found = _block_in(inner, data)
+            found = _block_in(inner)
             if found is not None:
                 return found
     return None

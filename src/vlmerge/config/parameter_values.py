@@ -14,15 +14,6 @@ Scalar = float | bool
 Gradient = tuple[Scalar, ...]
 
 
-def _scalar_or_gradient(value: object) -> Scalar | Gradient:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        entries = cast("Sequence[object]", value)
-        if not entries:
-            raise misfit("a number, true or false, or a list of them", value, "give it at least one entry")
-        return tuple(_scalar(entry) for entry in entries)
-    return _scalar(value)
-
-
 def _scalar(value: object) -> Scalar:
     if isinstance(value, bool):
         return value
@@ -37,6 +28,16 @@ def _scalar(value: object) -> Scalar:
     raise misfit("a finite number, or true or false", value)
 
 
+def _gradient(entries: Sequence[object]) -> Gradient:
+    if not entries:
+        raise misfit("a number, true or false, or a list of them", list(entries), "give it at least one entry")
+    return tuple(_scalar(entry) for entry in entries)
+
+
+def _scalar_or_gradient(value: object) -> Scalar | Gradient:
+    return _gradient(cast("Sequence[object]", value)) if isinstance(value, list | tuple) else _scalar(value)
+
+
 class Filtered(Block):
     """One entry of a list by tensor name. `filter` is a plain substring; None or `*` matches every tensor."""
 
@@ -45,28 +46,27 @@ class Filtered(Block):
 
 
 def parameter_value(value: object) -> Scalar | Gradient | tuple[Filtered, ...]:
-    """Reads what a file (or code) gives as a parameter's value."""
+    """Reads what a file (or code) gives as a parameter's value; an entry alone counts as a list of one."""
     if isinstance(value, Filtered | Mapping):
-        value = [value]
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        entries = cast("Sequence[object]", value)
-        filtered = [isinstance(entry, Filtered | Mapping) for entry in entries]
-        if entries and all(filtered):
-            return tuple(
-                entry if isinstance(entry, Filtered) else _filtered(cast("Mapping[Any, Any]", entry)) for entry in entries
-            )
-        if any(filtered):
-            raise misfit(
-                "either only numbers or only {filter:, value:} entries", value, "give the numbers a `value:` of their own"
-            )
-    return _scalar_or_gradient(value)
+        return (_filtered(cast("object", value)),)
+    if not isinstance(value, list | tuple):
+        return _scalar(value)
+    entries = cast("Sequence[object]", value)
+    filtered = [isinstance(entry, Filtered | Mapping) for entry in entries]
+    if not any(filtered):
+        return _gradient(entries)
+    if all(filtered):
+        return tuple(_filtered(entry) for entry in entries)
+    raise misfit("only numbers, or only {filter:, value:} entries", entries, "give the numbers a `value:` of their own")
 
 
-def _filtered(entry: Mapping[Any, Any]) -> Filtered:
-    strange = [key for key in entry if key not in ("filter", "value")]
-    if strange or "value" not in entry:
-        raise misfit("{filter: SUBSTRING, value: …}", dict(entry), "an entry has these two keys, and needs `value`")
-    return Filtered.model_validate(entry)
+def _filtered(entry: object) -> Filtered:
+    if isinstance(entry, Filtered):
+        return entry
+    mapping = cast("Mapping[Any, Any]", entry)
+    if not {"value"} <= set(mapping) <= {"filter", "value"}:
+        raise misfit("{filter: SUBSTRING, value: …}", dict(mapping), "an entry has these two keys, and needs `value`")
+    return Filtered.model_validate(mapping)
 
 
 ParameterValue = Scalar | Gradient | tuple[Filtered, ...]
@@ -96,9 +96,16 @@ def scalars(value: ParameterValue) -> list[Scalar]:
 
 def as_flags(value: ParameterValue) -> ParameterValue:
     """0 and 1 as false and true; anything else as it is."""
-    if isinstance(value, tuple):
-        if value and isinstance(value[0], Filtered):
-            entries = cast("tuple[Filtered, ...]", value)
-            return tuple(Filtered(filter=entry.filter, value=as_flags(entry.value)) for entry in entries)
-        return tuple(cast("Scalar", as_flags(entry)) for entry in cast("Gradient", value))
+    entries = value if isinstance(value, tuple) else ()
+    filtered = tuple(entry for entry in entries if isinstance(entry, Filtered))
+    if filtered:
+        return tuple(Filtered(filter=entry.filter, value=_flags(entry.value)) for entry in filtered)
+    return _flags(cast("Scalar | Gradient", value))
+
+
+def _flags(value: Scalar | Gradient) -> Scalar | Gradient:
+    return tuple(_flag(scalar) for scalar in value) if isinstance(value, tuple) else _flag(value)
+
+
+def _flag(value: Scalar) -> Scalar:
     return bool(value) if value in (0, 1) else value

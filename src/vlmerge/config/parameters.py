@@ -1,4 +1,4 @@
-"""Which value a parameter has for one tensor, by mergekit's rules: levels in order, filters by substring, gradients over depth."""
+"""Which value a parameter has for one tensor, by mergekit's rules: levels in order, filters by name, gradients over depth."""
 
 from __future__ import annotations
 

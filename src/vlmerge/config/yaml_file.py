@@ -66,7 +66,7 @@ def read_yaml(path: Path) -> YamlFile:
 def parse_yaml(text: str, path: Path) -> YamlFile:
     """Parses the text of a file; see `read_yaml`."""
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
         if root is not None:
             _refuse_repeated_keys(root, path, set())
         data: object = yaml.safe_load(text)
@@ -83,7 +83,7 @@ def parse_yaml(text: str, path: Path) -> YamlFile:
             "this file has no keys at its top",
             where=str(path),
             expected="a mapping, `key: value` on every line",
-            found="nothing" if data is None else type(cast("object", data)).__name__,
+            found="nothing" if data is None else type(data).__name__,
             remedy="see examples/ for recipe and run files",
         )
     return YamlFile(path, cast("Mapping[str, Any]", data), root)

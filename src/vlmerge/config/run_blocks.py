@@ -1,0 +1,292 @@
+"""The blocks of a run file: what is merged, what may be searched, what is asked, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, cast
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.recipe_checks import find_method
+from vlmerge.types import Decoding
+
+LM_EVAL_PREFIXES = (
+    "mmlu", "hendrycks", "agieval", "gsm8k", "hellaswag", "winogrande", "arc_", "ai2_arc", "truthfulqa", "bigbench", "piqa",
+    "openbookqa", "leaderboard", "lambada", "boolq", "triviaqa", "xnli", "wikitext",
+)  # fmt: skip
+"""How the names of lm-eval's best-known tasks begin."""
+
+FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
+"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`."""
+
+
+def _mergekit_metric(value: object) -> object:
+    if isinstance(value, str) and "," in value:
+        remedy = "leave `metric` out (the task's own), or see `vlmerge tasks`"
+        raise complaint("lm-eval's metrics are valid in mergekit, not supported yet", found=value, remedy=remedy)
+    return value
+
+
+class TaskSpec(Block):
+    """Questions to ask.
+
+    Attributes:
+        name: A built-in task, a .jsonl or .parquet file, a folder, or `hf:org/name`.
+        path: A copy of a built-in or hub data set on this machine.
+        split: Split of the data set.
+        limit: Only the first so many questions.
+        weight: In the mean over tasks; 0: shown, no part of the score.
+        label: Heading of its column.
+        metric: None: the task's own.
+        fields: Our field names → the data's.
+        kinds: Only questions of these kinds.
+        preset: Protocol of this task alone.
+    """
+
+    name: Text = Field(min_length=1)
+    path: Text | None = None
+    split: Text | None = None
+    limit: Whole | None = Field(default=None, ge=1)
+    weight: Number = Field(default=1.0, ge=0)
+    label: Text | None = None
+    metric: Annotated[Text | None, BeforeValidator(_mergekit_metric)] = None
+    fields: dict[Text, Text] = Field(default_factory=dict)
+    kinds: tuple[Text, ...] | None = None
+    preset: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _no_lm_eval(self) -> TaskSpec:
+        if self.name.lower().startswith(LM_EVAL_PREFIXES) and "." not in self.name:
+            remedy = "name a built-in task (`vlmerge tasks`), a .jsonl or .parquet file, or hf:org/name"
+            raise complaint(f"lm-eval's tasks (`{self.name}`) are valid in mergekit, not supported yet", remedy=remedy)
+        return self
+
+
+class ValidationSpec(Block):
+    """What picks the winner: a share of the tasks' images, or tasks of its own (then `fraction` plays no part)."""
+
+    fraction: Number = Field(default=0.25, ge=0, lt=1)
+    tasks: tuple[TaskSpec, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _list_of_tasks(cls, value: object) -> object:
+        return {"tasks": cast("object", value)} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> ValidationSpec:
+        if self.tasks is not None and not self.tasks:
+            raise complaint("`validation` lists no task", expected="a list of tasks, or {fraction: 0.25}", remedy="add a task")
+        if self.tasks is not None and "fraction" in self.model_fields_set and self.fraction:
+            remedy = "keep one of the two"
+            raise complaint("`validation` has both tasks and a fraction", expected="either", found="both", remedy=remedy)
+        # Written out, so that a dumped run says that no share of the search's images is set aside.
+        return self.model_copy(update={"fraction": 0.0}) if self.tasks is not None and self.fraction else self
+
+
+class SearchSpec(Block):
+    """How the search goes.
+
+    Attributes:
+        algorithm: Only CMA-ES so far.
+        max_fevals: Searched candidates, all stages together.
+        global_fevals: How many of them go to one number per model (`merge:` only); 0: none.
+        seed: From 1.
+        global_sigma: First step size of that stage.
+        sigma: First step size of the last stage; None until the run is read, then 0.1 (`merge:`) or 1/6 (`genome:`).
+        population: Candidates of a generation; None: CMA-ES' 4 + ⌊3 ln genes⌋, enlarged so that generations fill the budget.
+    """
+
+    algorithm: Literal["cma-es"] = "cma-es"
+    max_fevals: Whole = Field(default=400, ge=1)
+    global_fevals: Whole = Field(default=40, ge=0)
+    seed: Whole = Field(default=1, ge=1, lt=2**32)
+    global_sigma: Number = Field(default=0.2, gt=0)
+    sigma: Number | None = Field(default=None, gt=0)
+    population: Whole | None = Field(default=None, ge=2)
+
+
+class SpaceSpec(Block):
+    """Which numbers are searched (`space: auto` is this with its defaults): one per model for each group of tensors.
+
+    Attributes:
+        groups: Runs of layers, as equal as can be; or `layer`, each layer its own.
+        separate: What has numbers of its own: `embed`, the embeddings (else they go with the first layers), and `head`, the final
+            norm and lm_head (else with the last layers).
+    """
+
+    groups: Annotated[Whole, Field(ge=1)] | Literal["layer"] = 2
+    separate: tuple[Literal["embed", "head"], ...] = ("embed", "head")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _auto(cls, value: object) -> object:
+        return {} if value == "auto" else value
+
+    @model_validator(mode="after")
+    def _each_once(self) -> SpaceSpec:
+        if len(set(self.separate)) < len(self.separate):
+            raise complaint(
+                "`separate` names something twice", expected="embed and head, each once", found=str(list(self.separate))
+            )
+        return self
+
+
+def _unlike(models: tuple[ModelRef, ...]) -> tuple[ModelRef, ...]:
+    twice = [str(model) for index, model in enumerate(models) if model in models[:index]]
+    if twice:
+        raise misfit("every model once", ", ".join(twice), "take the second one out")
+    return models
+
+
+class MergeSpec(Block):
+    """vlmerge's own form of what may be searched.
+
+    Attributes:
+        models: The models that have numbers of their own (a base that a method subtracts has none).
+        base_model: The common ancestor. Methods that need one take it from here; the others only for the baselines.
+        vlm: The host; None: the first VLM.
+        method: linear, slerp (two models, `base_model` one of them) or task_arithmetic.
+        space: What is searched.
+        normalize: Whether the weights are divided by their sum.
+        protect: Substrings of tensor names that stay the host's, in candidates and baselines alike.
+        dtype: As in a recipe.
+        out_dtype: As in a recipe.
+    """
+
+    models: tuple[Model, ...] = Field(min_length=1)
+    base_model: Model | None = None
+    vlm: Model | None = None
+    method: Text = "linear"
+    space: SpaceSpec = SpaceSpec()
+    normalize: bool = False
+    protect: tuple[Text, ...] = ()
+    dtype: DtypeField | None = None
+    out_dtype: DtypeField | None = None
+
+    @model_validator(mode="after")
+    def _fits_the_method(self) -> MergeSpec:
+        _unlike(self.models)
+        _available(self.method)
+        if self.method == "slerp" and (len(self.models) != 2 or self.base_model not in self.models):
+            found = f"{len(self.models)} models, base_model {self.base_model or 'not given'}"
+            raise complaint("slerp is between two models, one of them `base_model`", expected="two models", found=found)
+        if self.method == "slerp" and self.normalize:
+            raise complaint("slerp does not normalise", expected="normalize: false", found="true", remedy="take it out")
+        if self.method == "task_arithmetic":
+            if self.base_model is None:
+                raise complaint("task_arithmetic needs a base", expected="a `base_model`", remedy="name the common ancestor")
+            if not self.searched:
+                raise complaint("nothing to search: the only model is the base", expected="another model", remedy="add one")
+        return self
+
+    @property
+    def searched(self) -> tuple[ModelRef, ...]:
+        """The models that have a weight to be searched."""
+        subtracts = self.method == "task_arithmetic"
+        return tuple(model for model in self.models if not (subtracts and model == self.base_model))
+
+
+class GenomeSpec(Block):
+    """mergekit-evolve's `genome:`, to the letter, and `vlm` and `protect` of ours.
+
+    Attributes:
+        models: Every one has genes, a base among them too.
+        merge_method: linear, slerp, task_arithmetic.
+        base_model: As there: added to every slice where it is not among the models.
+        layer_granularity: Layers in a group of genes; 0: one group for all.
+        normalize: None: true for linear, ties and dare_ties.
+        allow_negative_weights: False: the absolute value counts.
+        filters: Substrings of tensor names, each with a set of genes, and one for the rest.
+        smooth: Interpolate between the groups.
+        vlm: The host; None: the first VLM.
+        protect: Substrings of tensor names that stay the host's.
+    """
+
+    not_yet: ClassVar[frozenset[str]] = frozenset({"tokenizer_source"})
+
+    models: tuple[Model, ...] = Field(min_length=1)
+    merge_method: Text
+    base_model: Model | None = None
+    layer_granularity: Whole = 0
+    normalize: bool | None = None
+    allow_negative_weights: bool = False
+    filters: tuple[Text, ...] | None = None
+    smooth: bool = False
+    vlm: Model | None = None
+    protect: tuple[Text, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_keys(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            mapping = cast("Mapping[Any, Any]", value)
+            return {key: each for key, each in mapping.items() if not (key in cls.not_yet and each is None)}
+        return value
+
+    @model_validator(mode="after")
+    def _fits_the_method(self) -> GenomeSpec:
+        _unlike(self.models)
+        _available(self.merge_method)
+        if self.merge_method == "task_arithmetic" and self.base_model is None:
+            raise complaint("task_arithmetic needs a base", expected="a `base_model`", remedy="name the common ancestor")
+        if self.merge_method == "slerp":
+            self._fits_slerp()
+        elif self.base_model is not None and self.merge_method == "linear" and self.base_model not in self.models:
+            remedy = "add the base to `models`, or take `base_model` out"
+            raise complaint(
+                "linear needs a weight for its base, which has no genes here", found=str(self.base_model), remedy=remedy
+            )
+        return self
+
+    def _fits_slerp(self) -> None:
+        for key, value in (("smooth", self.smooth), ("filters", self.filters), ("normalize", self.normalize)):
+            if value:
+                raise complaint(f"slerp knows no `{key}`", found=f"{key}: {value}", remedy="take it out")
+        if len(self.models) < 2:
+            raise complaint("slerp is between two models", expected="at least two models", found=str(len(self.models)))
+        if self.base_model is not None and self.base_model not in self.models:
+            remedy = "add the base to `models`, or take `base_model` out"
+            raise complaint("slerp takes two models: a base that is not one of them has no place", remedy=remedy)
+
+
+def _available(method: str) -> None:
+    spec, problem = find_method(method, ())
+    if spec is None and problem is not None:
+        raise complaint(
+            problem.what,
+            expected=problem.expected or "",
+            found=problem.found or "",
+            remedy=problem.remedy or "choose one of these",
+        )
+
+
+class DecodingSpec(Block):
+    """How answers are generated. None: the preset's, where the run has one; without a preset every field has its default."""
+
+    max_new_tokens: Whole | None = Field(default=None, ge=1)
+    num_beams: Whole | None = Field(default=None, ge=1)
+    temperature: Number | None = Field(default=None, ge=0)
+    top_p: Number | None = Field(default=None, gt=0, le=1)
+    repetition_penalty: Number | None = Field(default=None, gt=0)
+    seed: Whole | None = Field(default=None, ge=1)
+
+    def over(self, other: Decoding) -> Decoding:
+        """`other` with what is set here in its place."""
+        return Decoding(**{name: getattr(other, name) if value is None else value for name, value in self})
+
+
+class RuntimeSpec(Block):
+    """Where and how models run; all of it can change answers, so all of it is recorded."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["auto"] | DtypeField = "auto"
+    batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
+    threads: Annotated[Whole, Field(ge=1)] | None = None
