@@ -6,7 +6,7 @@ from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
 from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
 from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
-from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, roles_of
+from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, joined, segment_at, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
 
@@ -28,6 +28,7 @@ __all__ = [
     "family_of",
     "is_decoder",
     "joined",
+    "live_roles",
     "pair",
     "roles_of",
     "segment_at",

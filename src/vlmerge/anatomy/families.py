@@ -60,6 +60,11 @@ class Family:
     layouts: tuple[Layout, ...]
 
     @property
+    def original_llava(self) -> bool:
+        """LLaVA as its authors save it, which transformers cannot load as it is."""
+        return self.is_vlm and self.text_key is None
+
+    @property
     def summary(self) -> str:
         """The namings, for a table."""
         return ", ".join(f"{layout.name} ({layout.decoder}…)" for layout in self.layouts)

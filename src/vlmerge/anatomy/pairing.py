@@ -61,6 +61,11 @@ class TensorPair:
     rows: RowMap | None = None
 
     @property
+    def is_decoder(self) -> bool:
+        """Whether it belongs to the language model."""
+        return is_decoder(self.role)
+
+    @property
     def is_buffer(self) -> bool:
         """A table that the config determines: kept without a cast."""
         return is_buffer(self.role)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from vlmerge.anatomy.families import Family, Layout
+from vlmerge.anatomy.families import LLAVA_HF_NEW, PLAIN_LM, Family, Layout
 
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
@@ -22,6 +22,9 @@ DECODER = re.compile(r"(embed_tokens|norm|layers\.\d+)\.")
 DECODER_LAYER = re.compile(r"layers\.(\d+)\.")
 VISION_LAYER = re.compile(r"vision\.(?:.*\.)?layers?\.(\d+)\.")
 BUFFER = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rotary_emb\.inv_freq")
+
+LIVE_LAYOUTS = (LLAVA_HF_NEW, PLAIN_LM)
+"""How transformers names parameters in memory."""
 
 Position = Literal["before", "layer", "after", "vision", "other"]
 
@@ -39,6 +42,19 @@ def roles_of(names: Iterable[str], family: Family) -> dict[str, str]:
     listed = list(names)
     layout = layout_of(listed, family)
     return {role_of(name, layout): name for name in listed}
+
+
+def live_roles(names: Iterable[str]) -> dict[str, str]:
+    """Role → name for the parameters of a model that transformers holds in memory, whatever its files were called.
+
+    Raises:
+        LookupError: Neither a VLM's nor a plain LM's names.
+    """
+    listed = list(names)
+    for layout in LIVE_LAYOUTS:
+        if f"{layout.decoder}{EMBEDDING}" in listed:
+            return {role_of(name, layout): name for name in listed}
+    raise LookupError("no embedding under " + " or ".join(layout.decoder for layout in LIVE_LAYOUTS))
 
 
 def layout_of(names: Iterable[str], family: Family) -> Layout:

@@ -1,0 +1,35 @@
+"""linear: the weighted sum of the weights, divided by the sum of the weights unless `normalize: false`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vlmerge.config.method_table import METHODS as SPECS
+from vlmerge.config.method_table import MethodSpec
+from vlmerge.errors import CandidateFailure
+from vlmerge.methods.method import Values
+from vlmerge.methods.weighted_sum import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.methods.scratch import Scratch
+
+
+class Linear:
+    """Σ wᵢ·xᵢ [/ Σ wᵢ] (model soups, Wortsman et al. 2022). A base is one more input."""
+
+    spec: MethodSpec = SPECS["linear"]
+
+    def check(self, values: Values) -> None:
+        """Weights that sum to zero cannot be normalised; "zero" allows for the rounding of decimal fractions."""
+        weights = values.weights()
+        if values.flag("normalize") and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
+            raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
+        """Summed in listed order, so that the order decides at most the last bit of float32."""
+        del base
+        weights = values.weights()
+        weighted_sum(tensors, weights, sum(weights) if values.flag("normalize") else 1.0, out, scratch)

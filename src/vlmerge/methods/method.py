@@ -1,0 +1,66 @@
+"""The contract of a merge method, and the values it is given for one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from vlmerge.config.method_table import MethodSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.methods.scratch import Scratch
+
+Scalar = float | bool | None
+
+
+@dataclass(frozen=True)
+class Values:
+    """A method's parameters for one tensor, resolved.
+
+    Attributes:
+        shared: Parameters of the tensor as a whole.
+        sources: Parameters of each input but the base, in the order of the inputs.
+    """
+
+    shared: Mapping[str, Scalar]
+    sources: tuple[Mapping[str, Scalar], ...]
+
+    def number(self, name: str) -> float:
+        """A shared number."""
+        return float(self.shared[name] or 0.0)
+
+    def flag(self, name: str) -> bool:
+        """A shared flag."""
+        return bool(self.shared[name])
+
+    def weights(self) -> list[float]:
+        """`weight` of each input but the base."""
+        return [float(values["weight"] or 0.0) for values in self.sources]
+
+
+class Method(Protocol):
+    """How tensors of one role combine. Without state."""
+
+    @property
+    def spec(self) -> MethodSpec:
+        """Row of the method table."""
+        ...
+
+    def check(self, values: Values) -> None:
+        """Raises CandidateFailure for values with which there is no result."""
+        ...
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
+        """Computes one tensor.
+
+        Args:
+            tensors: The inputs but the base, in listed order; flat, contiguous, of one length, any float dtypes, on one device.
+            base: The base, likewise; None for methods without one.
+            values: Parameters.
+            out: Receives the result, rounded once to its dtype; may not overlap an input.
+            scratch: Buffers of the device.
+        """
+        ...

@@ -1,0 +1,175 @@
+"""A recipe's values for every merged tensor: levels, filters and gradients looked up once, before any weight is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlmerge.anatomy import Pairing, Segment, TensorPair, joined, segment_at, segments_of
+from vlmerge.anatomy.roles import canonical_name, decoder_layer, position_of, vision_layer
+from vlmerge.config.method_table import MethodSpec, ParameterSpec
+from vlmerge.config.parameters import resolve
+from vlmerge.errors import CandidateFailure, ConfigError
+from vlmerge.methods.dtypes import named_dtype, output_dtype
+from vlmerge.methods.method import Method, Scalar, Values
+
+if TYPE_CHECKING:
+    from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.parameter_values import ParameterValue
+    from vlmerge.config.recipe_blocks import Parameters, Recipe
+
+
+@dataclass(frozen=True)
+class Step:
+    """What to do for one merged tensor.
+
+    Attributes:
+        pair: Which tensors meet.
+        host: Whose rows are kept where a vocabulary row is not merged.
+        method: How they combine.
+        values: With which parameters.
+        inputs: The inputs but the base, in listed order.
+        base: The input that is subtracted, or None.
+        cast: dtype that inputs are cast to when read, or None.
+        out_dtype: dtype of the result.
+    """
+
+    pair: TensorPair
+    host: ModelRef
+    method: Method
+    values: Values
+    inputs: tuple[ModelRef, ...]
+    base: ModelRef | None
+    cast: torch.dtype | None
+    out_dtype: torch.dtype
+
+
+def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
+    """What to do for each tensor of the result: a step, or None where the host's is kept.
+
+    Args:
+        recipe: Must have the pairing's structure (same models in the same layers); only its parameters are new.
+        pairing: See `anatomy.pair`.
+
+    Returns:
+        One entry for each of `pairing.tensors`, in its order.
+
+    Raises:
+        ConfigError: A required parameter that no level gives; a recipe of another structure.
+        CandidateFailure: Values with which there is no result, e.g. normalised weights that sum to zero.
+    """
+    from vlmerge.methods import METHODS
+
+    method = METHODS[recipe.merge_method]
+    cast = named_dtype(recipe.dtype)
+    depths = dict.fromkeys(recipe.model_refs(), 1 << 30 if recipe.slices is not None else pairing.layers)
+    segments = segments_of(recipe, depths)
+    if joined(segments) != pairing.segments:
+        raise ConfigError(
+            "the recipe has another structure than the models were paired for",
+            expected="the same models in the same layers",
+            found=_structure(joined(segments)),
+            remedy=f"pair for this recipe ({_structure(pairing.segments)} was paired)",
+        )
+    levels = [_levels(recipe, number) for number in range(len(segments))]
+    tower = 1 + max((vision_layer(pair.role) or 0 for pair in pairing.tensors), default=0)
+    steps: list[Step | None] = []
+    for pair in pairing.tensors:
+        if not pair.merged:
+            steps.append(None)
+            continue
+        number, t = _place(pair.role, segments, tower)
+        segment, level = segments[number], levels[number]
+        base = segment.base if method.spec.base != "ordinary" else None
+        if method.spec.base == "required" and base is None:
+            raise ConfigError(
+                f"`{method.spec.name}` needs a base, and the slice has none",
+                where=pair.name,
+                expected="base_model among the slice's sources",
+                found=", ".join(map(str, segment.members)),
+                remedy="add the base model to the slice",
+            )
+        inputs = tuple(ref for ref in pair.inputs if ref != base)
+        values = _values(method.spec, pair, inputs, level, t)
+        try:
+            method.check(values)
+        except CandidateFailure as failure:
+            raise CandidateFailure(f"{pair.name}: {failure.reason}") from failure
+        steps.append(Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair)))
+    return steps
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Where parameters may stand for the tensors of one segment, nearest first."""
+
+    sources: Mapping[ModelRef, Parameters]
+    shared: tuple[Parameters, ...]
+
+
+def _levels(recipe: Recipe, number: int) -> _Levels:
+    if recipe.slices is None:
+        return _Levels({source.model: source.parameters for source in recipe.models or ()}, (recipe.parameters,))
+    part = recipe.slices[number]
+    return _Levels({source.model: source.parameters for source in part.sources}, (part.parameters, recipe.parameters))
+
+
+def _values(spec: MethodSpec, pair: TensorPair, inputs: Sequence[ModelRef], level: _Levels, t: float) -> Values:
+    own = (pair.name, canonical_name(pair.role))
+    shared: dict[str, Scalar] = {}
+    sources: tuple[dict[str, Scalar], ...] = tuple({} for _ in inputs)
+    for parameter in spec.parameters.values():
+        if parameter.ignored:
+            continue
+        above = [parameters.get(parameter.name) for parameters in level.shared]
+        if not parameter.per_source:
+            shared[parameter.name] = _found(parameter, above, own, t, f"{pair.name}")
+            continue
+        for ref, values in zip(inputs, sources, strict=True):
+            nearest = level.sources.get(ref, {}).get(parameter.name)
+            values[parameter.name] = _found(parameter, [nearest, *above], pair.names[ref], t, f"{pair.name}, {ref}")
+    return Values(shared, sources)
+
+
+def _found(
+    parameter: ParameterSpec, levels: Sequence[ParameterValue | None], names: Sequence[str], t: float, where: str
+) -> Scalar:
+    value: Scalar = resolve(levels, names, t)
+    if value is None:
+        value = parameter.default
+    if value is None and parameter.required:
+        raise ConfigError(
+            f"`{parameter.name}` has no value for a tensor",
+            where=where,
+            expected=f"`{parameter.name}` beside the model, in its slice or at the top; filters must leave no tensor out",
+            found="no entry that matches the tensor's name",
+            remedy="add an entry without a filter at the end of the list",
+        )
+    return value
+
+
+def _place(role: str, segments: Sequence[Segment], tower: int) -> tuple[int, float]:
+    """Segment of a tensor, and where a gradient is read: 0 at the first layer, 1 at the last.
+
+    Embedding, final norm and head read the first entry, a slice of one layer the last (mergekit's rule). A vision tower's
+    layers count for themselves.
+    """
+    layer = decoder_layer(role)
+    if layer is not None:
+        number = segment_at(segments, layer)
+        segment = segments[number]
+        return number, 1.0 if segment.layers == 1 else (layer - segment.first) / (segment.layers - 1)
+    of_tower = vision_layer(role)
+    if of_tower is not None and tower > 1:
+        return 0, min(1.0, of_tower / (tower - 1))
+    return (len(segments) - 1 if position_of(role) == "after" else 0), 0.0
+
+
+def _structure(segments: Sequence[Segment]) -> str:
+    return "; ".join(
+        f"layers {segment.first} to {segment.first + segment.layers} from {', '.join(map(str, segment.members))}"
+        for segment in segments
+    )

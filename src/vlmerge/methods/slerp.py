@@ -1,0 +1,62 @@
+"""slerp: along the arc between base (t = 0) and the other model (t = 1), the tensor taken as one vector."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlmerge.config.method_table import METHODS as SPECS
+from vlmerge.config.method_table import MethodSpec
+from vlmerge.methods.method import Values
+from vlmerge.methods.scratch import work_dtype
+from vlmerge.methods.weighted_sum import weighted_sum
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.methods.scratch import Scratch
+
+PARALLEL = 0.9995
+"""|cosine| above which the arc is taken for a straight line (mergekit's threshold)."""
+NORM_FLOOR = 1e-8
+
+
+class Slerp:
+    """sin((1-t)θ)/sin θ · base + sin(tθ)/sin θ · other, θ the angle between them (Shoemake 1985)."""
+
+    spec: MethodSpec = SPECS["slerp"]
+
+    def check(self, values: Values) -> None:
+        """Any t has a result; outside [0, 1] it extrapolates."""
+
+    def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
+        """Two passes: cosine, then the sum. The vectors are combined as they are, not normalised."""
+        assert base is not None
+        (other,) = tensors
+        t = values.number("t")
+        weighted_sum((base, other), coefficients(t, cosine(base, other, scratch)), 1.0, out, scratch)
+
+
+def coefficients(t: float, cosine: float) -> tuple[float, float]:
+    """Factors of base and other; (1, 0) at t = 0 and (0, 1) at t = 1 exactly."""
+    if abs(cosine) > PARALLEL or t in (0.0, 1.0):
+        return 1.0 - t, t
+    angle = math.acos(cosine)
+    return math.sin((1.0 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+
+
+def cosine(one: Tensor, two: Tensor, scratch: Scratch) -> float:
+    """Cosine of the angle between two flat tensors, in [-1, 1]; a norm of at most 1e-8 counts as 1."""
+    work = work_dtype(one.dtype, two.dtype)
+    # Chunk sums add up in float64: the result does not depend on the length of the chunks.
+    sums = torch.zeros(3, dtype=torch.float64, device=one.device)
+    for span in scratch.spans(one.numel()):
+        x = scratch.buffer(0, work, span.stop - span.start).copy_(one[span])
+        y = scratch.buffer(1, work, span.stop - span.start).copy_(two[span])
+        sums += torch.stack([torch.dot(x, y), torch.dot(x, x), torch.dot(y, y)])
+    dot, first, second = (float(each) for each in sums.cpu())
+    norms = [math.sqrt(square) if math.sqrt(square) > NORM_FLOOR else 1.0 for square in (first, second)]
+    return min(1.0, max(-1.0, dot / (norms[0] * norms[1])))
