@@ -53,18 +53,22 @@ def written_beside(out: Path) -> Generator[Path]:
     Raises:
         CheckpointError: Another process is writing the same folder, or the disk is full.
     """
-    out = out.absolute()
+    out = out.resolve()
     partial = out.parent / f".{out.name}.partial"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir(exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
     with _claimed(partial, out):
         try:
             yield partial
             _sync(partial)
-            partial.rename(out)
+            _rename(partial, out)
             _sync_folder(out.parent)
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise CheckpointError(
                     "the disk became full while writing; what was written is removed",
                     where=str(out),
@@ -73,10 +77,26 @@ def written_beside(out: Path) -> Generator[Path]:
             raise
 
 
+def _rename(partial: Path, out: Path) -> None:
+    try:
+        partial.rename(out)
+    except OSError as error:  # Filled by somebody else in the meantime, or a mount point.
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        "the output folder cannot be made",
+        where=str(out),
+        expected="a folder that can be made or replaced, absent or empty",
+        found=str(error),
+        remedy="choose another folder",
+    )
+
+
 @contextlib.contextmanager
 def _claimed(partial: Path, out: Path) -> Generator[None]:
-    """Makes the hidden folder, empty and ours: a lock on the folder itself tells a living writer from a killed one."""
-    partial.mkdir(exist_ok=True)
+    """Empties the hidden folder and makes it ours: a lock on the folder itself tells a living writer from a killed one."""
     handle = os.open(partial, os.O_RDONLY)
     try:
         if not _lock(handle) or not _is_same(handle, partial):

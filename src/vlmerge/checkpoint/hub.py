@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class RemoteCheckpoint:
     """A model on the hub, known by its headers. See `Headers` for the attributes.
 
-    `path` holds the small files (config, tokenizer, processor, card), no weights. `tensors` is empty for `weights_format == "bin"`:
-    shapes in a pickle cannot be read by range, and are confirmed after the download.
+    `path` holds the small files (config, tokenizer, processor, card), no weights. `tensors` is empty for
+    `weights_format == "bin"`: shapes in a pickle cannot be read by range, and are confirmed after the download.
     """
 
     ref: ModelRef
@@ -46,80 +46,92 @@ class RemoteCheckpoint:
 
 @dataclass(frozen=True)
 class _Repository:
-    """One commit of a model on the hub: its files with their sizes in bytes, and where the cache keeps them."""
+    """One commit of a model on the hub.
+
+    Attributes:
+        commit: Its hash.
+        sizes: File name → bytes.
+        blobs: File name → name of its contents in the cache; large files under their sha256.
+        snapshot: Where the cache keeps this commit.
+    """
 
     ref: ModelRef
     commit: str
     sizes: dict[str, int]
+    blobs: dict[str, str]
     snapshot: Path
+
+    def is_here(self, name: str) -> bool:
+        """Whether the contents of a file are in the cache, be it from another commit."""
+        blob = self.blobs.get(name)
+        return (self.snapshot / name).exists() or (blob is not None and (self.snapshot.parents[1] / "blobs" / blob).exists())
 
 
 def open_cached(ref: ModelRef) -> Checkpoint:
     """Opens a model that the hub's cache holds whole, without a network; raises CheckpointError if it does not."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    with explained(ref):
-        config = try_to_load_from_cache(ref.path, layout.CONFIG, revision=ref.revision or constants.DEFAULT_REVISION)
-    if not isinstance(config, str):
-        raise offline(ref)
-    snapshot = Path(config).parent
-    if not _is_complete(snapshot):
+    snapshot = _find_complete(ref)
+    if snapshot is None:
         raise offline(ref)
     return _open_snapshot(ref, snapshot)
 
 
 def fetch(ref: ModelRef, *, headers_only: bool, progress: Progress | None) -> Checkpoint | RemoteCheckpoint:
-    """Brings a model here, or its headers; a model that is whole in the cache is used when the hub does not answer.
+    """Brings a model here, or its headers; a model that is whole in the cache is used where the hub cannot be asked.
 
     The revision is resolved once: every file is of the commit that config.json came from.
     """
     try:
         repository = _look_up(ref)
-        weights = layout.find_weights(repository.sizes.keys(), str(ref))
-        small = [*layout.side_file_names(repository.sizes), *layout.card_file_names(repository.sizes)]
-        if weights.is_index:
-            index = _read_index(repository, weights)
-            shards: Sequence[str] = index.shards
-        else:
-            index, shards = None, (weights.file,)
-        require_shards(shards, set(repository.sizes), f"{ref}, {weights.file}")
-        if headers_only and not _is_complete(repository.snapshot):
-            _download(repository, small, progress)
-            return _remote(repository, weights, index, shards)
-        _download(repository, [*small, *shards], progress)
     except CheckpointError:
-        try:
-            return open_cached(ref)
-        except CheckpointError:
-            pass  # The cache is no help: the first error says why.
+        if (whole := _find_complete(ref)) is not None:
+            return _open_snapshot(ref, whole)
         raise
+    weights = layout.find_weights(repository.sizes.keys(), str(ref))
+    small = [*layout.side_file_names(repository.sizes), *layout.card_file_names(repository.sizes)]
+    index: layout.Index | None = None
+    shards: tuple[str, ...] = (weights.file,)
+    if weights.is_index:
+        _download(repository, [weights.file], None)
+        text = (repository.snapshot / weights.file).read_bytes()
+        index = layout.parse_index(text, f"{ref}, {weights.file}", weights.format)
+        shards = index.shards
+    require_shards(shards, set(repository.sizes), f"{ref}, {weights.file}")
+    if headers_only and not _is_complete(repository.snapshot):
+        _download(repository, small, progress)
+        return _remote(repository, weights, index, shards)
+    _download(repository, [*small, *shards], progress)
     return _open_snapshot(ref, repository.snapshot)
 
 
 def _look_up(ref: ModelRef) -> _Repository:
-    from huggingface_hub import HfApi, constants, hf_hub_download
+    from huggingface_hub import HfApi, constants
 
     with explained(ref):
-        config = Path(
-            hf_hub_download(ref.path, layout.CONFIG, revision=ref.revision, endpoint=constants.ENDPOINT, tqdm_class=_bar())
-        )
-        commit = config.parent.name
-        info = HfApi(endpoint=constants.ENDPOINT).model_info(ref.path, revision=commit, files_metadata=True)
-    return _Repository(ref, commit, {file.rfilename: file.size or 0 for file in info.siblings or []}, config.parent)
+        snapshot = _get(ref, layout.CONFIG, ref.revision, _bar()).parent
+        info = HfApi(endpoint=constants.ENDPOINT).model_info(ref.path, revision=snapshot.name, files_metadata=True)
+    files = info.siblings or []
+    return _Repository(
+        ref=ref,
+        commit=snapshot.name,
+        sizes={file.rfilename: file.size or 0 for file in files},
+        blobs={file.rfilename: blob for file in files if (blob := file.lfs.sha256 if file.lfs else file.blob_id)},
+        snapshot=snapshot,
+    )
 
 
-def _read_index(repository: _Repository, weights: layout.Weights) -> layout.Index:
-    _download(repository, [weights.file], None)
-    text = (repository.snapshot / weights.file).read_bytes()
-    return layout.parse_index(text, f"{repository.ref}, {weights.file}", weights.format)
+def _get(ref: ModelRef, name: str, revision: str | None, bar: Any) -> Path:
+    """One file, from the cache or into it."""
+    from huggingface_hub import constants
+    from huggingface_hub import hf_hub_download as download  # pyright: ignore[reportUnknownVariableType] - its tqdm is untyped
+
+    return Path(download(ref.path, name, revision=revision, endpoint=constants.ENDPOINT, tqdm_class=bar))
 
 
 def _download(repository: _Repository, names: Sequence[str], progress: Progress | None) -> None:
     """Downloads what the cache lacks, one file after the other so that an interrupt stops at once; finished files stay."""
-    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub import constants
 
-    missing = [name for name in names if not (repository.snapshot / name).exists()]
-    needed = sum(repository.sizes[name] for name in missing)
+    needed = sum(repository.sizes[name] for name in names if not repository.is_here(name))
     free = shutil.disk_usage(repository.snapshot).free
     if needed > free:
         raise CheckpointError(
@@ -129,16 +141,10 @@ def _download(repository: _Repository, names: Sequence[str], progress: Progress 
             found=f"{free:,} bytes free",
             remedy="free some space, or set HF_HOME to a folder on a larger disk",
         )
-    for name in missing:
-        label = f"{repository.ref.path}: {name}"
+    for name in names:
+        bar = _bar(progress, f"{repository.ref.path}: {name}", repository.sizes[name])
         with explained(repository.ref):
-            hf_hub_download(
-                repository.ref.path,
-                name,
-                revision=repository.commit,
-                endpoint=constants.ENDPOINT,
-                tqdm_class=_bar(progress, label, repository.sizes[name]),
-            )
+            _get(repository.ref, name, repository.commit, bar)
 
 
 def _remote(
@@ -183,6 +189,15 @@ def _remote_header(repository: _Repository, shard: str) -> tuple[TensorInfo, ...
     return infos
 
 
+def _find_complete(ref: ModelRef) -> Path | None:
+    """The folder of the cache that holds the model whole, or None."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    with explained(ref):
+        config = try_to_load_from_cache(ref.path, layout.CONFIG, revision=ref.revision or constants.DEFAULT_REVISION)
+    return Path(config).parent if isinstance(config, str) and _is_complete(Path(config).parent) else None
+
+
 def _is_complete(snapshot: Path) -> bool:
     """Whether a folder of the cache has its weights; side files are downloaded before them."""
     names = {entry.name for entry in snapshot.iterdir() if entry.exists()}
@@ -205,7 +220,7 @@ def _open_snapshot(ref: ModelRef, snapshot: Path) -> Checkpoint:
             where=error.where,
             expected=error.expected,
             found=error.found,
-            remedy=f"if the copy in the cache is damaged, remove {snapshot.parent.parent} and run again; else: {error.remedy}",
+            remedy=f"if the copy in the cache is damaged, remove {snapshot.parents[1]} and run again; else: {error.remedy}",
         ) from error
 
 
@@ -213,9 +228,9 @@ def _bar(progress: Progress | None = None, label: str = "", size: int = 0) -> An
     """A class for the hub's client, which makes one progress bar per file: it draws nothing and tells `progress`."""
     from huggingface_hub.utils import tqdm
 
-    class Bar(tqdm):  # pyright: ignore[reportUntypedBaseClass, reportMissingTypeArgument] - the client's own class has no types
+    class Bar(tqdm):
         def __init__(self, *_: Any, initial: int = 0, **__: Any) -> None:
-            super().__init__(disable=True)
+            super().__init__(disable=True)  # pyright: ignore[reportUnknownMemberType] - the client's class has no types
             self.done = initial
 
         def update(self, n: float | None = 1) -> None:

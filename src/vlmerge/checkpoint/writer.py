@@ -156,6 +156,6 @@ def _write_tensor(file: BinaryIO, place: int, info: TensorInfo, tensor: torch.Te
         raise ValueError(f"{info.name}: announced {info.dtype} {list(info.shape)}, got {tensor.dtype} {list(tensor.shape)}")
     if info.bytes == 0:
         return
-    raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    raw: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     file.seek(place)
     file.write(memoryview(raw))
