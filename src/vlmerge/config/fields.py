@@ -5,7 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar, cast
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET, Location, Problem, unknown
 from vlmerge.errors import ConfigError
+
+T = TypeVar("T")
 
 
 class Block(BaseModel):
@@ -62,6 +64,13 @@ def _model(value: object) -> ModelRef:
     except ConfigError as error:
         detail = {"expected": error.expected or "", "found": error.found or "", "remedy": error.remedy or ""}
         raise PydanticCustomError("complaint", "not usable", {"what": error.what, **detail}) from error
+
+
+def not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
+    """For lists that need an entry; runs once the entries are right, so that a bad entry is not reported as a missing one."""
+    if not value:
+        raise misfit("at least one entry", [], "add one")
+    return value
 
 
 Text = Annotated[str, BeforeValidator(_text)]

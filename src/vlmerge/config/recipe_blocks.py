@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from vlmerge.config.fields import Block, DtypeField, Model, Text, Whole, complaint
+from vlmerge.config.fields import Block, DtypeField, Model, Text, Whole, complaint, not_empty
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterField, ParameterValue
 
@@ -52,7 +52,7 @@ class Slice(Block):
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"residual_weight"})
 
-    sources: tuple[SliceSource, ...] = Field(min_length=1)
+    sources: Annotated[tuple[SliceSource, ...], AfterValidator(not_empty)]
     base_model: Model | None = None
     parameters: ParametersField = Field(default_factory=dict)
 
@@ -81,8 +81,8 @@ class Recipe(Block):
     merge_method: Text
     vlm: Model | None = None
     base_model: Model | None = None
-    models: tuple[Source, ...] | None = None
-    slices: tuple[Slice, ...] | None = None
+    models: Annotated[tuple[Source, ...], AfterValidator(not_empty)] | None = None
+    slices: Annotated[tuple[Slice, ...], AfterValidator(not_empty)] | None = None
     parameters: ParametersField = Field(default_factory=dict)
     protect: tuple[Text, ...] = ()
     dtype: DtypeField | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
-from vlmerge.config.fields import Block, Text, complaint, problems_of
+from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.problems import LineOf, Problem, no_lines, refuse
 from vlmerge.config.run_blocks import (
@@ -52,6 +53,8 @@ NO_FEWSHOT: Mapping[str, tuple[object, ...]] = {
 }
 """mergekit-evolve's keys about lm-eval → the values that ask for what vlmerge does anyway."""
 
+ABSENT = object()
+
 
 class RunConfig(Block):
     """One evolution.
@@ -72,7 +75,7 @@ class RunConfig(Block):
 
     merge: MergeSpec | None = None
     genome: GenomeSpec | None = None
-    tasks: tuple[TaskSpec, ...] = Field(min_length=1)
+    tasks: Annotated[tuple[TaskSpec, ...], AfterValidator(not_empty)]
     validation: ValidationSpec = ValidationSpec()
     holdout: tuple[TaskSpec, ...] = ()
     search: SearchSpec = SearchSpec()
@@ -96,16 +99,27 @@ class RunConfig(Block):
         if self.search.population and self.search.population > self.search.max_fevals:
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
-        # Written out, so that a dumped run says everything.
-        sigma = self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "merge"]
-        global_fevals = 0 if self.merge is None else self.search.global_fevals
-        search = self.search.model_copy(update={"sigma": sigma, "global_fevals": global_fevals})
-        decoding = self.decoding
-        if self.preset is None and not any(
-            task.preset for task in (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
-        ):
-            decoding = DecodingSpec(**asdict(decoding.over(Decoding())))
-        return self.model_copy(update={"search": search, "decoding": decoding})
+        return self
+
+    def completed(self) -> RunConfig:
+        """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
+        search = {"sigma": self.sigma, "global_fevals": self.search.global_fevals if self.merge else 0}
+        validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
+        every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
+        named = self.preset is not None or any(task.preset for task in every)
+        decoding = self.decoding if named else DecodingSpec(**asdict(self.decoding.over(Decoding())))
+        return self.model_copy(
+            update={
+                "search": self.search.model_copy(update=search),
+                "validation": self.validation.model_copy(update=validation),
+                "decoding": decoding,
+            }
+        )
+
+    @property
+    def sigma(self) -> float:
+        """First step size of the last stage."""
+        return self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "merge"]
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
@@ -148,7 +162,7 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
         refuse(problems, where, line_of)
         raise
     refuse(problems, where, line_of)
-    return _located(config, folder)
+    return _located(config.completed(), folder)
 
 
 def load_run(path: Path) -> RunConfig:
@@ -164,12 +178,7 @@ def dump_run(config: RunConfig) -> str:
 
 def diff_runs(ours: RunConfig, theirs: RunConfig) -> list[str]:
     """What differs: `search.seed: 1 → 2`, one line each, in the file's order."""
-    before, after = dict(_leaves(_plain(ours))), dict(_leaves(_plain(theirs)))
-    return [
-        f"{key}: {_word(before, key)} → {_word(after, key)}"
-        for key in dict.fromkeys([*before, *after])
-        if key not in before or key not in after or before[key] != after[key]
-    ]
+    return list(_differences("", _plain(ours), _plain(theirs)))
 
 
 def _without_lm_eval(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
@@ -210,7 +219,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         path = spec.path and str(local_path(spec.path, folder) or Path(folder, spec.path))
         return spec.model_copy(update={"name": name, "path": path})
 
-    def block[B: (MergeSpec, GenomeSpec)](part: B | None) -> B | None:
+    def block(part: MergeSpec | GenomeSpec | None) -> MergeSpec | GenomeSpec | None:
         if part is None:
             return None
         models = tuple(ref.relative_to(folder) for ref in part.models)
@@ -242,18 +251,24 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _leaves(value: object, key: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, dict) and value:
-        for name, each in cast("dict[str, object]", value).items():
-            yield from _leaves(each, f"{key}.{name}" if key else name)
-    elif isinstance(value, list) and any(isinstance(each, dict) for each in cast("list[object]", value)):
-        for index, each in enumerate(cast("list[object]", value)):
-            yield from _leaves(each, f"{key}[{index}]")
-    else:
-        yield key, value
+def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        before, after = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
+        for name in dict.fromkeys([*before, *after]):
+            yield from _differences(f"{key}.{name}" if key else name, before.get(name, ABSENT), after.get(name, ABSENT))
+    elif _is_list_of_blocks(ours) and _is_list_of_blocks(theirs):
+        pairs = zip_longest(cast("list[object]", ours), cast("list[object]", theirs), fillvalue=ABSENT)
+        for index, (before, after) in enumerate(pairs):
+            yield from _differences(f"{key}[{index}]", before, after)
+    elif ours != theirs:
+        yield f"{key}: {_word(ours)} → {_word(theirs)}"
 
 
-def _word(leaves: Mapping[str, object], key: str) -> str:
-    if key not in leaves:
+def _is_list_of_blocks(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(each, dict) for each in cast("list[object]", value))
+
+
+def _word(value: object) -> str:
+    if value is ABSENT:
         return "(not there)"
-    return yaml.safe_dump(leaves[key], default_flow_style=True, allow_unicode=True, width=10_000).splitlines()[0]
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).splitlines()[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit
+from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe_checks import find_method
 from vlmerge.types import Decoding
@@ -87,8 +87,7 @@ class ValidationSpec(Block):
         if self.tasks is not None and "fraction" in self.model_fields_set and self.fraction:
             remedy = "keep one of the two"
             raise complaint("`validation` has both tasks and a fraction", expected="either", found="both", remedy=remedy)
-        # Written out, so that a dumped run says that no share of the search's images is set aside.
-        return self.model_copy(update={"fraction": 0.0}) if self.tasks is not None and self.fraction else self
+        return self
 
 
 class SearchSpec(Block):
@@ -118,8 +117,8 @@ class SpaceSpec(Block):
 
     Attributes:
         groups: Runs of layers, as equal as can be; or `layer`, each layer its own.
-        separate: What has numbers of its own: `embed`, the embeddings (else they go with the first layers), and `head`, the final
-            norm and lm_head (else with the last layers).
+        separate: What has numbers of its own: `embed`, the embeddings (else they go with the first layers), and `head`, the
+            final norm and lm_head (else with the last layers).
     """
 
     groups: Annotated[Whole, Field(ge=1)] | Literal["layer"] = 2
@@ -133,9 +132,8 @@ class SpaceSpec(Block):
     @model_validator(mode="after")
     def _each_once(self) -> SpaceSpec:
         if len(set(self.separate)) < len(self.separate):
-            raise complaint(
-                "`separate` names something twice", expected="embed and head, each once", found=str(list(self.separate))
-            )
+            found = ", ".join(self.separate)
+            raise complaint("`separate` names something twice", expected="embed and head, each once", found=found)
         return self
 
 
@@ -161,7 +159,7 @@ class MergeSpec(Block):
         out_dtype: As in a recipe.
     """
 
-    models: tuple[Model, ...] = Field(min_length=1)
+    models: Annotated[tuple[Model, ...], AfterValidator(not_empty)]
     base_model: Model | None = None
     vlm: Model | None = None
     method: Text = "linear"
@@ -212,7 +210,7 @@ class GenomeSpec(Block):
 
     not_yet: ClassVar[frozenset[str]] = frozenset({"tokenizer_source"})
 
-    models: tuple[Model, ...] = Field(min_length=1)
+    models: Annotated[tuple[Model, ...], AfterValidator(not_empty)]
     merge_method: Text
     base_model: Model | None = None
     layer_granularity: Whole = 0
@@ -241,9 +239,8 @@ class GenomeSpec(Block):
             self._fits_slerp()
         elif self.base_model is not None and self.merge_method == "linear" and self.base_model not in self.models:
             remedy = "add the base to `models`, or take `base_model` out"
-            raise complaint(
-                "linear needs a weight for its base, which has no genes here", found=str(self.base_model), remedy=remedy
-            )
+            what = "linear needs a weight for its base, which has no genes here"
+            raise complaint(what, found=str(self.base_model), remedy=remedy)
         return self
 
     def _fits_slerp(self) -> None:
@@ -258,14 +255,10 @@ class GenomeSpec(Block):
 
 
 def _available(method: str) -> None:
-    spec, problem = find_method(method, ())
-    if spec is None and problem is not None:
-        raise complaint(
-            problem.what,
-            expected=problem.expected or "",
-            found=problem.found or "",
-            remedy=problem.remedy or "choose one of these",
-        )
+    _, problem = find_method(method, ())
+    if problem is not None:
+        remedy = problem.remedy or "choose one of these"
+        raise complaint(problem.what, expected=problem.expected or "", found=problem.found or "", remedy=remedy)
 
 
 class DecodingSpec(Block):
