@@ -5,7 +5,7 @@ from __future__ import annotations
 from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
 from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
-from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
+from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, host_layers, pair
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, joined, segment_at, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
@@ -26,6 +26,7 @@ __all__ = [
     "decoder_layer",
     "dissect",
     "family_of",
+    "host_layers",
     "is_decoder",
     "joined",
     "live_roles",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class Anatomy:
     @property
     def parameters(self) -> int:
         """Number of weights in the files."""
-        return sum(_elements(info) for info in self.tensors.values() if info.is_float)
+        return sum(math.prod(info.shape) for info in self.tensors.values() if info.is_float)
 
     @property
     def dtypes(self) -> tuple[str, ...]:
@@ -66,7 +67,7 @@ class Anatomy:
         counts: dict[str, int] = {}
         for info in self.tensors.values():
             if info.is_float:
-                counts[info.dtype] = counts.get(info.dtype, 0) + _elements(info)
+                counts[info.dtype] = counts.get(info.dtype, 0) + math.prod(info.shape)
         return tuple(sorted(counts, key=lambda dtype: -counts[dtype]))
 
     def role_name(self, role: str) -> str | None:
@@ -147,10 +148,3 @@ def _odd(checkpoint: Headers, facts: Facts, where: str) -> tuple[str, ...]:
     if said is True and not facts.tied_head:
         return (f"{where}: config.json ties the head to the embedding, yet the files hold a head: loaders may ignore it",)
     return ()
-
-
-def _elements(info: TensorInfo) -> int:
-    count = 1
-    for extent in info.shape:
-        count *= extent
-    return count

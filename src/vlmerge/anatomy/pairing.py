@@ -147,6 +147,8 @@ def pair(
     Raises:
         MismatchError: Models of different shape or depth; a tensor that neither merges nor can be kept.
     """
+    sources = dict.fromkeys(member for segment in segments for member in segment.members)
+    anatomies = {ref: anatomies[ref] for ref in dict.fromkeys([host, *sources])}
     work = _Work(anatomies, host, segments, tuple(protect))
     warnings = check_agreement(anatomies, host, segments)
     tensors = tuple(
@@ -154,7 +156,7 @@ def pair(
     )
     warnings += work.warnings
     known = {every_layer(role) for role in anatomies[host].roles}
-    for ref in work.sources:
+    for ref in sources:
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
             if kind not in known and kind != HEAD:
                 warnings.append(f"{ref}: {kind} is not in the host, and is left out")
@@ -172,7 +174,6 @@ class _Work:
         protect: tuple[str, ...],
     ) -> None:
         self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
-        self.sources = tuple(dict.fromkeys(member for segment in segments for member in segment.members))
         self.warnings: list[str] = []
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
 
@@ -245,8 +246,7 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
             remedy="download the model first",
         )
     named = [(name, role_of(name, layout)) for name in anatomy.tensors]
-    layers = sum(segment.layers for segment in segments)
-    taken = [_host_layer(host, segments, anatomy, layer) for layer in range(layers)]
+    taken = host_layers(anatomy, host, segments)
     if taken == list(range(anatomy.layers)):
         return [(name, role, role) for name, role in named]
     by_layer: dict[int, list[tuple[str, str]]] = {}
@@ -266,6 +266,12 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
                     prefix = old_name.removesuffix(old_role)
                     outline.append((prefix + at_layer(old_role, layer), at_layer(old_role, layer), old_role))
     return outline
+
+
+def host_layers(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) -> list[int]:
+    """For each layer of the result the host's layer that stands there where nothing is merged."""
+    layers = sum(segment.layers for segment in segments)
+    return [_host_layer(host, segments, anatomy, layer) for layer in range(layers)]
 
 
 def _host_layer(host: ModelRef, segments: tuple[Segment, ...], anatomy: Anatomy, layer: int) -> int:
