@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
 from vlmerge.checkpoint import Checkpoint, Progress, RemoteCheckpoint, resolve, write_checkpoint
-from vlmerge.config.recipe import Recipe, dump_recipe
+from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError
 from vlmerge.types import TensorInfo
 
@@ -137,6 +137,11 @@ def merge(
 def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | None = None) -> Prepared:
     """Opens, takes apart and pairs the models of a recipe; downloads what is missing.
 
+    Args:
+        recipe: Its models, structure and `protect` count, its parameters do not.
+        cached_only: Never ask the network.
+        progress: Told of bytes downloaded.
+
     Raises:
         CheckpointError, MismatchError, ConfigError: See `merge`.
     """
@@ -146,6 +151,21 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     segments = joined(segments_of(recipe, _depths(anatomies)))
     pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect)
     return Prepared(opened, anatomies, host, pairing, {(segments, recipe.protect): pairing})
+
+
+def prepare_models(
+    refs: Sequence[ModelRef],
+    *,
+    vlm: ModelRef | None = None,
+    base: ModelRef | None = None,
+    protect: Sequence[str] = (),
+    cached_only: bool = False,
+    progress: Progress | None = None,
+) -> Prepared:
+    """The same for a run's list of models: paired as a merge of all of them, the base among them if there is one."""
+    sources = tuple(Source(model=ref) for ref in refs)
+    recipe = Recipe(merge_method="linear", models=sources, base_model=base, vlm=vlm, protect=tuple(protect))
+    return prepare(recipe, cached_only=cached_only, progress=progress)
 
 
 def open_models(
