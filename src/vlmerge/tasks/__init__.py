@@ -9,13 +9,13 @@ A new metric, data set or protocol is one definition and one line in METRICS, BU
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
@@ -37,6 +37,7 @@ __all__ = [
     "BuiltIn",
     "Leak",
     "Metric",
+    "Pictures",
     "Preset",
     "Task",
     "TaskDescription",
@@ -95,14 +96,12 @@ def preset_named(name: str) -> Preset:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> TaskError:
-    names = list(known)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1)
-    nearest = next((n for n in names if near and n.lower() == near[0]), None)
+    near = nearest(name, known)
     return TaskError(
         f"unknown {what} {name!r}",
-        expected=f"one of {', '.join(names)}",
+        expected=f"one of {', '.join(known)}",
         found=name,
-        remedy=f"write {nearest!r}" if nearest else f"choose a {what} from the list",
+        remedy=f"write {near!r}" if near else f"choose a {what} from the list",
     )
 
 
@@ -213,13 +212,13 @@ def _open(spec: TaskSpec, definition: BuiltIn | None) -> Table:
 
 
 def _unknown_task(name: str) -> TaskError:
-    near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
+    near = nearest(name, BUILT_IN)
     return TaskError(
         f"unknown task {name!r}",
         where=f"task {name!r}",
         expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
         found=f"{name}, which is none of these; tasks of lm-evaluation-harness are not supported yet",
-        remedy=f"write {near[0]!r}"
+        remedy=f"write {near!r}"
         if near
         else "put its questions into a .jsonl file beside their pictures, or name its data set as hf:org/name",
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
@@ -101,13 +101,13 @@ def check_fields(fields: Mapping[str, str], where: str) -> None:
     """Raises TaskError for a key of `fields:` that means nothing, naming the nearest that does."""
     for key in fields:
         if key not in FIELDS:
-            near = difflib.get_close_matches(key, FIELDS, n=1)
+            near = nearest(key, FIELDS)
             raise TaskError(
                 f"`fields:` has an unknown key {key!r}",
                 where=where,
                 expected=f"one of {', '.join(FIELDS)}",
                 found=f"{key}: {fields[key]}",
-                remedy=f"write {near[0]!r}"
+                remedy=f"write {near!r}"
                 if near
                 else "the key is our name for the field, the value is the file's name for it",
             )

@@ -42,7 +42,7 @@ def common_length(reference: Profile, answer: Sequence[Hashable]) -> int:
     row = full
     for token in answer:
         matches = row & reference.positions.get(token, 0)
-        row = (row + matches | row - matches) & full
+        row = ((row + matches) | (row - matches)) & full
     return reference.length - row.bit_count()
 
 
