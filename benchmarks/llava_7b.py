@@ -1,0 +1,208 @@
+"""Seconds per candidate at LLaVA-1.5-7B's shapes, with random weights: what a run takes on this GPU.
+
+Builds a host and two Llama decoders of noise (41 GB in 16 bits, kept for the next time; nothing is downloaded), loads them as
+`vlmerge evolve` does, and measures candidate after candidate: the merge in place, then 50 questions with a picture each (576
+picture tokens and about 64 of text) and 64 new tokens, then the scores. Prefill is measured as the same questions with one new
+token; decode is the rest.
+
+    python benchmarks/llava_7b.py FOLDER                        the whole thing, on a GPU
+    python benchmarks/llava_7b.py FOLDER --tiny --rounds 2      the same program at toy shapes, on any machine
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from llava_7b_checkpoints import REAL, TINY, build
+from timing import Clock, machine, print_columns, print_table, take_turns, write_json
+
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.recipe import Recipe, parse_recipe
+from vlmerge.merge import prepare
+from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.tasks import metric_named
+from vlmerge.tasks.metrics import Scorer
+from vlmerge.types import Decoding, Picture, Question
+
+REFERENCE = "左に赤い自転車があり、右に白い犬が座っています。"
+
+
+def main() -> None:
+    options = arguments()
+    sizes = TINY if options.tiny else REAL
+    once: dict[str, float] = {}
+
+    def timed(name: str, work: Callable[[], Any]) -> Any:
+        synchronise()
+        start = time.perf_counter()
+        result = work()
+        synchronise()
+        once[name] = time.perf_counter() - start
+        print(f"{name}: {once[name]:.1f} s", flush=True)
+        return result
+
+    dtype = getattr(torch, options.dtype)
+    paths = timed("build or find the checkpoints", lambda: build(options.folder, sizes, dtype))
+    questions = invent_questions(options.questions, sizes.picture, options.text_tokens)
+    prepared = timed("open and pair", lambda: prepare(recipe_of(paths, 0, options.dtype)))
+    placement = choose_placement(device=options.device, batch_size=options.batch_size, host_dtype=options.dtype)
+    live = timed("load host and parents", lambda: LiveModel.load(prepared, placement))
+    one = Decoding(max_new_tokens=1)
+    timed("picture features, tokens and first answers", lambda: list(live.answer(questions, one)))
+
+    score = metric_named("rougeL").load()
+    measured = take_turns(
+        {"vlmerge": lambda turn, clock: candidate(live, paths, questions, score, options, turn, clock)},
+        options.rounds,
+        synchronise=synchronise,
+    )
+    whole = measured["vlmerge"]
+    prefill = measured["vlmerge"]["steps"].pop("(prefill alone)")
+    steps = whole["steps"]
+    whole["steps"] = {"merge": steps["merge"], "prefill": prefill, "decode": steps["answer"] - prefill, "score": steps["score"]}
+    whole["seconds"] = steps["merge"] + steps["answer"] + steps["score"]
+    whole["spread"] = [total - prefill for total in whole["spread"]]
+    memory = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+
+    if options.generate:
+        del live
+        free_memory()
+        model, inputs = timed("load the host for `generate`", lambda: load_for_generate(paths["host"], questions, options))
+        theirs = take_turns(
+            {"generate, one batch": lambda _, clock: generate(model, inputs, options.new_tokens, clock)},
+            options.rounds,
+            synchronise=synchronise,
+        )
+        measured |= theirs
+
+    print(f"\n{len(questions)} questions, {options.new_tokens} new tokens, {options.dtype}, medians of {options.rounds}\n")
+    print_table(measured, "vlmerge")
+    if memory is not None:
+        print(f"\nlargest memory on the device while vlmerge ran: {memory:.1f} GB")
+    print()
+    budget = [[f"{n} candidates", f"{n * whole['seconds'] / 60:.0f} min"] for n in (104, 200, 400)]
+    print_columns([["a search of", "takes"], *budget])
+    content = {
+        "questions": len(questions),
+        "new_tokens": options.new_tokens,
+        "dtype": options.dtype,
+        "tiny": options.tiny,
+        "batch_size": placement.batch_size,
+        "once": once,
+        "variants": measured,
+        "device_memory_gb": memory,
+        "machine": machine(),
+    }
+    write_json(options.json, content)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where the random checkpoints are, or will be (41 GB)")
+    parser.add_argument("--tiny", action="store_true", help="toy shapes, to try the program out")
+    parser.add_argument("--dtype", choices=["float16", "bfloat16"], default="float16", help="of checkpoints and merge")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--questions", type=int, default=50)
+    parser.add_argument("--batch-size", type=int, default=50, help="questions that are answered together")
+    parser.add_argument("--text-tokens", type=int, default=64, help="length of a question in tokens, about")
+    parser.add_argument("--new-tokens", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5, help="measured candidates; the median counts")
+    parser.add_argument("--generate", action="store_true", help="time one batch through transformers' `generate` as well")
+    parser.add_argument("--json", type=Path, help="write the measurement here as well")
+    return parser.parse_args()
+
+
+def synchronise() -> None:
+    """Waits for the GPU, where there is one."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def free_memory() -> None:
+    """Gives back what nothing refers to any more."""
+    import gc
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def recipe_of(paths: dict[str, Path], turn: int, dtype: str) -> Recipe:
+    """Three weights that change from round to round."""
+    weights = {"host": 0.5 + 0.01 * (turn % 5), "ja": 0.65, "base": -0.03}
+    sources = [{"model": ModelRef(str(paths[name])), "parameters": {"weight": weight}} for name, weight in weights.items()]
+    data = {"merge_method": "linear", "models": sources, "parameters": {"normalize": False}, "dtype": dtype}
+    return parse_recipe(data, "benchmark")
+
+
+def invent_questions(count: int, edge: int, tokens: int) -> list[Question]:
+    """Questions about pictures of noise, each about another one."""
+    from PIL import Image
+
+    generator = torch.Generator().manual_seed(1)
+    asked: list[Question] = []
+    for number in range(count):
+        pixels = torch.randint(0, 256, (edge, edge, 3), dtype=torch.uint8, generator=generator)
+        data = io.BytesIO()
+        Image.fromarray(pixels.numpy()).save(data, "PNG")
+        # The tokenizer has a token for every character; the template adds about twenty.
+        text = (f"Question {number}: what can be seen in this picture? " * 3)[: max(1, tokens - 20)]
+        picture = Picture(data=data.getvalue(), origin=f"noise {number}")
+        asked.append(Question(str(number), "noise", text, (picture,), (REFERENCE,)))
+    return asked
+
+
+def candidate(
+    live: LiveModel,
+    paths: dict[str, Path],
+    questions: Sequence[Question],
+    score: Scorer,
+    options: argparse.Namespace,
+    turn: int,
+    clock: Clock,
+) -> None:
+    """One candidate, its prefill measured once more on its own."""
+    recipe = recipe_of(paths, turn, options.dtype)
+    with clock.step("merge"):
+        live.merge(recipe)
+    with clock.step("(prefill alone)"):
+        list(live.answer(questions, Decoding(max_new_tokens=1)))
+    with clock.step("answer"):
+        answers = list(live.answer(questions, Decoding(max_new_tokens=options.new_tokens)))
+    with clock.step("score"):
+        for answer in answers:
+            score(answer.text, [REFERENCE])
+
+
+def load_for_generate(path: Path, questions: Sequence[Question], options: argparse.Namespace) -> tuple[Any, Any]:
+    """The host as transformers loads it, and one padded batch of all questions."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    device = options.device if options.device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = getattr(torch, options.dtype)
+    processor: Any = AutoProcessor.from_pretrained(path)
+    model: Any = AutoModelForImageTextToText.from_pretrained(path, dtype=dtype).to(device).eval()
+    turns = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.text}]}] for question in questions
+    ]
+    prompts = [processor.apply_chat_template(turn, add_generation_prompt=True) for turn in turns]
+    pictures = [question.pictures[0].open() for question in questions]
+    inputs = processor(text=prompts, images=pictures, return_tensors="pt", padding=True, padding_side="left")
+    return model, inputs.to(device, dtype)
+
+
+@torch.inference_mode()
+def generate(model: Any, inputs: Any, new_tokens: int, clock: Clock) -> None:
+    """What a careful user writes: greedy, one batch, pictures and all."""
+    with clock.step("answer"):
+        model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)
+
+
+if __name__ == "__main__":
+    main()
