@@ -454,9 +454,10 @@ def _fields(row: sqlite3.Row, *left_out: str) -> dict[str, Any]:
 
 
 def _trial(row: sqlite3.Row) -> Trial:
-    fields = _fields(row)
+    fields: dict[str, Any] = _fields(row)
     genome = None if row["genome"] is None else tuple(json.loads(row["genome"]))
-    return Trial(**{**fields, "genome": genome, "seconds": json.loads(row["seconds"])})
+    fields |= {"genome": genome, "seconds": json.loads(row["seconds"])}
+    return Trial(**fields)
 
 
 def _not_a_run(path: Path) -> RunFolderError:

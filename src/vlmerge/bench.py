@@ -1,0 +1,141 @@
+"""Tries recipes: merge, answer, score, record. Whatever the store already holds is never done again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from vlmerge.config.recipe import Recipe, dump_recipe, parse_recipe
+from vlmerge.errors import CandidateFailure
+from vlmerge.evaluate import evaluate, total
+from vlmerge.store import Split, Store, Trial
+from vlmerge.tasks.sets import Sets
+from vlmerge.types import Genome
+
+if TYPE_CHECKING:
+    from vlmerge.runtime.live import LiveModel
+
+
+class Observer(Protocol):
+    """Who watches a run: a terminal, a notebook, nobody."""
+
+    def say(self, line: str) -> None:
+        """Something happened that is worth a line."""
+        ...
+
+    def begin(self, what: str, total: int | None) -> None:
+        """A long step begins; `total` counts whatever `advance` counts."""
+        ...
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        """The step went on."""
+        ...
+
+    def end(self) -> None:
+        """The step is over."""
+        ...
+
+
+class Bench:
+    """A live model, a run's questions, and the store: where recipes are tried."""
+
+    def __init__(self, store: Store, live: LiveModel, sets: Sets) -> None:
+        self._store = store
+        self._live = live
+        self._sets = sets
+        self._merged: str | None = None
+
+    def try_recipe(
+        self,
+        label: str,
+        kind: Literal["searched", "baseline", "mean"],
+        recipe: Recipe,
+        *,
+        genome: Genome | None = None,
+        place: tuple[int, int, int] | None = None,
+    ) -> Trial:
+        """Scores a recipe on the search questions, once.
+
+        Args:
+            label: Unique name of the trial.
+            kind: What it is.
+            recipe: What to merge.
+            genome: Its genes, if any.
+            place: Stage, generation and position of a searched candidate.
+
+        Returns:
+            Its record; `failed`, with the reason, if it has no result.
+        """
+        known = self._store.trial(label)
+        if known is not None:
+            return known
+        text = dump_recipe(recipe)
+        stage, generation, position = place or (None, None, None)
+        seconds: dict[str, float] = {}
+        reason = None
+        answers = []
+        try:
+            self._merge(text, recipe, seconds)
+            started = time.perf_counter()
+            answers = evaluate(self._live, self._sets.search, "search")
+            seconds["answer"] = time.perf_counter() - started
+        except CandidateFailure as failure:
+            reason = failure.reason
+        trial = Trial(
+            trial=self._store.next_trial(),
+            label=label,
+            kind=kind,
+            stage=stage,
+            generation=generation,
+            position=position,
+            genome=genome,
+            recipe=text,
+            status="scored" if reason is None else "failed",
+            reason=reason,
+            seconds=seconds,
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        with self._store.transaction():
+            self._store.record_trial(trial, answers)
+            if self._live.batch_size != self._store.get("batch_size"):
+                self._store.set("batch_size", self._live.batch_size)
+        return trial
+
+    def score(self, trial: Trial, split: Split) -> float | None:
+        """The trial's score on a set (see `evaluate.total`), asking the questions if that was not done yet.
+
+        Returns:
+            None if the trial failed, or fails on these questions.
+        """
+        if trial.status == "failed" or not self._sets[split]:
+            return None
+        if not self._store.has_answers(trial.trial, split):
+            failures: Mapping[str, str] = self._store.get("failures", {})
+            key = f"{trial.label} on {split}"
+            if key in failures:
+                return None
+            try:
+                self._merge(trial.recipe, parse_recipe(_loaded(trial.recipe), trial.label), {})
+                self._store.record_answers(trial.trial, evaluate(self._live, self._sets[split], split))
+            except CandidateFailure as failure:
+                self._store.set("failures", {**failures, key: failure.reason})
+                return None
+        return total(self._sets[split], self._store.answers(trial.trial, split))
+
+    def _merge(self, text: str, recipe: Recipe, seconds: dict[str, float]) -> None:
+        if self._merged == text:
+            return
+        self._merged = None
+        started = time.perf_counter()
+        self._live.merge(recipe)
+        seconds["merge"] = time.perf_counter() - started
+        self._merged = text
+
+
+def _loaded(text: str) -> Mapping[str, object]:
+    import yaml
+
+    loaded: Mapping[str, object] = yaml.safe_load(text)
+    return loaded

@@ -1,0 +1,89 @@
+"""Beams, sampling and repetition penalties: transformers' own `generate`, fed with cached picture features."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vlmerge.runtime.decode import Written
+from vlmerge.runtime.prompts import Encoded, Prompter
+from vlmerge.types import Decoding
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompter: Prompter,
+    prompts: Sequence[Encoded],
+    features: Sequence[Tensor],
+    decoding: Decoding,
+    ends: Sequence[int],
+) -> list[Written]:
+    """Answers one batch.
+
+    Args:
+        model: A live transformers model.
+        prompter: Its prompter, for the padding token.
+        prompts: Encoded questions.
+        features: Features of their pictures in order, each [picture tokens, hidden].
+        decoding: Beams, temperature, penalty, length, seed. The same seed gives every candidate the same random numbers.
+        ends: Token ids that end an answer.
+    """
+    from transformers import GenerationConfig
+
+    device = next(model.parameters()).device
+    longest = max(len(prompt.ids) for prompt in prompts)
+    padding = prompter.tokenizer.pad_token_id
+    if padding is None or padding == prompter.placeholder:
+        padding = ends[0]
+    ids = torch.tensor([[padding] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=device)
+    sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.temperature > 0 else {}
+    config = GenerationConfig(
+        max_new_tokens=decoding.max_new_tokens,
+        num_beams=decoding.num_beams,
+        do_sample=decoding.temperature > 0,
+        repetition_penalty=decoding.repetition_penalty,
+        eos_token_id=list(ends),
+        pad_token_id=padding,
+        **sampling,
+    )
+    pictures: dict[str, Any] = {}
+    if features:
+        # Stands for the pixels: row i asks for picture i's cached features, also after generate has repeated rows for beams.
+        pictures["pixel_values"] = torch.arange(len(features), device=device, dtype=torch.float32)[:, None, None, None]
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), _cached_features(model, features):
+        torch.manual_seed(decoding.seed)
+        sequences = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **pictures)
+    return [_written(row[longest:].tolist(), ends) for row in sequences]
+
+
+@contextlib.contextmanager
+def _cached_features(model: Any, features: Sequence[Tensor]) -> Iterator[None]:
+    """Lets the model's own forward find cached features where it would run the vision tower."""
+    if not features:
+        yield
+        return
+    inner = model.model
+
+    def look_up(pixel_values: Tensor, **_: Any) -> SimpleNamespace:
+        return SimpleNamespace(pooler_output=[features[int(place)] for place in pixel_values.flatten()])
+
+    inner.get_image_features = look_up
+    try:
+        yield
+    finally:
+        del inner.get_image_features
+
+
+def _written(ids: list[int], ends: Sequence[int]) -> Written:
+    for place, token in enumerate(ids):
+        if token in ends:
+            return Written(tuple(ids[:place]), True)
+    return Written(tuple(ids), False)

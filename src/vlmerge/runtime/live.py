@@ -1,0 +1,243 @@
+"""A live model that is merged again in place and asked questions: nothing is read from disk per candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from vlmerge.errors import CandidateFailure
+from vlmerge.runtime.decode import Decoder, Row, greedy
+from vlmerge.runtime.features import FeatureCache
+from vlmerge.runtime.generate import generate
+from vlmerge.runtime.loaded import Loaded
+from vlmerge.runtime.loading import load
+from vlmerge.runtime.parents import Models, Parents
+from vlmerge.runtime.prompts import Encoded, Prompter
+from vlmerge.types import Answer, Decoding, Question
+
+if TYPE_CHECKING:
+    from vlmerge.config.recipe import Recipe
+
+ENCODED_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where and how a model runs.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        dtype: dtype of the live weights (torch's name). Merged weights are rounded to the recipe's output dtype before
+            they get here, so that what is scored is what is exported.
+        batch_size: Questions that are answered together.
+        threads: CPU threads; None leaves torch's choice.
+    """
+
+    device: str
+    dtype: str
+    batch_size: int
+    threads: int | None = None
+
+
+def choose_placement(
+    device: str = "auto", dtype: str = "auto", batch_size: int | str = "auto", threads: int | None = None, *, host_dtype: str
+) -> Placement:
+    """Turns `auto` into what this machine should do.
+
+    Args:
+        device: auto, cpu or cuda.
+        dtype: auto (float32 on the CPU, the merge's own dtype on a GPU), or a torch dtype's name.
+        batch_size: auto or a number.
+        threads: CPU threads.
+        host_dtype: dtype of the merged weights.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else host_dtype
+    if batch_size == "auto":
+        batch_size = 64 if device == "cpu" else 50
+    return Placement(device, dtype, int(batch_size), threads)
+
+
+class LiveModel:
+    """A host in memory, its parents beside it, and its picture features computed once."""
+
+    def __init__(self, loaded: Loaded, placement: Placement, *, template: str | None = None) -> None:
+        self._model = loaded.model
+        self._device = torch.device(placement.device)
+        self.placement = placement
+        self.batch_size = placement.batch_size
+        self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
+        self._features = FeatureCache(self._model, self._device)
+        self._encoded: dict[tuple[str, str], Encoded] = {}
+        self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
+        self._parents: Parents | None = None
+
+    @classmethod
+    def load(cls, models: Models, placement: Placement, *, template: str | None = None) -> LiveModel:
+        """Loads the host, and the tensors that its parents contribute, into memory.
+
+        Args:
+            models: Opened checkpoints with their anatomies, and which of them is the host.
+            placement: Device, dtype, batch size, threads.
+            template: `vicuna_v1` to force that prompt.
+        """
+        live = cls.load_single(models, placement, template=template)
+        live._parents = Parents.read(models, live._model, torch.device(placement.device))
+        return live
+
+    @classmethod
+    def load_single(cls, models: Models, placement: Placement, *, template: str | None = None) -> LiveModel:
+        """Loads the host alone: for asking it, not for merging."""
+        if placement.threads:
+            torch.set_num_threads(placement.threads)
+        host = models.host
+        loaded = load(
+            models.checkpoints[host],
+            models.anatomies[host],
+            device=torch.device(placement.device),
+            dtype=getattr(torch, placement.dtype),
+        )
+        return cls(loaded, placement, template=template)
+
+    def merge(self, recipe: Recipe) -> None:
+        """Merges in place.
+
+        Args:
+            recipe: A recipe over the models that were loaded.
+
+        Raises:
+            CandidateFailure: The merged weights are not finite.
+        """
+        if self._parents is None:
+            raise RuntimeError("this live model was loaded without its parents")
+        if self._parents.merge_into_host(recipe):
+            self._features.forget()
+
+    def prompt(self, question: Question) -> str:
+        """The prompt as text, as the model gets it."""
+        return self.prompter.text(question)
+
+    def answer(
+        self, questions: Sequence[Question], decoding: Decoding, progress: Callable[[int], None] | None = None
+    ) -> Iterator[Answer]:
+        """Answers questions, batch by batch, each batch in the order of the questions.
+
+        Args:
+            questions: What to ask.
+            decoding: How to generate.
+            progress: Told the number of answers after each batch.
+
+        Raises:
+            CandidateFailure: Non-finite logits, or out of memory with a single question.
+        """
+        encoded = self._encode(questions)
+        for batch in self._batches(list(range(len(questions))), questions):
+            asked = [questions[place] for place in batch]
+            yield from self._answer_batch(asked, [encoded[place] for place in batch], decoding)
+            if progress is not None:
+                progress(len(batch))
+
+    # ── inside ──
+
+    def _batches(self, places: list[int], questions: Sequence[Question]) -> Iterator[list[int]]:
+        """Batches of at most batch_size; text questions and picture questions apart. The size may shrink on the way."""
+        for with_pictures in (True, False):
+            kind = [place for place in places if bool(questions[place].pictures) == with_pictures]
+            start = 0
+            while start < len(kind):
+                size = self.batch_size
+                yield kind[start : start + size]
+                start += size
+
+    def _answer_batch(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
+        try:
+            return self._generate(questions, encoded, decoding)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            if len(questions) == 1:
+                raise CandidateFailure("out of memory with a single question") from error
+            self.batch_size = max(1, len(questions) // 2)
+        half = len(questions) // 2
+        first = self._answer_batch(questions[:half], encoded[:half], decoding)
+        return first + self._answer_batch(questions[half:], encoded[half:], decoding)
+
+    def _generate(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
+        if decoding.num_beams > 1 or decoding.temperature > 0 or decoding.repetition_penalty != 1:
+            features = [self._features.get(p.digest) for q in questions for p in q.pictures]
+            written = generate(self._model, self.prompter, encoded, features, decoding, self._decoder.ends)
+        else:
+            prefixes, rows = self._rows(questions, encoded)
+            written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens)
+        decode = self.prompter.tokenizer.decode
+        return [
+            Answer(question, decode(list(answer.ids), skip_special_tokens=True), len(answer.ids) + answer.ended)
+            for question, answer in zip(questions, written, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _rows(self, questions: list[Question], encoded: list[Encoded]) -> tuple[list[Tensor], list[Row]]:
+        """Splits prompts into shared prefixes (embedded, with their pictures' features in place) and the rest."""
+        known: dict[tuple[tuple[int, ...], tuple[str, ...]], int] = {}
+        prefixes: list[Tensor] = []
+        rows: list[Row] = []
+        for question, prompt in zip(questions, encoded, strict=True):
+            if not prompt.prefix:
+                rows.append(Row(None, prompt.ids))
+                continue
+            head = prompt.ids[: prompt.prefix]
+            digests = tuple(picture.digest for picture in question.pictures)
+            if (head, digests) not in known:
+                known[head, digests] = len(prefixes)
+                prefixes.append(self._embed_prefix(head, digests))
+            rows.append(Row(known[head, digests], prompt.ids[prompt.prefix :]))
+        return prefixes, rows
+
+    def _embed_prefix(self, ids: tuple[int, ...], digests: tuple[str, ...]) -> Tensor:
+        tokens = torch.tensor(ids, device=self._device)
+        holes = tokens == self.prompter.placeholder
+        # A placeholder may lie beyond the embedding (the original LLaVA layout has no row for it).
+        embedded = self._decoder.embed(tokens.masked_fill(holes, 0))
+        pictures = torch.cat([self._features.get(digest) for digest in digests])
+        embedded[holes] = pictures.to(embedded.dtype)
+        return embedded
+
+    def _encode(self, questions: Sequence[Question]) -> list[Encoded]:
+        """Tokenises questions and computes features of their pictures, each once."""
+        missing = [
+            question
+            for question in questions
+            if (question.task, question.id) not in self._encoded
+            or any(picture.digest not in self._features for picture in question.pictures)
+        ]
+        for with_pictures in (True, False):
+            kind = [question for question in missing if bool(question.pictures) == with_pictures]
+            for start in range(0, len(kind), ENCODED_AT_ONCE):
+                chunk = kind[start : start + ENCODED_AT_ONCE]
+                encoded, pixels = self.prompter.encode(chunk)
+                if pixels is not None:
+                    self._features.compute([p.digest for question in chunk for p in question.pictures], pixels)
+                for question, prompt in zip(chunk, encoded, strict=True):
+                    self._encoded[question.task, question.id] = prompt
+        return [self._encoded[question.task, question.id] for question in questions]
+
+
+def _decoder(model: Any, tokenizer: Any, device: torch.device) -> Decoder:
+    body = model.get_decoder()
+    ends = model.generation_config.eos_token_id
+    if ends is None:
+        ends = tokenizer.eos_token_id
+    ends = [ends] if isinstance(ends, int) else list(ends or [])
+    return Decoder(
+        body=body,
+        head=model.get_output_embeddings(),
+        embed=model.get_input_embeddings(),
+        layers=body.config.num_hidden_layers,
+        ends=tuple(ends),
+        device=device,
+    )

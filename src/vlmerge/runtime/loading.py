@@ -1,0 +1,70 @@
+"""A checkpoint on disk → a live transformers model with its processor.
+
+The original LLaVA layout, which transformers does not read, is loaded through transformers' own LLaVA class by renaming.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlmerge.errors import CheckpointError
+from vlmerge.runtime.loaded import Loaded
+
+if TYPE_CHECKING:
+    from vlmerge.anatomy import Anatomy
+    from vlmerge.checkpoint import Checkpoint
+
+
+def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtype: torch.dtype) -> Loaded:
+    """Loads weights and processor from local files only; nothing from the checkpoint is executed.
+
+    Raises:
+        CheckpointError: transformers cannot load it.
+    """
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        if anatomy.layout is not None and anatomy.layout.name == "original":
+            from vlmerge.runtime.original_llava import load_original
+
+            loaded = load_original(checkpoint, anatomy, dtype)
+        elif anatomy.is_vlm:
+            loaded = _load_vlm(checkpoint.path, dtype)
+        else:
+            loaded = _load_lm(checkpoint.path, dtype)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+        raise CheckpointError(
+            "transformers cannot load this checkpoint",
+            where=str(checkpoint.path),
+            expected="a checkpoint that its model and processor classes read",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'}",
+            remedy="check that config, tokenizer and processor files belong together",
+        ) from error
+    loaded.model.eval().to(device)
+    loaded.model.requires_grad_(False)
+    return loaded
+
+
+def _load_vlm(path: Path, dtype: torch.dtype) -> Loaded:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
+    )
+    return Loaded(model, processor, processor.tokenizer, model.config.image_token_id)
+
+
+def _load_lm(path: Path, dtype: torch.dtype) -> Loaded:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
+    )
+    return Loaded(model, None, tokenizer, None)

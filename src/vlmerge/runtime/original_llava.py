@@ -1,0 +1,135 @@
+"""The original LLaVA layout (LlavaLlamaForCausalLM) in transformers' own LLaVA class: same weights, other names.
+
+Its vision tower is mostly not in the checkpoint but named there (`mm_vision_tower`), and comes from its own repository.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from vlmerge.anatomy import FAMILIES, roles_of
+from vlmerge.checkpoint import resolve
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.errors import CheckpointError
+from vlmerge.runtime.loaded import Loaded
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.anatomy import Anatomy
+    from vlmerge.checkpoint import Checkpoint
+
+PICTURE_TOKEN = "<unk>"
+"""Stands for a picture token. The layout has no row for one; a byte-fallback tokenizer never emits this for text."""
+
+
+def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) -> Loaded:
+    """Builds transformers' LLaVA from an original checkpoint and its vision tower.
+
+    Args:
+        checkpoint: In the original layout.
+        anatomy: Its anatomy.
+        dtype: dtype of the live weights.
+
+    Raises:
+        CheckpointError: A projector of another kind, or a vision tower that cannot be found.
+    """
+    from transformers import (
+        AutoTokenizer,
+        CLIPImageProcessorPil,
+        GenerationConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    config = checkpoint.config
+    _check_projector(config, checkpoint)
+    tower = resolve(_tower_ref(config, checkpoint))
+    foreign = ("model_type", "architectures")
+    text = {key: value for key, value in config.items() if not key.startswith("mm_") and key not in foreign}
+    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+    picture_token = tokenizer.convert_tokens_to_ids(PICTURE_TOKEN)
+    strategy = "default" if config.get("mm_vision_select_feature", "patch") == "patch" else "full"
+    llava = LlavaConfig(
+        vision_config=tower.config.get("vision_config", tower.config) | {"model_type": "clip_vision_model"},
+        text_config=LlamaConfig(**text),
+        image_token_index=picture_token,
+        vision_feature_layer=config.get("mm_vision_select_layer", -2),
+        vision_feature_select_strategy=strategy,
+    )
+    llava._attn_implementation = "sdpa"
+    model: Any = LlavaForConditionalGeneration(llava).to(dtype)
+    _fill(model, checkpoint, anatomy, tower)
+    model.generation_config = GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
+    settings = json.loads((tower.path / "preprocessor_config.json").read_text(encoding="utf-8"))
+    processor: Any = LlavaProcessor(
+        image_processor=CLIPImageProcessorPil(**{k: v for k, v in settings.items() if not k.endswith("_type")}),
+        tokenizer=tokenizer,
+        patch_size=llava.vision_config.patch_size,
+        vision_feature_select_strategy=strategy,
+        num_additional_image_tokens=1,
+        image_token=PICTURE_TOKEN,
+    )
+    return Loaded(model, processor, tokenizer, picture_token)
+
+
+def _fill(model: Any, checkpoint: Checkpoint, anatomy: Anatomy, tower: Checkpoint) -> None:
+    parameters: dict[str, Tensor] = dict(model.named_parameters())
+    live = {role: parameters[name] for role, name in roles_of(parameters, FAMILIES["LLaVA"]).items()}
+    filled: set[str] = set()
+    with torch.no_grad():
+        for role, tensor in (*_from_tower(tower), *_from_checkpoint(checkpoint, anatomy)):
+            if role in live:
+                live[role].copy_(tensor)
+                filled.add(role)
+    empty = [role for role in live if role not in filled]
+    if empty:
+        raise CheckpointError(
+            "neither the checkpoint nor its vision tower has a tensor that the model needs",
+            where=str(checkpoint.path),
+            expected=empty[0],
+            found=f"{len(filled)} of {len(live)} tensors",
+            remedy="check mm_vision_tower in config.json, and that the checkpoint is whole",
+        )
+
+
+def _from_tower(tower: Checkpoint) -> Iterator[tuple[str, Tensor]]:
+    for name in tower.tensors:
+        if "text_model." not in name:
+            yield f"vision.{name.removeprefix('vision_model.')}", tower.read(name)
+
+
+def _from_checkpoint(checkpoint: Checkpoint, anatomy: Anatomy) -> Iterator[tuple[str, Tensor]]:
+    for role, name in anatomy.roles.items():
+        yield role, checkpoint.read(name)
+
+
+def _tower_ref(config: Mapping[str, Any], checkpoint: Checkpoint) -> ModelRef:
+    named = config.get("mm_vision_tower")
+    if not isinstance(named, str) or not named:
+        raise CheckpointError(
+            "the checkpoint does not say which vision tower it was trained with",
+            where=str(checkpoint.path / "config.json"),
+            expected="`mm_vision_tower`: a folder or a hub id",
+            found=repr(named),
+            remedy="add the key; LLaVA-1.5 uses openai/clip-vit-large-patch14-336",
+        )
+    return ModelRef.parse(named).relative_to(checkpoint.path)
+
+
+def _check_projector(config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    kind = config.get("mm_projector_type", "linear")
+    if kind != "mlp2x_gelu":
+        raise CheckpointError(
+            "this kind of projector cannot be asked questions yet",
+            where=str(checkpoint.path / "config.json"),
+            expected="mm_projector_type: mlp2x_gelu (LLaVA-1.5)",
+            found=f"mm_projector_type: {kind}",
+            remedy="merge it to disk with `vlmerge merge`, or use a LLaVA-1.5 checkpoint",
+        )

@@ -1,0 +1,153 @@
+"""The three sets of a run: what the search may look at, what picks the winner, what is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.errors import TaskError
+from vlmerge.tasks import load_tasks, preset_named, task_name
+from vlmerge.tasks.questions import check_pictures
+from vlmerge.tasks.splits import Leak, contamination, split_by_image
+from vlmerge.types import Decoding, Question
+
+if TYPE_CHECKING:
+    from vlmerge.config.run import RunConfig, TaskSpec
+    from vlmerge.store import Split
+    from vlmerge.tasks import Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A task as a run asks it: its share of the questions, its weight, how answers are generated.
+
+    Attributes:
+        task: The task.
+        questions: Those of its questions that belong to the set, in order.
+        weight: Weight in the set's score; 0 is shown, not counted.
+        label: Heading of its column, where it has one of its own.
+        decoding: How answers are generated.
+    """
+
+    task: Task
+    questions: tuple[Question, ...]
+    weight: float
+    label: str | None
+    decoding: Decoding
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The questions of a run.
+
+    Attributes:
+        search: What candidates are scored on.
+        validation: What picks the winner; empty: the search's own score does.
+        holdout: What is reported; empty: no claim.
+        leaks: What stands in two sets, if the run allows it.
+        template: Prompt that the preset forces, or None.
+    """
+
+    search: tuple[Asked, ...]
+    validation: tuple[Asked, ...]
+    holdout: tuple[Asked, ...]
+    leaks: tuple[Leak, ...]
+    template: str | None
+
+    def __getitem__(self, split: Split) -> tuple[Asked, ...]:
+        return {"search": self.search, "validation": self.validation, "holdout": self.holdout}[split]
+
+
+def load_sets(config: RunConfig) -> Sets:
+    """Loads, checks and splits a run's questions.
+
+    Raises:
+        TaskError: An empty task, a broken picture, or (unless the run allows it) a picture or text on two sides.
+    """
+    pictures: dict[object, object] = {}
+    search = _load(config, config.tasks, pictures)
+    if config.validation.tasks is not None:
+        validation = _load(config, config.validation.tasks, pictures)
+    else:
+        search, validation = _split(search, config.validation.fraction, config.search.seed)
+    holdout = _load(config, config.holdout, pictures)
+    for asked in (*search, *validation, *holdout):
+        check_pictures(asked.questions)
+    leaks = contamination(_questions(search), _questions(validation), _questions(holdout))
+    if leaks and not config.allow_contaminated_holdout:
+        raise TaskError(
+            "the sets of this run are not disjoint, so no score would be honest",
+            where="tasks, validation, holdout",
+            expected="no picture (and no text without picture) in two sets",
+            found="\n    ".join(str(leak) for leak in leaks),
+            remedy="use other questions, or set `allow_contaminated_holdout: true`: every table is then marked CONTAMINATED",
+        )
+    return Sets(search, validation, holdout, leaks, _template(config))
+
+
+def decoding_of(config: RunConfig, spec: TaskSpec) -> Decoding:
+    """How a task's answers are generated: the run's `decoding` over the preset's over the defaults."""
+    name = spec.preset or config.preset
+    return config.decoding.over(preset_named(name).decoding if name else Decoding())
+
+
+def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: dict[object, object]) -> tuple[Asked, ...]:
+    tasks = load_tasks(specs, preset=config.preset, pictures=pictures)  # pyright: ignore[reportArgumentType]
+    return tuple(
+        Asked(
+            task=task,
+            questions=tuple(task.questions()),
+            weight=spec.weight,
+            label=spec.label,
+            decoding=decoding_of(config, spec),
+        )
+        for spec, task in zip(specs, tasks, strict=True)
+    )
+
+
+def _split(tasks: tuple[Asked, ...], fraction: float, seed: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
+    """All tasks are cut together, so that those that share pictures are cut at the same place."""
+    kept, away = split_by_image(_questions(tasks), fraction, seed)
+    sides: list[tuple[Asked, ...]] = []
+    for side in (kept, away):
+        names: Mapping[str, list[Question]] = {asked.task.name: [] for asked in tasks}
+        for question in side:
+            names[question.task].append(question)
+        sides.append(
+            tuple(
+                Asked(asked.task, tuple(names[asked.task.name]), asked.weight, asked.label, asked.decoding)
+                for asked in tasks
+                if names[asked.task.name]
+            )
+        )
+    for asked in tasks:
+        if fraction and not all(any(asked.task.name == one.task.name for one in side) for side in sides):
+            raise TaskError(
+                "a task's pictures all fall on one side of the split",
+                where=f"task {asked.task.name!r}",
+                expected="pictures of every task in search and in validation",
+                found=f"{len(asked.questions)} questions, fraction {fraction:g}",
+                remedy="add questions, or name tasks of their own under `validation:`",
+            )
+    return sides[0], sides[1]
+
+
+def _questions(tasks: Sequence[Asked]) -> list[Question]:
+    return [question for asked in tasks for question in asked.questions]
+
+
+def _template(config: RunConfig) -> str | None:
+    """The prompt is one for the whole run, so that baseline and candidate cannot differ in it."""
+    specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
+    templates = {task_name(spec): preset_named(name).template for spec in specs if (name := spec.preset or config.preset)}
+    distinct = dict.fromkeys([*templates.values(), *([None] if len(templates) < len(specs) else [])])
+    if len(distinct) > 1:
+        raise TaskError(
+            "the tasks' presets force different prompts",
+            where=", ".join(templates),
+            expected="one prompt template for the whole run",
+            found=", ".join(str(template or "the model's own") for template in distinct),
+            remedy="give the run one `preset:`",
+        )
+    return next(iter(distinct), None)
