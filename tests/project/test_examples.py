@@ -50,6 +50,7 @@ def test_the_replica_is_the_published_setting() -> None:
     assert (run.search.max_fevals, run.search.population, run.search.global_fevals) == (104, 13, 0)
     assert run.search.sigma == pytest.approx(1 / 6)
     assert run.preset == "colab-2024"
+    assert run.validation.fraction == 0
     assert run.allow_contaminated_holdout
     assert {task.name for task in run.tasks} == {task.name for task in run.holdout} == {"ja-vlm-bench-in-the-wild"}
 
