@@ -251,7 +251,7 @@ def _plain(value: object) -> Any:
     return value
 
 
-def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
+def _differences(key: str, ours: Any, theirs: Any) -> Iterator[str]:
     if isinstance(ours, dict) and isinstance(theirs, dict):
         before, after = cast("dict[str, object]", ours), cast("dict[str, object]", theirs)
         for name in dict.fromkeys([*before, *after]):
@@ -264,11 +264,11 @@ def _differences(key: str, ours: object, theirs: object) -> Iterator[str]:
         yield f"{key}: {_word(ours)} → {_word(theirs)}"
 
 
-def _is_list_of_blocks(value: object) -> bool:
+def _is_list_of_blocks(value: Any) -> bool:
     return isinstance(value, list) and any(isinstance(each, dict) for each in cast("list[object]", value))
 
 
-def _word(value: object) -> str:
+def _word(value: Any) -> str:
     if value is ABSENT:
         return "(not there)"
     return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).splitlines()[0]

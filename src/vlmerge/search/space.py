@@ -1,0 +1,41 @@
+"""The contract of a search space: numbers ↔ recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from vlmerge.config import ModelRef, Recipe
+from vlmerge.types import Genome
+
+
+class SearchSpace(Protocol):
+    """What an optimizer may vary. A genome is one number for each of `names`, in their order."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The genes, as people read them."""
+        ...
+
+    @property
+    def start(self) -> Genome:
+        """Where a search begins that knows nothing better."""
+        ...
+
+    def decode(self, genome: Genome) -> Recipe:
+        """The recipe that a genome stands for. The same genome is always the same recipe, to the last bit."""
+        ...
+
+    def genome_of(self, weights: Mapping[ModelRef, float]) -> Genome | None:
+        """The genome that merges with these weights everywhere; None where the space cannot say that."""
+        ...
+
+    def lift(self, coarse: Genome) -> Genome:
+        """The genome that does everywhere what a genome of the space's coarsest form does."""
+        ...
+
+
+def model_labels(models: tuple[ModelRef, ...]) -> dict[ModelRef, str]:
+    """What tables call the models: the base name where it is unique, else the full id."""
+    names = [model.name for model in models]
+    return {model: model.name if names.count(model.name) == 1 else str(model) for model in models}
