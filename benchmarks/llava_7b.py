@@ -56,7 +56,7 @@ def main() -> None:
     one = Decoding(max_new_tokens=1)
     timed("picture features, tokens and first answers", lambda: list(live.answer(questions, one)))
 
-    score = metric_named("rougeL").load()
+    score = metric_named(options.metric).load()
     measured = take_turns(
         {"vlmerge": lambda turn, clock: candidate(live, paths, questions, score, options, turn, clock)},
         options.rounds,
@@ -113,6 +113,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--text-tokens", type=int, default=64, help="length of a question in tokens, about")
     parser.add_argument("--new-tokens", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5, help="measured candidates; the median counts")
+    parser.add_argument("--metric", default="char_rougeL", help="rougeL and rougeL_ja need MeCab")
     parser.add_argument("--generate", action="store_true", help="time one batch through transformers' `generate` as well")
     parser.add_argument("--json", type=Path, help="write the measurement here as well")
     return parser.parse_args()
