@@ -1,15 +1,9 @@
-"""Data sets by the real `datasets` library: the built-ins' own columns on disk, and a hub by a local server, refusals too."""
+"""Data sets by the real `datasets` library: the built-ins' own columns, as folders and files on disk."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -164,60 +158,3 @@ def test_a_built_in_copy_with_other_columns_is_refused(tmp_path: Path) -> None:
     wild().save_to_disk(str(tmp_path / "wild"))
     with pytest.raises(TaskError, match="a list in 'qas'"):
         load_task(TaskSpec(name="ja-vg-vqa-500", path=str(tmp_path / "wild")))
-
-
-class Gate(BaseHTTPRequestHandler):
-    """A hub whose data sets exist, and whose files need a licence to be accepted; `missing` is not there at all."""
-
-    def do_GET(self) -> None:
-        status, code = (404, "RepoNotFound") if "missing" in self.path else (403, "GatedRepo")
-        if self.path.startswith("/api/datasets/") and "missing" not in self.path:
-            facts = {"id": "org/gated", "sha": "a" * 40, "siblings": [], "gated": "manual", "tags": [], "private": False}
-            body = json.dumps(facts).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-        else:
-            body = b"no"
-            self.send_response(status)
-            self.send_header("X-Error-Code", code)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    do_HEAD = do_GET  # noqa: N815 - http.server's own name
-
-    def log_message(self, *args: object) -> None:
-        """Stays silent."""
-
-
-def in_a_fresh_process(name: str, tmp_path: Path, **environment: str) -> str:
-    """The refusal of a hub data set where the environment decides how the hub is reached."""
-    code = (
-        "from vlmerge.config.run import TaskSpec; from vlmerge.tasks import load_task; from vlmerge.errors import TaskError\n"
-        f"try:\n    load_task(TaskSpec(name={name!r}))\nexcept TaskError as error:\n    print(error.message())"
-    )
-    surroundings = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
-    surroundings |= {"HF_HOME": str(tmp_path), **environment}
-    done = subprocess.run([sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_offline_says_how_to_go_on(tmp_path: Path) -> None:
-    message = in_a_fresh_process("ja-vg-vqa-500", tmp_path, HF_HUB_OFFLINE="1")
-    assert "cannot be reached" in message
-    assert "`path:`" in message
-
-
-def test_gated_names_the_licence_page_and_missing_the_spelling(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Gate) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        endpoint = f"http://127.0.0.1:{server.server_port}"
-        gated = in_a_fresh_process("hf:org/gated", tmp_path, HF_ENDPOINT=endpoint)
-        missing = in_a_fresh_process("hf:org/missing", tmp_path, HF_ENDPOINT=endpoint)
-        server.shutdown()
-    assert "a data set is gated" in gated
-    assert f"{endpoint}/datasets/org/gated" in gated
-    assert "HF_TOKEN" in gated
-    assert "does not exist, or is private" in missing

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
+from vlmerge.tasks.hub import open_dataset
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
 from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
 from vlmerge.tasks.rouge import bootstrap_mid
-from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_dataset, open_file
+from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_file
 from vlmerge.tasks.splits import Leak, contamination, split_by_image, units
 from vlmerge.tasks.task import ReferenceTask, Task
 

@@ -1,4 +1,4 @@
-"""Definitions of the public data sets that are known by name. Data only; loading them is questions.py's and rows.py's work."""
+"""Definitions of the public data sets that are known by name. Data only; hub.py loads them and questions.py reads them."""
 
 from __future__ import annotations
 
