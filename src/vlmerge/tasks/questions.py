@@ -107,9 +107,7 @@ def check_fields(fields: Mapping[str, str], where: str) -> None:
                 where=where,
                 expected=f"one of {', '.join(FIELDS)}",
                 found=f"{key}: {fields[key]}",
-                remedy=f"write {near!r}"
-                if near
-                else "the key is our name for the field, the value is the file's name for it",
+                remedy=f"write {near!r}" if near else "the key is our name for the field, the value is the file's name for it",
             )
 
 
