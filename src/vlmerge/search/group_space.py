@@ -1,13 +1,14 @@
 """The space of `merge:`: one number per model (linear, task_arithmetic) or one t (slerp) for each group of tensors.
 
-Groups are embeddings, runs of layers, and final norm with lm_head: few, because a layer-wise search loses to three numbers at the
-budgets that people have. The coarsest form has one group for everything.
+Groups are embeddings, runs of layers, and final norm with lm_head: few, because a layer-wise search loses to three numbers at
+the budgets that people have. The coarsest form has one group for everything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from vlmerge.config import Filtered, MergeSpec, ModelRef, ParameterValue, Recipe, Slice, SliceSource, Source
 from vlmerge.errors import ConfigError
@@ -92,31 +93,28 @@ class GroupSpace:
         rows = dict(zip(self.groups, numbers, strict=True))
         # A base that takes no part would be added to `models` as one more input.
         base = self.merge.base_model if self.merge.method != "linear" or self.merge.base_model in self.merge.models else None
-        if self.ranges:
-            body = {"slices": self._slices(rows)}
-        else:
-            own, shared = self._parameters([((), rows["all"])])
-            body = {"models": tuple(Source(model=model, parameters=own.get(model, {})) for model in self.merge.models)}
-            body["parameters"] = shared
-        normalize = {} if self.merge.method == "slerp" else {"normalize": self.merge.normalize}
-        return Recipe.model_validate(
-            {
-                "merge_method": self.merge.method,
-                "vlm": self.host,
-                "base_model": base,
-                **body,
-                "parameters": {**body.get("parameters", {}), **normalize},
-                "protect": self.merge.protect,
-                "dtype": self.merge.dtype,
-                "out_dtype": self.merge.out_dtype,
-            }
+        models: tuple[Source, ...] | None = None
+        shared: dict[str, ParameterValue] = {} if self.merge.method == "slerp" else {"normalize": self.merge.normalize}
+        if not self.ranges:
+            own, common = self._parameters([((), rows["all"])])
+            models = tuple(Source(model=model, parameters=own.get(model, {})) for model in self.merge.models)
+            shared = {**common, **shared}
+        return Recipe(
+            merge_method=self.merge.method,
+            vlm=self.host,
+            base_model=base,
+            models=models,
+            slices=self._slices(rows) if self.ranges else None,
+            parameters=shared,
+            protect=self.merge.protect,
+            dtype=self.merge.dtype,
+            out_dtype=self.merge.out_dtype,
         )
 
     def _slices(self, rows: Mapping[str, Genome]) -> tuple[Slice, ...]:
         merge = self.merge
-        extra = (
-            [merge.base_model] if merge.method != "linear" and merge.base_model and merge.base_model not in merge.models else []
-        )
+        unlisted = merge.method == "task_arithmetic" and merge.base_model not in merge.models
+        extra = [merge.base_model] if unlisted and merge.base_model else []
         slices: list[Slice] = []
         for index, (first, end) in enumerate(self.ranges):
             entries: list[tuple[tuple[str, ...], Genome]] = []
@@ -164,4 +162,4 @@ def grouped(merge: MergeSpec, host: ModelRef, layers: int) -> GroupSpace:
             remedy="ask for fewer groups",
         )
     edges = [layers * index // count for index in range(count + 1)]
-    return GroupSpace(merge, host, layers, tuple(zip(edges, edges[1:], strict=False)), merge.space.separate)
+    return GroupSpace(merge, host, layers, tuple(pairwise(edges)), merge.space.separate)

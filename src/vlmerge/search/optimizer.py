@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vlmerge.store import Generation
 
 COLLAPSED = frozenset({"tolx", "tolfacupx", "conditioncov", "noeffectaxis", "noeffectcoord"})
-"""cma's reasons to stop where the distribution has shrunk to a point or blown up. Flat scores are none: they are common here."""
+"""cma's reasons to stop where the distribution has shrunk to a point or blown up. Flat scores are common: no reason."""
 
 
 class Optimizer:
@@ -32,7 +32,7 @@ class Optimizer:
     """
 
     def __init__(self, start: Genome, sigma: float, seed: int, population: int, generations: int) -> None:
-        import cma
+        import cma  # pyright: ignore[reportMissingTypeStubs]
 
         if seed < 1:
             raise ValueError("seeds start at 1")
@@ -123,7 +123,7 @@ class Optimizer:
                 self.tell(asked, generation.fitness)
 
     @contextlib.contextmanager
-    def _own_random_numbers(self) -> Iterator[None]:
+    def _own_random_numbers(self) -> Generator[None]:
         """cma draws from numpy's global generator: inside, that has this optimizer's state; outside, nothing has happened."""
         outside = np.random.get_state()
         if self._random is not None:
@@ -153,8 +153,8 @@ def plan(budget: int, genes: int, population: int | None = None, *, enlarge: boo
             instead of 5 × 7).
 
     Returns:
-        Population and number of generations. What is left of the budget is less than one generation, and is not spent: candidates
-        of a part of a generation could not be told.
+        Population and number of generations. What is left of the budget is less than one generation, and is not spent:
+        candidates of a part of a generation could not be told.
     """
     size = min(population or default_population(genes), budget)
     generations = budget // size
