@@ -139,6 +139,7 @@ def _write_tensors(
                 if got != name or tensor is None:
                     raise ValueError(f"expected tensor {name}, got {got}")
                 _write_tensor(file, place, expected[name], tensor)
+                del tensor  # Before the next one is made: two of the largest are too many.
                 done += expected[name].bytes
                 if progress is not None:
                     progress(label, done, total)
