@@ -3,7 +3,7 @@
 from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import Filtered, ParameterValue
-from vlmerge.config.parameters import Placement, place, resolve
+from vlmerge.config.parameters import resolve
 from vlmerge.config.recipe import check_slices, dump_recipe, load_recipe, parse_recipe
 from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, load_run, parse_run
@@ -28,7 +28,6 @@ __all__ = [
     "ModelRef",
     "ParameterSpec",
     "ParameterValue",
-    "Placement",
     "Recipe",
     "RunConfig",
     "RuntimeSpec",
@@ -47,6 +46,5 @@ __all__ = [
     "load_run",
     "parse_recipe",
     "parse_run",
-    "place",
     "resolve",
 ]

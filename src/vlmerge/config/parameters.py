@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import Filtered, ParameterValue, Scalar
-from vlmerge.config.recipe_blocks import Recipe, Source
-
-LAYER = re.compile(r"^layers\.(\d+)\.")
-AFTER_THE_LAYERS = re.compile(r"^(norm|lm_head)(\.|$)")
 
 
 def resolve(levels: Sequence[ParameterValue | None], names: Sequence[str], t: float) -> Scalar | None:
@@ -51,58 +44,3 @@ def _at(value: ParameterValue, names: Sequence[str], t: float) -> Scalar | None:
     lower = int(scaled)
     upper, share = min(len(gradient) - 1, lower + 1), scaled - lower
     return (1 - share) * gradient[lower] + share * gradient[upper]
-
-
-@dataclass(frozen=True)
-class Placement:
-    """The part of a recipe that a tensor falls under.
-
-    Attributes:
-        sources: The models that take part, in the recipe's order, each with its own parameters; a base that the recipe lists
-            nowhere stands at the end (of `models`; a slice has those that it lists).
-        base: The common ancestor, where the recipe names one.
-        shared: Parameters of the slice (if any) and of the whole recipe, the nearer first.
-        t: The tensor's depth for gradients.
-    """
-
-    sources: tuple[Source, ...]
-    base: ModelRef | None
-    shared: tuple[Mapping[str, ParameterValue], ...]
-    t: float
-
-    def value(self, parameter: str, names: Sequence[str], source: Source | None = None) -> Scalar | None:
-        """A parameter's value for a tensor of these names: a source's own, or (source None) the one for all."""
-        own = () if source is None else (source.parameters,)
-        return resolve([level.get(parameter) for level in (*own, *self.shared)], names, self.t)
-
-
-def place(recipe: Recipe, role: str, layers: int) -> Placement:
-    """Where a tensor falls in a recipe.
-
-    Args:
-        recipe: With `models`, or with slices that keep the layers in order (`check_slices`).
-        role: Of the tensor: `layers.3.self_attn.q_proj.weight`, `embed_tokens…`, `norm…`, `lm_head…`. What is none of these is
-            treated as standing before the layers, as embeddings are.
-        layers: Number of the decoder's layers.
-    """
-    matched = LAYER.match(role)
-    layer = int(matched[1]) if matched else None
-    if recipe.slices is None:
-        sources = recipe.models or ()
-        if recipe.base_model is not None and all(source.model != recipe.base_model for source in sources):
-            sources = (*sources, Source(model=recipe.base_model))
-        return Placement(sources, recipe.base_model, (recipe.parameters,), _depth(layer, 0, layers))
-    if layer is None:
-        part = recipe.slices[-1 if AFTER_THE_LAYERS.match(role) else 0]
-    else:
-        part = next(part for part in recipe.slices if layer in range(*part.sources[0].layer_range))
-    first, end = part.sources[0].layer_range
-    return Placement(
-        part.sources, part.base_model or recipe.base_model, (part.parameters, recipe.parameters), _depth(layer, first, end)
-    )
-
-
-def _depth(layer: int | None, first: int, end: int) -> float:
-    if layer is None:
-        return 0.0
-    return (layer - first) / (end - first - 1) if end - first > 1 else 1.0
