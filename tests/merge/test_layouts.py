@@ -29,7 +29,7 @@ def run(folder: Path, recipe: dict[str, Any]) -> tuple[dict[str, torch.Tensor], 
 
 def check(
     result: dict[str, torch.Tensor], host: Model, sources: list[Model], formula: Formula, *,
-    kept: Callable[[str, str], bool] = lambda role, name: False, dtype: torch.dtype | None = None, cast: torch.dtype | None = None,
+    kept: Callable[[str], bool] = lambda _: False, dtype: torch.dtype | None = None, cast: torch.dtype | None = None,
 ) -> int:  # fmt: skip
     """Holds every tensor of the result to the reference; gives the number of merged ones."""
     assert set(result) == set(host.names.values())
@@ -42,7 +42,7 @@ def check(
             source.tensors.get(role, source.tensors["model.embed_tokens.weight"] if "lm_head" in role else None)
             for source in sources
         ]
-        if not own.dtype.is_floating_point or kept(role, name) or any(tensor is None for tensor in taken):
+        if not own.dtype.is_floating_point or kept(role) or any(tensor is None for tensor in taken):
             seen = own if cast is None or not own.dtype.is_floating_point else own.to(cast)
             assert torch.equal(got, seen.to(wanted)), name
             continue
@@ -127,11 +127,12 @@ def test_methods_in_every_dtype(tmp_path: Path, layout: str, dtype: str) -> None
 def test_casts_protection_filters_and_gradients(tmp_path: Path, layout: str) -> None:
     host = write_vlm(tmp_path / "vlm", layout)
     one, two = write_lm(tmp_path / "one", seed=5), write_lm(tmp_path / "two", seed=6, dtype="bfloat16", storage="sharded")
+    filtered = [{"filter": "model.layers.1.", "value": 2.0}, {"filter": "k_proj", "value": [1, 0, 4]}]
     recipe = {
         "merge_method": "linear",
         "models": [
             {"model": "./vlm", "parameters": {"weight": [0.0, 1.0]}},
-            {"model": "./one", "parameters": {"weight": [{"filter": "model.layers.1.", "value": 2.0}, {"filter": "k_proj", "value": [1, 0, 4]}]}},
+            {"model": "./one", "parameters": {"weight": filtered}},
             {"model": "./two", "parameters": {"weight": 0.25}},
         ],
         "parameters": {"weight": 0.125, "normalize": False},
@@ -146,15 +147,13 @@ def test_casts_protection_filters_and_gradients(tmp_path: Path, layout: str) -> 
         middle = 2.0 if "model.layers.1." in name else (1, 0, 4)[layer] if "k_proj" in name else 0.125
         return (layer / 2, middle, 0.25)
 
-    kept = lambda role, name: "layernorm" in role or "model.layers.2.mlp.up_proj" in role  # noqa: E731
+    kept = lambda role: "layernorm" in role or "model.layers.2.mlp.up_proj" in role  # noqa: E731
     merged = check(
         result, host, [host, one, two], linear(weights, normalize=False), kept=kept, dtype=torch.float32, cast=torch.bfloat16
     )
     assert merged == 3 + 7 * LAYERS - 1
     said = {pair.name: pair.reason for pair in summary.pairing.tensors}
-    assert all(
-        "protected" in (said[name] or "") for role, name in host.names.items() if kept(role, name) and "vision" not in role
-    )
+    assert all("protected" in (said[name] or "") for role, name in host.names.items() if kept(role) and "vision" not in role)
     config, before = (json.loads((tmp_path / folder / "config.json").read_text()) for folder in ("out", "vlm"))
     assert config.pop("torch_dtype") == "float32"
     before.pop("torch_dtype")

@@ -112,7 +112,7 @@ def write_vlm(
     path: Path, layout: str, *, seed: int = 1, dtype: str = "float16", storage: str = "single", sizes: bool = False,
     tokens: list[str] | None = None, rows: int = HOST_ROWS, edit: dict[str, torch.Tensor] | None = None,
 ) -> Model:  # fmt: skip
-    """A LLaVA: layout `hf`, `hf-new` or `original`; storage `single`, `sharded` or `bin`. `sizes` writes what hub files omit."""
+    """A LLaVA: layout `hf`, `hf-new` or `original`; storage `single`, `sharded` or `bin`. `sizes`: what hub files omit."""
     if layout == "original":
         rows, tokens = LM_ROWS, LM_TOKENS
     tensors = decoder(seed, rows, TORCH[dtype]) | eyes(seed + 100, TORCH[dtype]) | (edit or {})
@@ -125,14 +125,16 @@ def write_vlm(
     }  # fmt: skip
     tower = {
         "hidden_size": VISION, "image_size": 8, "intermediate_size": 24, "model_type": "clip_vision_model",
-        "num_attention_heads": 4, "num_hidden_layers": VISION_LAYERS, "patch_size": 4, "projection_dim": 16, "vocab_size": 32000,
+        "num_attention_heads": 4, "num_hidden_layers": VISION_LAYERS, "patch_size": 4, "projection_dim": 16,
+        "vocab_size": 32000,
     }  # fmt: skip
     shape = {
         "hidden_size": HIDDEN, "intermediate_size": INTER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
         "num_key_value_heads": HEADS,
     }  # fmt: skip
     config: dict[str, Any] = {
-        "architectures": ["LlavaForConditionalGeneration"], "ignore_index": -100, "image_token_index": 28, "model_type": "llava",
+        "architectures": ["LlavaForConditionalGeneration"], "ignore_index": -100, "image_token_index": 28,
+        "model_type": "llava",
         "pad_token_id": 29, "projector_hidden_act": "gelu", "text_config": text | (shape if sizes else {}),
         "tie_word_embeddings": False, "torch_dtype": dtype, "transformers_version": "4.36.0.dev0", "vision_config": tower,
         "vision_feature_layer": -2, "vision_feature_select_strategy": "default", "vocab_size": rows,
@@ -160,10 +162,10 @@ def write_lm(
         {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.rand(1) for layer in range(layers)} if inv_freq else {}
     )
     config: dict[str, Any] = {
-        "_name_or_path": "meta-llama/Llama-2-7b-hf", "architectures": ["LlamaForCausalLM"], "bos_token_id": 1, "eos_token_id": 2,
-        "hidden_act": "silu", "initializer_range": 0.02, "max_position_embeddings": 4096, "model_type": "llama",
-        "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None, "tie_word_embeddings": not head, "torch_dtype": dtype,
-        "transformers_version": "4.31.0.dev0", "use_cache": True, "vocab_size": rows,
+        "_name_or_path": "meta-llama/Llama-2-7b-hf", "architectures": ["LlamaForCausalLM"], "bos_token_id": 1,
+        "eos_token_id": 2, "hidden_act": "silu", "initializer_range": 0.02, "max_position_embeddings": 4096,
+        "model_type": "llama", "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None, "tie_word_embeddings": not head,
+        "torch_dtype": dtype, "transformers_version": "4.31.0.dev0", "use_cache": True, "vocab_size": rows,
     }  # fmt: skip
     if sizes:
         config |= {

@@ -1,0 +1,272 @@
+"""What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, joined, pair, segments_of
+from vlmerge.anatomy.agreement import check_agreement
+from vlmerge.anatomy.vocabulary import overlap
+from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
+from vlmerge.config.recipe import Recipe, Source
+from vlmerge.config.run import RunConfig
+from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+    from vlmerge.checkpoint import Progress
+    from vlmerge.config.model_ref import ModelRef
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model.
+
+    Attributes:
+        name: As the recipe says.
+        role: `host`, `base`, `source`, several of them with commas.
+        family: Family and layout.
+        parameters: Weights in its files; None where they are pickled and not here yet.
+        dtypes: Of its float tensors, most frequent first.
+        layers: Decoder layers.
+        vocab_rows: Rows of its embedding.
+        shared_tokens: Tokens of the host that it has too; None without tokenizer files.
+        licence: As its card says; None where it says nothing.
+        bytes: Size of its weight files.
+        where: A folder, or `on the hub, not downloaded`.
+        revision: Commit on the hub.
+    """
+
+    name: str
+    role: str
+    family: str
+    parameters: int | None
+    dtypes: tuple[str, ...]
+    layers: int
+    vocab_rows: int
+    shared_tokens: int | None
+    licence: str | None
+    bytes: int
+    where: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What a merge or a run would do.
+
+    Attributes:
+        models: Every model.
+        host: Whose tower, processor, names and config the result has.
+        host_tokens: Tokens of the host's tokenizer; None without tokenizer files.
+        merged: Tensors that would be merged, wholly or in some rows; None where names are not known before a download.
+        kept: Why → number of tensors of the result that (in part) are the host's.
+        dropped: Model → why → number of its tensors that give nothing to the result.
+        warnings: What a person should know.
+        unconfirmed: Models whose tensors can be named only after a download.
+        download_bytes: What is still to be fetched.
+        output_bytes: Size of the result's weights.
+        memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
+        licences: All licences that take part; `not stated` among them where a model has none.
+    """
+
+    models: tuple[ModelRow, ...]
+    host: str
+    host_tokens: int | None
+    merged: int | None
+    kept: Mapping[str, int]
+    dropped: Mapping[str, Mapping[str, int]]
+    warnings: tuple[str, ...]
+    unconfirmed: tuple[str, ...]
+    download_bytes: int
+    output_bytes: int
+    memory_bytes: int
+    licences: tuple[str, ...]
+
+
+def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> CheckResult:
+    """Looks at the models of a recipe or a run; downloads configs and tokenizers, no weights.
+
+    Raises:
+        CheckpointError: A model that is missing, gated, incomplete or unsafe.
+        MismatchError: Models that do not fit together.
+        ConfigError: Slices that do not fit the models.
+    """
+    recipe = what if isinstance(what, Recipe) else _as_recipe(what)
+    refs = list(recipe.model_refs())
+    if recipe.vlm is not None and recipe.vlm not in refs:
+        refs.append(recipe.vlm)
+    opened = {ref: resolve(ref, headers_only=True, progress=progress) for ref in refs}
+    anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
+    host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
+    segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}))
+    unconfirmed = tuple(str(ref) for ref, anatomy in anatomies.items() if anatomy.layout is None)
+    if unconfirmed:
+        pairing = None
+        warnings = tuple(check_agreement(anatomies, host, segments))
+    else:
+        pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect)
+        warnings = pairing.warnings
+    output = _output_bytes(recipe, opened[host], pairing)
+    licences = dict.fromkeys(checkpoint.licence or "not stated" for checkpoint in opened.values())
+    return CheckResult(
+        models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
+        host=str(host),
+        host_tokens=len(anatomies[host].vocabulary.ids or ()) or None,
+        merged=None if pairing is None else len(pairing.merged),
+        kept=_counted(each.reason for each in pairing.tensors if each.reason is not None) if pairing is not None else {},
+        dropped={str(ref): _counted(lost.values()) for ref, lost in pairing.dropped.items()} if pairing is not None else {},
+        warnings=warnings,
+        unconfirmed=unconfirmed,
+        download_bytes=sum(each.total_bytes for each in opened.values() if isinstance(each, RemoteCheckpoint)),
+        output_bytes=output,
+        memory_bytes=_run_memory(opened, anatomies, host, output) if isinstance(what, RunConfig) else _largest(recipe, pairing),
+        licences=tuple(licences),
+    )
+
+
+def to_json(result: CheckResult) -> dict[str, Any]:
+    """The result as plain values, keys as the attributes are called."""
+    return asdict(result)
+
+
+def render(result: CheckResult) -> Group:
+    """The result as tables for a terminal."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    models = Table("model", "role", "family", "weights", "layers, rows", "host's tokens", "licence")
+    for row in result.models:
+        here = Path(row.where).is_dir()
+        shared = "no tokenizer" if row.shared_tokens is None else f"{row.shared_tokens} of {result.host_tokens}"
+        weights = "pickled" if row.parameters is None else f"{row.parameters / 1e6:,.1f} M {'+'.join(row.dtypes)}"
+        cells = (
+            Path(row.name).name if here and Path(row.name).is_dir() else row.name,
+            row.role,
+            row.family,
+            f"{weights}, {size(row.bytes)}" + ("" if here else ", not here yet"),
+            f"{row.layers}, {row.vocab_rows}",
+            shared,
+            row.licence or "not stated",
+        )
+        models.add_row(*map(Text, cells))
+    tensors = Table("tensors", "of", "what becomes of them")
+    if result.merged is not None:
+        tensors.add_row(str(result.merged), "result", "merged")
+    for reason, count in result.kept.items():
+        tensors.add_row(str(count), "result", Text(f"the host's: {reason}"))
+    for name, reasons in result.dropped.items():
+        for reason, count in reasons.items():
+            tensors.add_row(str(count), Text(name), Text(f"left out: {reason}"))
+    lines = [
+        f"to download {size(result.download_bytes)}; result {size(result.output_bytes)}; memory {size(result.memory_bytes)}",
+        f"licences: {', '.join(result.licences)}",
+    ]
+    lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
+    lines += [f"note: {warning}" for warning in result.warnings]
+    return Group(models, tensors, *map(Text, lines))
+
+
+def size(count: int) -> str:
+    """Bytes for people, in powers of 1000."""
+    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
+        if count >= 10**power:
+            return f"{count / 10**power:.1f} {unit}"
+    return f"{count} B"
+
+
+def _as_recipe(run: RunConfig) -> Recipe:
+    """A merge of all of a run's models: what pairs there pairs in every candidate over all of them."""
+    block = run.merge
+    listed = (run.merge or run.genome or run).models
+    sources = tuple(Source(model=ref) for ref in listed)
+    return Recipe(
+        merge_method="linear",
+        models=sources,
+        base_model=run.base_model,
+        vlm=run.vlm,
+        protect=tuple(run.protect),
+        dtype=block.dtype if block is not None else "bfloat16",
+        out_dtype=block.out_dtype if block is not None else None,
+    )
+
+
+def _row(
+    ref: ModelRef, opened: Checkpoint | RemoteCheckpoint, anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, recipe: Recipe
+) -> ModelRow:
+    anatomy = anatomies[ref]
+    both = overlap(anatomies[host].vocabulary, anatomy.vocabulary)
+    roles = [
+        word
+        for word, holds in (
+            ("host", ref == host),
+            ("base", ref == recipe.base_model),
+            ("source", ref in recipe.model_refs()),
+        )
+        if holds
+    ]
+    return ModelRow(
+        name=str(ref),
+        role=", ".join(roles),
+        family=anatomy.family.name
+        + (f" ({anatomy.layout.name})" if anatomy.layout and len(anatomy.family.layouts) > 1 else ""),
+        parameters=anatomy.parameters if anatomy.layout is not None else None,
+        dtypes=anatomy.dtypes or ((anatomy.facts.dtype,) if anatomy.facts.dtype else ()),
+        layers=anatomy.layers,
+        vocab_rows=anatomy.facts.vocab_rows,
+        shared_tokens=None if both is None else both[0],
+        licence=opened.licence,
+        bytes=opened.total_bytes,
+        where="on the hub, not downloaded" if isinstance(opened, RemoteCheckpoint) else str(opened.path),
+        revision=opened.revision,
+    )
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(reasons))
+
+
+def _width(recipe: Recipe, each: TensorPair) -> int:
+    """Bytes per element in the result; `methods.output_dtype` says the same in torch's words."""
+    wanted = recipe.out_dtype or recipe.dtype
+    if wanted is None or each.dtype not in FLOAT_DTYPES or each.is_buffer:
+        return DTYPE_BYTES[each.dtype]
+    return next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == wanted)
+
+
+def _output_bytes(recipe: Recipe, host: Checkpoint | RemoteCheckpoint, pairing: Pairing | None) -> int:
+    if pairing is None:
+        return host.total_bytes
+    return sum(math.prod(each.shape) * _width(recipe, each) for each in pairing.tensors)
+
+
+def _largest(recipe: Recipe, pairing: Pairing | None) -> int:
+    """A merge to disk holds one result at a time, of each dtype that results have; parents are mapped files."""
+    if pairing is None:
+        return 0
+    room: dict[int, int] = {}
+    for each in pairing.tensors:
+        width = _width(recipe, each)
+        room[width] = max(room.get(width, 0), width * math.prod(each.shape))
+    return sum(room.values())
+
+
+def _run_memory(
+    opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint], anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, output: int
+) -> int:
+    """The live model, and every parent tensor that has a role in the host."""
+    roles = anatomies[host].roles
+    total = output
+    for ref, anatomy in anatomies.items():
+        if anatomy.layout is None or anatomies[host].layout is None:
+            total += opened[ref].total_bytes
+        else:
+            total += sum(anatomy.tensors[name].bytes for role, name in anatomy.roles.items() if role in roles)
+    return total
