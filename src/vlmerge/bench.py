@@ -124,6 +124,11 @@ class Bench:
                 return None
         return total(self._sets[split], self._store.answers(trial.trial, split))
 
+    def leave_out(self, rows: Mapping[str, str]) -> None:
+        """Writes down which rows of the tables cannot be, with the reasons."""
+        if self._store.get("left_out") is None:
+            self._store.set("left_out", dict(rows))
+
     def _merge(self, text: str, recipe: Recipe, seconds: dict[str, float]) -> None:
         if self._merged == text:
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.errors import TaskError
 from vlmerge.tasks import load_tasks, preset_named, task_name
-from vlmerge.tasks.questions import check_pictures
+from vlmerge.tasks.questions import Pictures, check_pictures
 from vlmerge.tasks.splits import Leak, contamination, split_by_image
 from vlmerge.types import Decoding, Question
 
@@ -65,7 +65,7 @@ def load_sets(config: RunConfig) -> Sets:
     Raises:
         TaskError: An empty task, a broken picture, or (unless the run allows it) a picture or text on two sides.
     """
-    pictures: dict[object, object] = {}
+    pictures: Pictures = {}
     search = _load(config, config.tasks, pictures)
     if config.validation.tasks is not None:
         validation = _load(config, config.validation.tasks, pictures)
@@ -92,8 +92,8 @@ def decoding_of(config: RunConfig, spec: TaskSpec) -> Decoding:
     return config.decoding.over(preset_named(name).decoding if name else Decoding())
 
 
-def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: dict[object, object]) -> tuple[Asked, ...]:
-    tasks = load_tasks(specs, preset=config.preset, pictures=pictures)  # pyright: ignore[reportArgumentType]
+def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures) -> tuple[Asked, ...]:
+    tasks = load_tasks(specs, preset=config.preset, pictures=pictures)
     return tuple(
         Asked(
             task=task,
@@ -141,7 +141,8 @@ def _template(config: RunConfig) -> str | None:
     """The prompt is one for the whole run, so that baseline and candidate cannot differ in it."""
     specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
     templates = {task_name(spec): preset_named(name).template for spec in specs if (name := spec.preset or config.preset)}
-    distinct = dict.fromkeys([*templates.values(), *([None] if len(templates) < len(specs) else [])])
+    own: list[str | None] = [None] if len(templates) < len(specs) else []
+    distinct = list(dict.fromkeys([*templates.values(), *own]))
     if len(distinct) > 1:
         raise TaskError(
             "the tasks' presets force different prompts",
@@ -150,4 +151,4 @@ def _template(config: RunConfig) -> str | None:
             found=", ".join(str(template or "the model's own") for template in distinct),
             remedy="give the run one `preset:`",
         )
-    return next(iter(distinct), None)
+    return distinct[0]

@@ -1,0 +1,80 @@
+"""The election: who of candidates, mean and baselines is the winner. Validation decides; the holdout is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.errors import RunFolderError
+from vlmerge.store import Split, Store, Trial
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Bench
+    from vlmerge.watching import Watch
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Which trial stands in which row of the tables; `winner` is a row too, and one of the others."""
+
+    rows: Mapping[str, int]
+
+    @property
+    def winner(self) -> int:
+        """The winner's trial."""
+        return self.rows["winner"]
+
+
+def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
+    """Scores the finalists on validation and picks the best; without validation the search's own score picks.
+
+    Finalists are the best searched candidate, the distribution's mean, the global mean, and of each hand-set row its best on the
+    search questions. Ties go to what needs less explaining: rows are asked in the tables' order.
+
+    Raises:
+        RunFolderError: Nothing of the whole run has a score.
+    """
+    stored = store.get("standing")
+    if stored is not None:
+        return Standing(stored)
+    finalists = _finalists(store, bench)
+    split: Split = "validation" if store.tasks("validation") else "search"
+    scores: dict[str, float] = {}
+    with watch.step(f"election on {split}", len(finalists)):
+        for row, trial in finalists.items():
+            score = bench.score(trial, split)
+            watch.tried(trial, score)
+            if score is not None:
+                scores[row] = score
+    if not scores:
+        raise RunFolderError(
+            "every candidate of this run failed",
+            where=str(store.path.parent),
+            found="; ".join(dict.fromkeys(trial.reason or "no answers" for trial in store.trials()))[:300],
+            remedy="ask `vlmerge check` about the models, and `vlmerge ask` whether the host alone answers",
+        )
+    winner = max(scores, key=lambda row: scores[row])
+    rows = {"winner": finalists[winner].trial, **{row: trial.trial for row, trial in finalists.items()}}
+    with store.transaction():
+        store.set("standing", rows)
+        store.set("elected_on", split)
+    return Standing(rows)
+
+
+def _finalists(store: Store, bench: Bench) -> dict[str, Trial]:
+    """Row → trial, in the tables' order."""
+    best: dict[str, tuple[float, Trial]] = {}
+    for trial in store.trials():
+        score = bench.score(trial, "search")
+        row = "best" if trial.kind == "searched" else _row(trial.label)
+        if score is not None and (row not in best or score > best[row][0]):
+            best[row] = (score, trial)
+    order = sorted(best, key=lambda row: ({"global": 1, "mean": 2, "best": 3}.get(row, 0), best[row][1].trial))
+    return {row: best[row][1] for row in order}
+
+
+def _row(label: str) -> str:
+    """`grid@0.4` and `swap_scaled:NAME@1.13` are tries of one row each."""
+    row, at, number = label.rpartition("@")
+    return row if at and row.startswith(("grid", "swap_scaled:")) and number.replace(".", "").isdigit() else label

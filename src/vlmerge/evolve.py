@@ -1,0 +1,137 @@
+"""THE loop: ask → decode → merge → evaluate → record → tell. Read this file first.
+
+Every step looks into the store before it does anything, so that starting again after a crash is the same as going on.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from vlmerge.bench import Bench, Observer
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.run import RunConfig
+from vlmerge.election import Standing, elect
+from vlmerge.export import export_winner
+from vlmerge.run_folder import RunFolder, open_run
+from vlmerge.search import Stage, baselines, stages
+from vlmerge.setting import Setting, begin, check_same_run
+from vlmerge.store import Store
+from vlmerge.types import Genome
+from vlmerge.watching import Watch
+
+
+def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en") -> Path:
+    """Runs an evolution, or goes on with it where it stopped; on a finished run does nothing.
+
+    Args:
+        config: The run.
+        path: Its folder.
+        observer: Who watches.
+        lang: Language of the page: `en` or `ja`.
+
+    Returns:
+        The run folder.
+
+    Raises:
+        UserError: Anything that the person can mend; what is finished stays in the folder.
+    """
+    with open_run(path) as folder:
+        watch = Watch(folder, observer, lang)
+        if folder.store.get("finished"):
+            check_same_run(config, folder.store)
+            watch.report(final=True)
+            return folder.path
+        setting = begin(config, folder, observer)
+        bench = Bench(folder.store, setting.live, setting.sets)
+        start = try_baselines(setting, bench, watch)
+        for number, stage in enumerate(stages(setting.config, setting.layers, setting.models.host, start)):
+            mean = search(number, stage, bench, folder.store, watch, _mean_before(folder.store, number))
+            try_mean(stage, mean, bench, watch)
+        standing = elect(folder.store, bench, watch)
+        report_holdout(standing, folder.store, bench, setting, watch)
+        finish(standing, folder, setting, watch)
+    return folder.path
+
+
+def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> dict[ModelRef, float] | None:
+    """Scores every hand-set merge on the search questions; gives the weights of the best, where the search begins."""
+    scores: list[tuple[float, dict[ModelRef, float]]] = []
+    left_out: dict[str, str] = {}
+    listed = baselines(setting.config, setting.models.host)
+    with watch.step("hand-set merges", len(listed)):
+        for baseline in listed:
+            if baseline.recipe is None:
+                left_out[baseline.row] = baseline.reason or ""
+                continue
+            trial = bench.try_recipe(baseline.label, "baseline", baseline.recipe)
+            score = bench.score(trial, "search")
+            watch.tried(trial, score)
+            if score is not None:
+                scores.append((score, dict(baseline.weights)))
+    bench.leave_out(left_out)
+    return max(scores, key=lambda pair: pair[0])[1] if scores else None
+
+
+def search(number: int, stage: Stage, bench: Bench, store: Store, watch: Watch, mean: Genome | None) -> Genome:
+    """One stage of the search: asks, tries and tells generation after generation; gives the distribution's last mean."""
+    optimizer = stage.optimizer(mean)
+    known = store.generations(number)
+    optimizer.replay(known)
+    generation = sum(one.fitness is not None for one in known)
+    with watch.step(f"search, stage {number + 1}: {stage.name}", stage.budget, done=generation * stage.population):
+        while not optimizer.done:
+            started = time.perf_counter()
+            genomes = optimizer.ask()
+            if generation == len(known):
+                store.record_ask(number, generation, genomes)
+            fitness: list[float | None] = []
+            for place, genome in enumerate(genomes):
+                label = f"stage-{number + 1}/{generation + 1:03d}/{place + 1:02d}"
+                recipe = stage.space.decode(genome)
+                trial = bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place))
+                fitness.append(bench.score(trial, "search"))
+                watch.tried(trial, fitness[-1])
+            optimizer.tell(genomes, fitness)
+            seconds = time.perf_counter() - started
+            store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
+            generation += 1
+            known = store.generations(number)
+            watch.generation(stage, generation, fitness, optimizer, seconds)
+    return optimizer.mean
+
+
+def try_mean(stage: Stage, mean: Genome, bench: Bench, watch: Watch) -> None:
+    """The distribution's mean stands for election beside the best candidate; the global stage's is the row `global`."""
+    label = "global" if stage.name == "global" else "mean"
+    trial = bench.try_recipe(label, "mean", stage.space.decode(mean), genome=mean)
+    watch.tried(trial, bench.score(trial, "search"))
+
+
+def report_holdout(standing: Standing, store: Store, bench: Bench, setting: Setting, watch: Watch) -> None:
+    """Looks at the holdout once, for the winner and every row beside it."""
+    trials = {trial.trial: trial for trial in map(store.trial, standing.rows.values()) if trial is not None}
+    if not setting.sets.holdout:
+        return
+    if not store.get("holdout_views"):
+        store.set("holdout_views", 1)
+    with watch.step("holdout", len(trials)):
+        for trial in trials.values():
+            watch.tried(trial, bench.score(trial, "holdout"))
+
+
+def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch) -> None:
+    """Writes recipe.yaml and model/, marks the run as finished, and writes the page for the last time."""
+    winner = folder.store.trial(standing.winner)
+    assert winner is not None
+    folder.write("recipe.yaml", winner.recipe)
+    export_winner(folder, winner, setting.models)
+    folder.store.set("finished", True)
+    watch.report(final=True)
+
+
+def _mean_before(store: Store, number: int) -> Genome | None:
+    """Mean of the stage before, where there was one."""
+    if number == 0:
+        return None
+    return store.generations(number - 1)[-1].mean

@@ -1,0 +1,96 @@
+"""The winner of a run, or any of its trials, as a checkpoint with a model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+
+from vlmerge.config.recipe import parse_recipe
+from vlmerge.errors import CheckpointError, RunFolderError
+from vlmerge.merge import Prepared, merge, prepare
+from vlmerge.run_folder import RunFolder
+from vlmerge.store import STORE_NAME, Store, Trial
+
+if TYPE_CHECKING:
+    from vlmerge.checkpoint import Progress
+
+MODEL_FOLDER = "model"
+
+
+def export(run: Path, out: Path, trial: int | None = None, *, progress: Progress | None = None) -> Trial:
+    """Writes a trial of a run folder as a checkpoint. Models come from where the run found them; the hub is not asked.
+
+    Args:
+        run: The run folder.
+        out: The folder to make; absent or empty.
+        trial: Number of the trial; None: the winner.
+        progress: Told of bytes written.
+
+    Returns:
+        The trial.
+
+    Raises:
+        RunFolderError: No such trial, or no winner yet.
+        CheckpointError: A model is gone or has changed; the output cannot be written.
+    """
+    with Store.read_only(run / STORE_NAME) as store:
+        chosen = _choose(store, trial, run)
+        recipe = parse_recipe(yaml.safe_load(chosen.recipe), chosen.label)
+        prepared = prepare(recipe, cached_only=True)
+        _check_unchanged(store, prepared)
+        _write(store, chosen, out, prepared, progress)
+        return chosen
+
+
+def export_winner(folder: RunFolder, winner: Trial, models: Prepared, progress: Progress | None = None) -> None:
+    """Writes a run's own model/ from the models that it has open; one that is there already is whole, and stays."""
+    out = folder.path / MODEL_FOLDER
+    if not out.exists():
+        _write(folder.store, winner, out, models, progress)
+
+
+def _write(store: Store, trial: Trial, out: Path, prepared: Prepared, progress: Progress | None) -> None:
+    from vlmerge.report import model_card
+
+    recipe = parse_recipe(yaml.safe_load(trial.recipe), trial.label)
+    merge(recipe, out, prepared=prepared, texts={"README.md": model_card(store, trial.trial)}, progress=progress)
+
+
+def _choose(store: Store, number: int | None, run: Path) -> Trial:
+    if number is None:
+        standing = store.get("standing")
+        if not standing:
+            raise RunFolderError(
+                "this run has no winner yet",
+                where=str(run),
+                expected="a finished run, or --trial with the number of a trial",
+                found=f"{store.next_trial() - 1} trials",
+                remedy="run `vlmerge evolve` again to finish it, or choose a trial",
+            )
+        number = int(standing["winner"])
+    found = store.trial(number)
+    if found is None or found.status == "failed":
+        scored = [trial.trial for trial in store.trials() if trial.status == "scored"]
+        raise RunFolderError(
+            f"trial {number} cannot be exported",
+            where=str(run),
+            expected=f"a scored trial, {scored[0]} to {scored[-1]}" if scored else "a scored trial",
+            found="no such trial" if found is None else f"it failed: {found.reason}",
+            remedy="choose another number",
+        )
+    return found
+
+
+def _check_unchanged(store: Store, prepared: Prepared) -> None:
+    known = {record.name: record.fingerprint for record in store.models()}
+    for ref, checkpoint in prepared.checkpoints.items():
+        if checkpoint.fingerprint() != known.get(str(ref)):
+            raise CheckpointError(
+                "a model has changed since the run scored it",
+                where=str(checkpoint.path),
+                expected=f"the fingerprint {str(known.get(str(ref)))[:16]}…",
+                found=f"{checkpoint.fingerprint()[:16]}…",
+                remedy="put the model back as it was: another one would not be what was scored",
+            )

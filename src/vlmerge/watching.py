@@ -1,0 +1,92 @@
+"""What a run tells while it goes on: lines for the observer, and the page, rewritten after generations."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Observer
+    from vlmerge.run_folder import RunFolder
+    from vlmerge.search import Optimizer, Stage
+    from vlmerge.store import Trial
+
+SHARE_OF_TIME = 0.1
+"""The page is rewritten after a generation unless that would take more than this share of the run's time."""
+
+
+class Watch:
+    """Tells an observer about a run and keeps its page fresh.
+
+    Args:
+        folder: The run folder.
+        observer: Who watches.
+        lang: Language of the page.
+    """
+
+    def __init__(self, folder: RunFolder, observer: Observer, lang: str) -> None:
+        self._folder = folder
+        self._observer = observer
+        self._lang = lang
+        self._best = -math.inf
+        self._reported_at = 0.0
+        self._report_took = 0.0
+
+    @contextlib.contextmanager
+    def step(self, what: str, total: int, done: int = 0) -> Iterator[None]:
+        """A long step with a progress bar."""
+        self._observer.begin(what, total)
+        if done:
+            self._observer.advance(done)
+        try:
+            yield
+        finally:
+            self._observer.end()
+
+    def say(self, line: str) -> None:
+        """One line."""
+        self._observer.say(line)
+
+    def tried(self, trial: Trial, score: float | None) -> None:
+        """A recipe was scored, or failed."""
+        if score is not None and trial.kind != "baseline":
+            self._best = max(self._best, score)
+        note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
+        self._observer.advance(1, note)
+
+    def generation(
+        self, stage: Stage, generation: int, fitness: Sequence[float | None], optimizer: Optimizer, seconds: float
+    ) -> None:
+        """A generation was told: one line, and the page again."""
+        scores = [100 * score for score in fitness if score is not None]
+        failed = len(fitness) - len(scores)
+        mean = math.fsum(scores) / len(scores) if scores else math.nan
+        deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
+        left = (stage.generations - generation) * seconds
+        self._observer.say(
+            f"{stage.name} {generation}/{stage.generations}  best {max(scores, default=math.nan):.1f} "
+            f"(so far {100 * self._best:.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
+            f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
+        )
+        self._folder.publish()
+        self.report()
+
+    def report(self, *, final: bool = False) -> None:
+        """Rewrites the page and the figures."""
+        from vlmerge.report import write_report
+
+        now = time.monotonic()
+        if not final and self._report_took > SHARE_OF_TIME * (now - self._reported_at):
+            return
+        write_report(self._folder.path, lang="ja" if self._lang == "ja" else "en", store=self._folder.store)
+        self._reported_at = time.monotonic()
+        self._report_took = self._reported_at - now
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
