@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.store import AnswerRecord, Split
@@ -13,6 +14,8 @@ from vlmerge.types import Answer, Decoding, Question
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from vlmerge.bench import Observer
+    from vlmerge.checkpoint import Progress
     from vlmerge.tasks.sets import Asked
 
 
@@ -64,3 +67,99 @@ def total(tasks: Sequence[Asked], records: Sequence[AnswerRecord]) -> float:
             scores = [record.score for record in records if record.task == asked.task.name]
             parts.append(asked.weight * asked.task.aggregate(scores))
     return math.fsum(parts) / weights
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A checkpoint's score on one task, 0 to 100, with its bootstrap interval (clustered by picture) and its protocol."""
+
+    model: str
+    task: str
+    metric: str
+    metric_description: str
+    score: float
+    low: float | None
+    high: float | None
+    level: float
+    questions: int
+    decoding: str
+    prompt: str
+    source: str
+    answers: tuple[Mapping[str, Any], ...]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """For a terminal."""
+        between = "" if self.low is None or self.high is None else f" [{self.low:.1f}, {self.high:.1f}]"
+        return (
+            f"{self.task}: {self.metric} {self.score:.1f}{between} on {self.questions} questions\n"
+            f"  {self.metric_description}\n  {self.decoding}; prompt {self.prompt!r}"
+        )
+
+
+def evaluate_model(
+    model: str,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    preset: str | None,
+    max_new_tokens: int | None,
+    device: str,
+    observer: Observer,
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """Scores a checkpoint on tasks: the verb `evaluate`.
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        specs: Tasks, as in a run file.
+        preset: Protocol of a published experiment.
+        max_new_tokens: Longest answer, over the preset's.
+        device: auto, cpu or cuda.
+        observer: Shows how far it is.
+        progress: Told of bytes downloaded.
+    """
+    import numpy as np
+
+    from vlmerge.ask import load_model
+    from vlmerge.config.run import RuntimeSpec, parse_tasks
+    from vlmerge.report.statistics import LEVEL, mean_interval
+    from vlmerge.tasks.sets import ask_tasks, template_of
+
+    tasks = parse_tasks(specs, "--task")
+    asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens)
+    live = load_model(
+        model, RuntimeSpec.model_validate({"device": device}), template=template_of(tasks, preset), progress=progress
+    )
+    results: list[Evaluation] = []
+    for one in asked:
+        observer.begin(one.task.name, len(one.questions))
+        records = evaluate(live, [one], "holdout", observer.advance)
+        observer.end()
+        scores = [record.score for record in records]
+        groups = np.unique([question.group for question in one.questions], return_inverse=True)[1]
+        spread = mean_interval(np.array(scores), groups)
+        results.append(
+            Evaluation(
+                model=model,
+                task=one.task.name,
+                metric=one.task.metric,
+                metric_description=one.task.metric_description,
+                score=100 * one.task.aggregate(scores),
+                low=None if spread.low is None else 100 * spread.low,
+                high=None if spread.high is None else 100 * spread.high,
+                level=LEVEL,
+                questions=len(scores),
+                decoding=one.decoding.describe(),
+                prompt=live.prompt(one.questions[0]),
+                source=one.task.source,
+                answers=tuple(
+                    {"id": question.id, "question": question.text, "references": question.references}
+                    | {"answer": record.text, "score": record.score}
+                    for question, record in zip(one.questions, records, strict=True)
+                ),
+            )
+        )
+    return results

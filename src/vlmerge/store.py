@@ -327,6 +327,10 @@ class Store:
         """JPEG bytes of a picture, at most 256 pixels on its longer side."""
         return self._connection.execute("SELECT thumbnail FROM pictures WHERE digest = ?", (digest,)).fetchone()["thumbnail"]
 
+    def picture_origin(self, digest: str) -> str:
+        """Where a picture came from: a path, or a row of a table."""
+        return self._connection.execute("SELECT origin FROM pictures WHERE digest = ?", (digest,)).fetchone()["origin"]
+
     # ── the loop ──
 
     def record_ask(self, stage: int, generation: int, genomes: Sequence[Genome]) -> None:

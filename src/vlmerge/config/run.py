@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -42,6 +42,7 @@ __all__ = [
     "dump_run",
     "load_run",
     "parse_run",
+    "parse_tasks",
 ]
 
 NO_FEWSHOT: Mapping[str, tuple[object, ...]] = {
@@ -163,6 +164,23 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
         raise
     refuse(problems, where, line_of)
     return _located(config.completed(), folder)
+
+
+def parse_tasks(specs: Sequence[Mapping[str, Any]], where: str) -> tuple[TaskSpec, ...]:
+    """Validates tasks outside a run file (`vlmerge evaluate --task`). Local paths are relative to the working directory.
+
+    Raises:
+        ConfigError: Naming every mistake of the first task that has one.
+    """
+    tasks: list[TaskSpec] = []
+    for spec in specs:
+        given = {key: value for key, value in spec.items() if value is not None}
+        try:
+            tasks.append(TaskSpec.model_validate(given))
+        except ValidationError as error:
+            refuse(problems_of(error, TaskSpec, given), where, no_lines)
+            raise
+    return tuple(tasks)
 
 
 def load_run(path: Path) -> RunConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from vlmerge.errors import TaskError
@@ -83,27 +83,36 @@ def load_sets(config: RunConfig) -> Sets:
             found="\n    ".join(str(leak) for leak in leaks),
             remedy="use other questions, or set `allow_contaminated_holdout: true`: every table is then marked CONTAMINATED",
         )
-    return Sets(search, validation, holdout, leaks, _template(config))
+    specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
+    return Sets(search, validation, holdout, leaks, template_of(specs, config.preset))
 
 
-def decoding_of(config: RunConfig, spec: TaskSpec) -> Decoding:
-    """How a task's answers are generated: the run's `decoding` over the preset's over the defaults."""
-    name = spec.preset or config.preset
-    return config.decoding.over(preset_named(name).decoding if name else Decoding())
+def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
+    """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
+    tasks = load_tasks(specs, preset=preset)
+    asked: list[Asked] = []
+    for spec, task in zip(specs, tasks, strict=True):
+        name = spec.preset or preset
+        decoding = preset_named(name).decoding if name else Decoding()
+        if max_new_tokens is not None:
+            decoding = replace(decoding, max_new_tokens=max_new_tokens)
+        asked.append(Asked(task, tuple(task.questions()), spec.weight, spec.label, decoding))
+        check_pictures(asked[-1].questions)
+    return tuple(asked)
 
 
 def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures) -> tuple[Asked, ...]:
     tasks = load_tasks(specs, preset=config.preset, pictures=pictures)
     return tuple(
-        Asked(
-            task=task,
-            questions=tuple(task.questions()),
-            weight=spec.weight,
-            label=spec.label,
-            decoding=decoding_of(config, spec),
-        )
+        Asked(task, tuple(task.questions()), spec.weight, spec.label, _decoding(config, spec))
         for spec, task in zip(specs, tasks, strict=True)
     )
+
+
+def _decoding(config: RunConfig, spec: TaskSpec) -> Decoding:
+    """The run's `decoding` over the preset's over the defaults."""
+    name = spec.preset or config.preset
+    return config.decoding.over(preset_named(name).decoding if name else Decoding())
 
 
 def _split(tasks: tuple[Asked, ...], fraction: float, seed: int) -> tuple[tuple[Asked, ...], tuple[Asked, ...]]:
@@ -137,17 +146,16 @@ def _questions(tasks: Sequence[Asked]) -> list[Question]:
     return [question for asked in tasks for question in asked.questions]
 
 
-def _template(config: RunConfig) -> str | None:
-    """The prompt is one for the whole run, so that baseline and candidate cannot differ in it."""
-    specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
-    templates = {task_name(spec): preset_named(name).template for spec in specs if (name := spec.preset or config.preset)}
-    own: list[str | None] = [None] if len(templates) < len(specs) else []
+def template_of(specs: Sequence[TaskSpec], preset: str | None) -> str | None:
+    """The prompt that presets force. One for all tasks, so that baseline and candidate cannot differ in it."""
+    templates = {task_name(spec): preset_named(name).template for spec in specs if (name := spec.preset or preset)}
+    own: list[str | None] = [None] if len(templates) < len({task_name(spec) for spec in specs}) else []
     distinct = list(dict.fromkeys([*templates.values(), *own]))
     if len(distinct) > 1:
         raise TaskError(
             "the tasks' presets force different prompts",
             where=", ".join(templates),
-            expected="one prompt template for the whole run",
+            expected="one prompt template for all",
             found=", ".join(str(template or "the model's own") for template in distinct),
             remedy="give the run one `preset:`",
         )

@@ -1,0 +1,5 @@
+"""`python -m vlmerge` is `vlmerge`."""
+
+from vlmerge.cli import main
+
+main()

@@ -1,0 +1,121 @@
+"""One question to one model: the shortest way to see whether a merge is any good."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.errors import CheckpointError, TaskError
+from vlmerge.merge import prepare_models
+from vlmerge.store import STORE_NAME
+from vlmerge.types import Answer, Decoding, Picture, Question
+
+if TYPE_CHECKING:
+    from vlmerge.checkpoint import Progress
+    from vlmerge.config.run import RuntimeSpec
+    from vlmerge.runtime.live import LiveModel
+
+LARGEST_PICTURE = 64 << 20
+"""Bytes that a picture on the web may have."""
+
+
+def ask(
+    model: str,
+    pictures: Sequence[str],
+    question: str,
+    decoding: Decoding,
+    runtime: RuntimeSpec,
+    *,
+    template: str | None = None,
+    progress: Progress | None = None,
+) -> Answer:
+    """Asks a model about pictures.
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        pictures: Files or http(s) addresses.
+        question: In any language.
+        decoding: How the answer is generated.
+        runtime: Where the model runs.
+        template: `vicuna_v1` to force that prompt.
+        progress: Told of bytes downloaded.
+
+    Raises:
+        TaskError: A picture that cannot be fetched or read.
+        CheckpointError: A model that cannot be opened.
+    """
+    shown = tuple(fetch_picture(picture) for picture in pictures)
+    for picture in shown:
+        picture.open()
+    live = load_model(model, runtime, template=template, progress=progress)
+    asked = Question("ask", "ask", question, shown, ("",))
+    return next(live.answer([asked], decoding))
+
+
+def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None, progress: Progress | None = None) -> LiveModel:
+    """Loads one checkpoint for asking.
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        runtime: Where it runs.
+        template: `vicuna_v1` to force that prompt.
+        progress: Told of bytes downloaded.
+    """
+    from vlmerge.runtime.live import LiveModel, choose_placement
+    from vlmerge.types import FLOAT_DTYPES
+
+    ref = ModelRef.parse(_winner(model)).relative_to(Path.cwd())
+    models = prepare_models([ref], progress=progress)
+    host_dtype = FLOAT_DTYPES[models.anatomies[ref].dtypes[0]]
+    placement = choose_placement(runtime.device, runtime.dtype, runtime.batch_size, runtime.threads, host_dtype=host_dtype)
+    return LiveModel.load_single(models, placement, template=template)
+
+
+def fetch_picture(place: str) -> Picture:
+    """A picture from a file or an http(s) address."""
+    if not place.startswith(("http://", "https://")):
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise TaskError(
+                "there is no such picture", where=place, expected="a file or an http(s) address", remedy="check the path"
+            )
+        return Picture(path=path, origin=place)
+    request = urllib.request.Request(place, headers={"User-Agent": "vlmerge"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            data = response.read(LARGEST_PICTURE + 1)
+    except (urllib.error.URLError, TimeoutError, OSError) as error:
+        raise TaskError(
+            "the picture cannot be fetched",
+            where=place,
+            found=str(getattr(error, "reason", error)),
+            remedy="check the address, or download the picture and name the file",
+        ) from error
+    if len(data) > LARGEST_PICTURE:
+        raise TaskError(
+            "the picture is too large",
+            where=place,
+            expected=f"at most {LARGEST_PICTURE >> 20} MiB",
+            remedy="download it and name a smaller copy",
+        )
+    return Picture(data=data, origin=place)
+
+
+def _winner(model: str) -> str:
+    folder = Path(model).expanduser()
+    if not (folder / STORE_NAME).is_file():
+        return model
+    winner = folder / "model"
+    if not winner.is_dir():
+        raise CheckpointError(
+            "this run has no winner yet",
+            where=model,
+            expected="a finished run",
+            found="no folder `model` in it",
+            remedy="run `vlmerge evolve` again to finish it, or `vlmerge export` one of its trials",
+        )
+    return str(winner)

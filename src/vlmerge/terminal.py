@@ -1,0 +1,98 @@
+"""What people see in a terminal: progress bars, lines, errors. Where there is no terminal, plain lines."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from vlmerge.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def console(*, error: bool = False) -> Console:
+    """A rich console on standard output, or on standard error."""
+    from rich.console import Console
+
+    return Console(stderr=error, highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_error(error: UserError) -> None:
+    """What happened, where, expected, found, what to do: on standard error, without a traceback."""
+    from rich.text import Text
+
+    first, *rest = error.message().splitlines()
+    screen = console(error=True)
+    screen.print(Text.assemble(("error: ", "bold red"), (first, "bold")))
+    for line in rest:
+        screen.print(Text(line))
+
+
+class TerminalObserver:
+    """Shows a run: one progress bar for the step under way, and lines above it."""
+
+    def __init__(self) -> None:
+        self._console = console(error=True)
+        self._progress: Any = None
+        self._task: Any = None
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bar."""
+        from rich.text import Text
+
+        self._console.print(Text(line))
+
+    def begin(self, what: str, total: int | None) -> None:
+        """Starts a bar; without a terminal, a line."""
+        if not self._console.is_terminal:
+            self.say(what if total is None else f"{what} ({total})")
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+            console=self._console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(what, total=total, note="")
+        self._progress.start()
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        """Moves the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, advance=by, **({} if note is None else {"note": note}))
+
+    def end(self) -> None:
+        """Takes the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+class ByteProgress:
+    """Shows downloads and writes (checkpoint.Progress) as bars, one for each label."""
+
+    def __init__(self) -> None:
+        self._observer = TerminalObserver()
+        self._label: str | None = None
+        self._done = 0
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Bytes done so far under a label."""
+        megabytes = max(1, round(total / 1e6))
+        if label != self._label:
+            self._observer.end()
+            self._label, self._done = label, 0
+            self._observer.begin(f"{label} (MB)", megabytes)
+        now = min(round(done / 1e6), megabytes)
+        self._observer.advance(now - self._done)
+        self._done = now
+        if done >= total:
+            self._observer.end()
+            self._label = None
