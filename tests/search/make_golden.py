@@ -18,30 +18,31 @@ from typing import Any
 GOLDEN = Path(__file__).parent / "golden" / "mergekit_evolve.json"
 LAYERS = 8
 THREE = {"models": ["a", "b", "c"], "base_model": "c"}
+LINEAR = {**THREE, "merge_method": "linear"}
+ARITHMETIC = {"models": ["a", "b"], "base_model": "c", "merge_method": "task_arithmetic"}
 # name → (genome block, number of random genomes)
 BLOCKS: dict[str, tuple[dict[str, Any], int]] = {
-    "the published experiment": ({**THREE, "merge_method": "linear", "layer_granularity": 4, "allow_negative_weights": True}, 10),
-    "one group": ({**THREE, "merge_method": "linear"}, 2),
-    "granularity 0": ({**THREE, "merge_method": "linear", "layer_granularity": 0}, 1),
-    "granularity below 0": ({**THREE, "merge_method": "linear", "layer_granularity": -1}, 1),
-    "a group for each layer": ({**THREE, "merge_method": "linear", "layer_granularity": 1}, 1),
+    "the published experiment": ({**LINEAR, "layer_granularity": 4, "allow_negative_weights": True}, 10),
+    "one group": (LINEAR, 2),
+    "granularity 0": ({**LINEAR, "layer_granularity": 0}, 1),
+    "granularity below 0": ({**LINEAR, "layer_granularity": -1}, 1),
+    "a group for each layer": ({**LINEAR, "layer_granularity": 1}, 1),
     "no base": ({"models": ["a", "b"], "merge_method": "linear", "layer_granularity": 4}, 2),
-    "absolute values": ({**THREE, "merge_method": "linear", "layer_granularity": 4}, 2),
-    "not normalised": ({**THREE, "merge_method": "linear", "layer_granularity": 4, "normalize": False}, 2),
-    "filters": ({**THREE, "merge_method": "linear", "layer_granularity": 4, "filters": ["self_attn", "mlp"]}, 2),
-    "smooth": ({**THREE, "merge_method": "linear", "layer_granularity": 2, "smooth": True}, 2),
-    "smooth with one group": ({**THREE, "merge_method": "linear", "smooth": True}, 1),
+    "absolute values": ({**LINEAR, "layer_granularity": 4}, 2),
+    "not normalised": ({**LINEAR, "layer_granularity": 4, "normalize": False}, 2),
+    "filters": ({**LINEAR, "layer_granularity": 4, "filters": ["self_attn", "mlp"]}, 2),
+    "smooth": ({**LINEAR, "layer_granularity": 2, "smooth": True}, 2),
+    "smooth with one group": ({**LINEAR, "smooth": True}, 1),
     "smooth with filters": (
-        {**THREE, "merge_method": "linear", "layer_granularity": 4, "smooth": True, "filters": ["mlp"], "allow_negative_weights": True},
+        {**LINEAR, "layer_granularity": 4, "smooth": True, "filters": ["mlp"], "allow_negative_weights": True},
         2,
     ),
-    "task arithmetic": ({"models": ["a", "b"], "base_model": "c", "merge_method": "task_arithmetic", "layer_granularity": 4}, 2),
-    "task arithmetic, base listed": ({**THREE, "merge_method": "task_arithmetic", "layer_granularity": 4, "normalize": True}, 2),
-    "task arithmetic, smooth": ({"models": ["a", "b"], "base_model": "c", "merge_method": "task_arithmetic", "smooth": True,
-                                 "layer_granularity": 4}, 2),
+    "task arithmetic": ({**ARITHMETIC, "layer_granularity": 4}, 2),
+    "task arithmetic, base listed": ({**ARITHMETIC, **THREE, "layer_granularity": 4, "normalize": True}, 2),
+    "task arithmetic, smooth": ({**ARITHMETIC, "smooth": True, "layer_granularity": 4}, 2),
     "slerp": ({"models": ["a", "b"], "merge_method": "slerp", "layer_granularity": 4}, 3),
     "slerp of three, base listed": ({**THREE, "merge_method": "slerp", "layer_granularity": 2}, 4),
-}  # fmt: skip
+}
 
 
 @contextlib.contextmanager
