@@ -1,0 +1,75 @@
+"""How models are named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlmerge.config import ModelRef
+from vlmerge.errors import ConfigError
+
+words = st.text(st.characters(exclude_categories=("Cs",)), min_size=1)
+
+
+@given(words, st.none() | words)
+def test_what_is_written_reads_back(path: str, revision: str | None) -> None:
+    ref = ModelRef(path, revision)
+    if path.strip():
+        assert ModelRef.parse(ref.plain()) == ref
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("org/name", ModelRef("org/name")),
+        ("org/name@v1.0", ModelRef("org/name", "v1.0")),
+        ("./folder", ModelRef("./folder")),
+        ({"model": "org/name@abc"}, ModelRef("org/name", "abc")),
+        ({"path": "org/name", "revision": "abc"}, ModelRef("org/name", "abc")),
+        ({"model": {"path": "a+b@c", "revision": None}, "lora": None}, ModelRef("a+b@c")),
+    ],
+)
+def test_mergekits_forms_are_understood(given: object, expected: ModelRef) -> None:
+    assert ModelRef.parse(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ("org/name+org/lora", "not supported yet"),
+        ({"model": "org/name", "lora": "org/lora"}, "not supported yet"),
+        ({"model": "org/name", "override_architecture": "X"}, "not supported yet"),
+        ("a@b@c", "mapping|model: {path"),
+        ("org/name@", "not a model's name"),
+        ("", "not a model's name"),
+        (False, "in quotes"),
+        (7, "in quotes"),
+        (None, "nothing"),
+        ({"path": "a", "revison": "b"}, "revison"),
+        ({"path": "a", "revision": 3}, "in quotes"),
+    ],
+)
+def test_what_is_no_model_is_refused_with_a_remedy(given: object, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        ModelRef.parse(given)
+
+
+def test_local_paths_are_relative_to_the_file_and_names_stay_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "org" / "here").mkdir(parents=True)
+    (tmp_path / "at@home").mkdir()
+    monkeypatch.setenv("HOME", "/somebody")
+
+    def located(text: str) -> ModelRef:
+        return ModelRef.parse(text).relative_to(tmp_path)
+
+    assert located("org/here") == ModelRef(str(tmp_path / "org/here"))
+    assert located("org/there") == ModelRef("org/there")
+    assert located("org/there@main") == ModelRef("org/there", "main")
+    assert located("./missing") == ModelRef(str(tmp_path / "missing"))
+    assert located("../beside") == ModelRef(str(tmp_path.parent / "beside"))
+    assert located("~/models/x") == ModelRef("/somebody/models/x")
+    assert located("/abs/x") == ModelRef("/abs/x")
+    assert located("./at@home") == ModelRef(str(tmp_path / "at@home"))
