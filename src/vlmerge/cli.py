@@ -155,7 +155,7 @@ def export(
 
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",
-                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task questions.jsonl --field question=question_ja"))  # fmt: skip
+                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja"))  # fmt: skip
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
     task: Annotated[list[str], typer.Option(help="A built-in task, a file of questions, or hf:org/name; may be repeated.")],

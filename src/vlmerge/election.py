@@ -29,8 +29,8 @@ class Standing:
 def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     """Scores the finalists on validation and picks the best; without validation the search's own score picks.
 
-    Finalists are the best searched candidate, the distribution's mean, the global mean, and of each hand-set row its best on the
-    search questions. Ties go to what needs less explaining: rows are asked in the tables' order.
+    Finalists are the best searched candidate, the distribution's mean, the global mean, and of each hand-set row its best on
+    the search questions. Ties go to what needs less explaining: rows are asked in the tables' order.
 
     Raises:
         RunFolderError: Nothing of the whole run has a score.

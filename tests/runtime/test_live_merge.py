@@ -1,0 +1,84 @@
+"""Promise 1: what was scored is what is exported, tensor for tensor, whatever was merged before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from vlmerge.anatomy import FAMILIES, roles_of
+from vlmerge.config.recipe import Recipe, parse_recipe
+from vlmerge.errors import CandidateFailure
+from vlmerge.merge import Prepared, merge
+from vlmerge.runtime.live import LiveModel
+
+from .conftest import FAMILY
+
+VLM, JA, BASE = (str(FAMILY / name) for name in ("vlm", "ja", "base"))
+
+
+def linear(*weights: float, **keys: object) -> Recipe:
+    models = [{"model": model, "parameters": {"weight": weight}} for model, weight in zip((VLM, JA, BASE), weights, strict=False)]
+    return parse_recipe({"merge_method": "linear", "models": models, "parameters": {"normalize": False}, **keys}, "a test")
+
+
+RECIPES = {
+    "sum-free linear": linear(0.51, 0.66, -0.04),
+    "swap": parse_recipe(
+        {"merge_method": "linear", "vlm": VLM, "models": [{"model": JA, "parameters": {"weight": 1.0}}]}, "a test"
+    ),
+    "protected": linear(0.3, 0.3, 0.4, protect=["layernorm", "lm_head"]),
+    "bfloat16": linear(0.5, 0.25, 0.25, dtype="bfloat16"),
+    "task arithmetic": parse_recipe(
+        {
+            "merge_method": "task_arithmetic",
+            "base_model": BASE,
+            "models": [{"model": m, "parameters": {"weight": w}} for m, w in ((VLM, 1.0), (JA, 0.7))],
+        },
+        "a test",
+    ),
+    "slerp": parse_recipe(
+        {"merge_method": "slerp", "base_model": VLM, "models": [{"model": VLM}, {"model": JA}], "parameters": {"t": 0.3}},
+        "a test",
+    ),
+}
+
+
+def weights_of(live: LiveModel) -> dict[str, torch.Tensor]:
+    parameters = dict(live._model.named_parameters())
+    return {role: parameters[name].detach().clone() for role, name in roles_of(parameters, FAMILIES["LLaVA"]).items()}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_live_weights_are_the_exported_ones(name: str, family: Prepared, live: LiveModel, tmp_path: Path) -> None:
+    # Another recipe first: what it changed and this one keeps must come back.
+    live.merge(linear(0.2, 0.2, 0.2))
+    live.merge(RECIPES[name])
+    merge(RECIPES[name], tmp_path / "out", prepared=family)
+    scored = weights_of(live)
+    with safe_open(tmp_path / "out" / "model.safetensors", framework="pt") as exported:
+        names = roles_of(exported.keys(), FAMILIES["LLaVA"])
+        assert set(names) == set(scored)
+        for role, key in names.items():
+            assert torch.equal(scored[role], exported.get_tensor(key).float()), role
+
+
+def test_the_order_of_candidates_changes_nothing(live: LiveModel) -> None:
+    live.merge(RECIPES["swap"])
+    first = weights_of(live)
+    for name in ("protected", "bfloat16", "slerp", "swap"):
+        live.merge(RECIPES[name])
+    again = weights_of(live)
+    assert all(torch.equal(first[role], again[role]) for role in first)
+
+
+def test_weights_that_overflow_fail_the_candidate_and_not_the_next_one(live: LiveModel) -> None:
+    live.merge(RECIPES["slerp"])
+    before = weights_of(live)
+    with pytest.raises(CandidateFailure, match=r"layers|embed|norm|head"):
+        live.merge(linear(1e6, 1e6, 1e6))
+    live.merge(RECIPES["slerp"])
+    after = weights_of(live)
+    assert all(torch.equal(before[role], after[role]) for role in before)
