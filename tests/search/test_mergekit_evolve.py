@@ -7,13 +7,13 @@ import json
 import random
 from typing import Any
 
-import make_golden
+import mergekit_evolve_golden
 import pytest
 
 from vlmerge.config import GenomeSpec, ModelRef, Recipe, parse_recipe
 from vlmerge.search import GenomeSpace
 
-CASES: list[dict[str, Any]] = json.loads(make_golden.GOLDEN.read_text(encoding="utf-8"))
+CASES: list[dict[str, Any]] = json.loads(mergekit_evolve_golden.GOLDEN.read_text(encoding="utf-8"))
 PAIRS = [pytest.param(case, pair, id=f"{case['name']} {i}") for case in CASES for i, pair in enumerate(case["decoded"])]
 
 
@@ -49,12 +49,12 @@ def test_the_search_starts_where_mergekit_evolve_starts(case: dict[str, Any]) ->
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mergekit") is None, reason="mergekit is not installed here")
-@pytest.mark.parametrize("name", make_golden.BLOCKS)
+@pytest.mark.parametrize("name", mergekit_evolve_golden.BLOCKS)
 def test_new_genomes_decode_to_what_mergekit_evolve_makes_of_them(name: str) -> None:
-    block, _ = make_golden.BLOCKS[name]
-    space, generator = space_of(block, make_golden.LAYERS), random.Random(name)
+    block, _ = mergekit_evolve_golden.BLOCKS[name]
+    space, generator = space_of(block, mergekit_evolve_golden.LAYERS), random.Random(name)
     for _ in range(10):
         genes = [generator.gauss(0.3, 0.5) for _ in space.names]
-        with make_golden.models():
-            theirs = make_golden.mergekit_recipe(block, genes)
+        with mergekit_evolve_golden.models():
+            theirs = mergekit_evolve_golden.mergekit_recipe(block, genes)
         same(space.decode(tuple(genes)), theirs)

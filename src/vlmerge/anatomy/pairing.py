@@ -111,10 +111,11 @@ def choose_host(
     """The host: `vlm`, else the first VLM listed, else the base, else the first model listed.
 
     Raises:
-        MismatchError: `vlm` names a model without eyes.
+        MismatchError: `vlm` names a model without eyes, and another has them.
     """
     if vlm is not None:
-        if not anatomies[vlm].is_vlm:
+        # Among language models alone it names the host all the same: a recipe whose sources are others could not say it else.
+        if not anatomies[vlm].is_vlm and any(anatomies[ref].is_vlm for ref in models):
             raise MismatchError(
                 "`vlm` names a model that is not a vision-language model",
                 where=str(vlm),

@@ -2,7 +2,7 @@
 
 Run it where mergekit 0.1.5 is installed (it need not be where vlmerge is):
 
-    python tests/search/make_golden.py
+    python tests/search/mergekit_evolve_golden.py
 """
 
 from __future__ import annotations
