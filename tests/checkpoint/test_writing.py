@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from vlmerge.checkpoint import open_checkpoint, resolve, write_checkpoint
 from vlmerge.checkpoint.dtypes import SAFETENSORS_NAMES, TORCH_NAMES
+from vlmerge.checkpoint.writer import plan_shards
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
 from vlmerge.types import TensorInfo
@@ -77,6 +78,14 @@ def test_what_was_written_is_read(tmp_path_factory, tensors, max_shard_bytes):
             assert set(ours.keys()) == set(theirs.keys())
             assert all(tiny.same(ours.get_tensor(name), theirs.get_tensor(name)) for name in ours.keys())  # noqa: SIM118
     shutil.rmtree(base)
+
+
+@given(tensors=some_tensors())
+def test_every_tensor_starts_where_its_type_may_start(tensors):
+    infos = announced(tensors)
+    shard = plan_shards(infos, max_shard_bytes=10**9)[0]
+    assert list(shard.places) == [info.name for info in infos]
+    assert all(shard.places[info.name] % tensors[info.name].element_size() == 0 for info in infos)
 
 
 def test_tensors_of_one_type_keep_their_order(tmp_path: Path):

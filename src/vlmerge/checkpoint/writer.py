@@ -26,7 +26,7 @@ _SLACK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class _Shard:
+class Shard:
     """One file to be: its header as bytes, and where in the file each tensor goes."""
 
     file: str
@@ -63,7 +63,7 @@ def write_checkpoint(
         ValueError: `produce` does not give what `tensors` announces: a bug of the caller.
     """
     check_absent(out)
-    shards = _plan(tensors, max_shard_bytes)
+    shards = plan_shards(tensors, max_shard_bytes)
     check_space(
         out, sum(shard.size for shard in shards) + sum(file.stat().st_size for file in side_files.values()) + _SLACK_BYTES
     )
@@ -84,7 +84,8 @@ def write_checkpoint(
         (folder / layout.CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _plan(tensors: Sequence[TensorInfo], max_shard_bytes: int) -> list[_Shard]:
+def plan_shards(tensors: Sequence[TensorInfo], max_shard_bytes: int) -> list[Shard]:
+    """Splits the tensors into files, in their order; one that is larger than the limit has a file of its own."""
     groups: list[list[TensorInfo]] = [[]]
     filled = 0
     for info in tensors:
@@ -98,7 +99,7 @@ def _plan(tensors: Sequence[TensorInfo], max_shard_bytes: int) -> list[_Shard]:
     return [_shard(f"model-{number:05d}-of-{len(groups):05d}.safetensors", group) for number, group in enumerate(groups, 1)]
 
 
-def _shard(file: str, infos: Sequence[TensorInfo]) -> _Shard:
+def _shard(file: str, infos: Sequence[TensorInfo]) -> Shard:
     """Lays out one file. Wide types come first, else in the given order: so every tensor is aligned without holes, which
     the format forbids."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -114,13 +115,13 @@ def _shard(file: str, infos: Sequence[TensorInfo]) -> _Shard:
     text += b" " * (-len(text) % 8)
     start = 8 + len(text)
     places = {info.name: start + header[info.name]["data_offsets"][0] for info in infos}
-    return _Shard(file, struct.pack("<Q", len(text)) + text, places, start + position)
+    return Shard(file, struct.pack("<Q", len(text)) + text, places, start + position)
 
 
 def _write_tensors(
     folder: Path,
     tensors: Sequence[TensorInfo],
-    shards: Sequence[_Shard],
+    shards: Sequence[Shard],
     produce: Iterable[tuple[str, torch.Tensor]],
     label: str,
     progress: Progress | None,
