@@ -6,6 +6,7 @@ Every step looks into the store before it does anything, so that starting again 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from vlmerge.bench import Bench, Observer
@@ -44,8 +45,8 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             return folder.path
         setting = begin(config, folder, observer)
         bench = Bench(folder.store, setting.live, setting.sets)
-        start = try_baselines(setting, bench, watch)
-        for number, stage in enumerate(stages(setting.config, setting.layers, setting.models.host, start)):
+        ranked = try_baselines(setting, bench, watch)
+        for number, stage in enumerate(stages(setting.config, setting.layers, setting.models.host, ranked)):
             mean = search(number, stage, bench, folder.store, watch, _mean_before(folder.store, number))
             try_mean(stage, mean, bench, watch)
         standing = elect(folder.store, bench, watch)
@@ -54,9 +55,9 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     return folder.path
 
 
-def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> dict[ModelRef, float] | None:
-    """Scores every hand-set merge on the search questions; gives the weights of the best, where the search begins."""
-    scores: list[tuple[float, dict[ModelRef, float]]] = []
+def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[ModelRef, float]]:
+    """Scores every hand-set merge on the search questions; gives their weights, the best first: the search begins there."""
+    scores: list[tuple[float, Mapping[ModelRef, float]]] = []
     left_out: dict[str, str] = {}
     listed = baselines(setting.config, setting.models.host)
     with watch.step("hand-set merges", len(listed)):
@@ -68,9 +69,9 @@ def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> dict[ModelRef
             score = bench.score(trial, "search")
             watch.tried(trial, score)
             if score is not None:
-                scores.append((score, dict(baseline.weights)))
+                scores.append((score, baseline.weights))
     bench.leave_out(left_out)
-    return max(scores, key=lambda pair: pair[0])[1] if scores else None
+    return [weights for _, weights in sorted(scores, key=lambda pair: -pair[0])]
 
 
 def search(number: int, stage: Stage, bench: Bench, store: Store, watch: Watch, mean: Genome | None) -> Genome:

@@ -24,7 +24,7 @@ def run(block: dict[str, Any], kind: str = "merge", **more: Any) -> RunConfig:
 
 
 def test_the_global_stage_comes_first_and_starts_at_the_best_baseline() -> None:
-    first, second = stages(run({"models": MODELS}), 6, HOST, {HOST: 0.4, OTHER: 0.6})
+    first, second = stages(run({"models": MODELS}), 6, HOST, [{HOST: 0.4, OTHER: 0.6}])
     assert (first.name, first.start, first.sigma, first.budget) == ("global", (0.4, 0.6, 0.0), 0.2, 40)
     assert (second.name, second.sigma, second.budget) == ("groups", 0.1, 360)
     assert second.optimizer((0.5, 0.7, -0.1)).mean == (0.5, 0.7, -0.1) * 4
@@ -50,7 +50,7 @@ def test_a_space_with_one_group_is_searched_once() -> None:
 
 
 def test_without_a_global_stage_the_groups_start_at_the_baseline() -> None:
-    (only,) = stages(run({"models": MODELS}, search={"global_fevals": 0}), 6, HOST, {HOST: 0.4, OTHER: 0.6})
+    (only,) = stages(run({"models": MODELS}, search={"global_fevals": 0}), 6, HOST, [{HOST: 0.4, OTHER: 0.6}])
     assert only.start == (0.4, 0.6, 0.0) * 4
 
 

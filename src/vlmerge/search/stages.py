@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -48,7 +48,7 @@ class Stage:
 
 
 def stages(
-    config: RunConfig, layers: int, host: ModelRef, weights: Mapping[ModelRef, float] | None = None
+    config: RunConfig, layers: int, host: ModelRef, ranked: Sequence[Mapping[ModelRef, float]] = ()
 ) -> tuple[Stage, ...]:
     """The stages of a run, which together try at most `search.max_fevals` candidates.
 
@@ -74,15 +74,16 @@ def stages(
     found: list[Stage] = []
     if budget:
         population, generations = plan(budget, len(coarse.names), search.population)
-        start = _start(coarse, weights)
+        start = _start(coarse, ranked)
         found.append(Stage("global", coarse, start, search.global_sigma, search.seed, population, generations))
     left = search.max_fevals - sum(stage.budget for stage in found)
     if len(fine.names) > len(coarse.names) and search.max_fevals > budget:
         population, generations = plan(left, len(fine.names), search.population)
-        start = None if found else _start(fine, weights)
+        start = None if found else _start(fine, ranked)
         found.append(Stage("groups", fine, start, config.sigma, search.seed, population, generations))
     return tuple(found)
 
 
-def _start(space: GroupSpace, weights: Mapping[ModelRef, float] | None) -> Genome:
-    return (space.genome_of(weights) if weights else None) or space.start
+def _start(space: GroupSpace, ranked: Sequence[Mapping[ModelRef, float]]) -> Genome:
+    said = (space.genome_of(weights) for weights in ranked)
+    return next((genome for genome in said if genome is not None), space.start)

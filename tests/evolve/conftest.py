@@ -1,0 +1,96 @@
+"""Real runs on the shipped family, small in candidates and questions so that the suite stays fast."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vlmerge.config.run import RunConfig, load_run
+from vlmerge.evolve import evolve
+
+FAMILY = Path(__file__).parents[2] / "src" / "vlmerge" / "demo"
+CLOCKS = {"finished_at", "seconds", "started_at", "machine"}
+"""Columns and keys that hold times of the clock; everything else of two equal runs is equal."""
+
+
+class Quiet:
+    """Nobody watches; what was said is kept."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def begin(self, what: str, total: int | None) -> None: ...
+
+    def advance(self, by: int = 1, note: str | None = None) -> None: ...
+
+    def end(self) -> None: ...
+
+
+def task(split: str, limit: int, language: str = "ja", **keys: Any) -> dict[str, Any]:
+    """The first questions of one of the shipped sets."""
+    fields = {"question": f"question_{language}", "answer": f"answer_{language}"}
+    return {"name": str(FAMILY / "bench" / split / "questions.jsonl"), "limit": limit, "fields": fields, **keys}
+
+
+def small_run(**changes: Any) -> dict[str, Any]:
+    """A whole run: baselines, both stages, election, holdout, export."""
+    run: dict[str, Any] = {
+        "merge": {
+            "models": [str(FAMILY / name) for name in ("vlm", "ja", "base")],
+            "base_model": str(FAMILY / "base"),
+        },
+        "tasks": [task("search", 9)],
+        "validation": [task("validation", 6)],
+        "holdout": [task("holdout", 6), task("holdout", 6, "en", weight=0, label="English kept")],
+        "search": {"max_fevals": 14, "global_fevals": 6, "population": 3},
+        "decoding": {"max_new_tokens": 16},
+        "runtime": {"device": "cpu", "threads": 1},
+    }
+    return {key: value for key, value in {**run, **changes}.items() if value is not None}
+
+
+def write_run(folder: Path, run: dict[str, Any], name: str = "small.yaml") -> Path:
+    """The run as a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(yaml.safe_dump(run, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def load(folder: Path, run: dict[str, Any]) -> RunConfig:
+    return load_run(write_run(folder, run))
+
+
+def contents(run: Path) -> dict[str, Any]:
+    """Everything that must be equal between equal runs: every table, the recipe, the model's bytes."""
+    connection = sqlite3.connect(run / "run.sqlite")
+    connection.row_factory = sqlite3.Row
+    tables: dict[str, Any] = {}
+    for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
+        rows = [
+            {key: row[key] for key in row.keys() if key not in CLOCKS} for row in connection.execute(f"SELECT * FROM {name}")
+        ]  # noqa: SIM118
+        tables[name] = [row for row in rows if not (name == "meta" and row["key"] in CLOCKS)]
+    connection.close()
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((run / "model").iterdir()) if path.is_file()
+    }
+    results = json.loads((run / "results.json").read_text(encoding="utf-8"))
+    results.pop("seconds_per_trial")
+    return {"tables": tables, "recipe": (run / "recipe.yaml").read_text(), "model": files, "results": results}
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One uninterrupted run, for reading."""
+    folder = tmp_path_factory.mktemp("finished")
+    return evolve(load(folder, small_run()), folder / "small", Quiet())

@@ -1,0 +1,69 @@
+"""Starts `vlmerge evolve` in a process that kills itself (SIGKILL) at a chosen place. Not a test; tests start it.
+
+python killed_run.py PLACE COUNT RUN.yaml OUT: dies at the COUNT-th time PLACE is reached; places are listed below.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from vlmerge.cli import main
+from vlmerge.store import Store
+
+
+def die(*_: Any, **__: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def dying(function: Any, count: int, *, after: bool) -> Any:
+    """The function, but the process dies before (or after) its count-th call."""
+    calls = 0
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == count and not after:
+            die()
+        result = function(*args, **kwargs)
+        if calls == count:
+            die()
+        return result
+
+    return called
+
+
+def arrange(place: str, count: int) -> None:
+    """Sets the trap."""
+    match place:
+        case "in-trial":  # a trial and its answers are written, and not committed
+            Store.record_answers = dying(Store.record_answers, count, after=True)  # type: ignore[method-assign]
+        case "in-ask":
+            Store.record_ask = dying(Store.record_ask, count, after=False)  # type: ignore[method-assign]
+        case "after-ask":
+            Store.record_ask = dying(Store.record_ask, count, after=True)  # type: ignore[method-assign]
+        case "before-tell":
+            Store.record_tell = dying(Store.record_tell, count, after=False)  # type: ignore[method-assign]
+        case "after-tell":
+            Store.record_tell = dying(Store.record_tell, count, after=True)  # type: ignore[method-assign]
+        case "in-setting":
+            Store.record_setting = dying(Store.record_setting, count, after=False)  # type: ignore[method-assign]
+        case "in-meta":
+            Store._set = dying(Store._set, count, after=True)  # type: ignore[method-assign]
+        case "in-export":  # weights are written beside, the folder has not its name yet
+            shutil.copyfile = dying(shutil.copyfile, count, after=True)
+        case "at-rename":
+            Path.replace = dying(Path.replace, count, after=True)  # type: ignore[method-assign]
+        case "never":
+            pass
+        case _:
+            raise SystemExit(f"unknown place {place}")
+
+
+arrange(sys.argv[1], int(sys.argv[2]))
+sys.argv = ["vlmerge", "evolve", sys.argv[3], "--out", sys.argv[4]]
+main()
