@@ -164,8 +164,9 @@ def write_lm(
     config: dict[str, Any] = {
         "_name_or_path": "meta-llama/Llama-2-7b-hf", "architectures": ["LlamaForCausalLM"], "bos_token_id": 1,
         "eos_token_id": 2, "hidden_act": "silu", "initializer_range": 0.02, "max_position_embeddings": 4096,
-        "model_type": "llama", "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None, "tie_word_embeddings": not head,
-        "torch_dtype": dtype, "transformers_version": "4.31.0.dev0", "use_cache": True, "vocab_size": rows,
+        "model_type": "llama", "pretraining_tp": 1, "rms_norm_eps": 1e-05, "rope_scaling": None,
+        "tie_word_embeddings": not head, "torch_dtype": dtype, "transformers_version": "4.31.0.dev0",
+        "use_cache": True, "vocab_size": rows,
     }  # fmt: skip
     if sizes:
         config |= {

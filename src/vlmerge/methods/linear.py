@@ -31,5 +31,4 @@ class Linear:
     def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
         """Summed in listed order, so that the order decides at most the last bit of float32."""
         del base
-        weights = values.weights()
-        weighted_sum(tensors, weights, sum(weights) if values.flag("normalize") else 1.0, out, scratch)
+        weighted_sum(tensors, values.weights(), out, scratch, normalize=values.flag("normalize"))

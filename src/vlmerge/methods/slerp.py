@@ -37,7 +37,7 @@ class Slerp:
         assert base is not None
         (other,) = tensors
         t = values.number("t")
-        weighted_sum((base, other), coefficients(t, cosine(base, other, scratch)), 1.0, out, scratch)
+        weighted_sum((base, other), coefficients(t, cosine(base, other, scratch)), out, scratch)
 
 
 def coefficients(t: float, cosine: float) -> tuple[float, float]:

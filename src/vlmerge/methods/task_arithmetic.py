@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.method import Values
@@ -48,7 +50,7 @@ class TaskArithmetic:
             for number, (tensor, weight) in enumerate(terms):
                 difference.copy_(tensor[span]).sub_(start)
                 if number == 0:
-                    total.copy_(difference).mul_(weight)
+                    torch.mul(difference, weight, out=total)
                 else:
                     total.add_(difference, alpha=weight)
             if divisor != 1:
