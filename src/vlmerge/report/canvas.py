@@ -1,11 +1,14 @@
 """What all figures share: their colours and type, an Agg canvas without pyplot's state, and how they become PNG and SVG."""
 
+# matplotlib leaves its **kwargs untyped, which strict mode counts as unknown members:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import contextlib
 import io
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlmerge.report.fonts import Typeface
 
@@ -27,10 +30,10 @@ PNG_DPI = 160
 
 @contextlib.contextmanager
 def drawing(typeface: Typeface) -> Iterator[None]:
-    """Within it figures are set in that typeface and in the style of the report; matplotlib's own settings come back after it."""
+    """Within it figures are set in that typeface and in the report's style; matplotlib's own settings come back after it."""
     import matplotlib
 
-    style = {
+    style: dict[Any, Any] = {  # the stubs want their own type of keys
         "font.family": list(typeface.families),
         "font.size": 9,
         "text.color": INK,
@@ -71,7 +74,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 def mark_contaminated(figure: Figure, text: str) -> None:
     """Writes the mark across the whole figure."""
-    figure.text(0.5, 0.5, text, fontsize=34, fontweight="bold", color=ALARM, alpha=0.22, ha="center", va="center", rotation=20, zorder=10)
+    figure.text(
+        0.5,
+        0.5,
+        text,
+        fontsize=34,
+        fontweight="bold",
+        color=ALARM,
+        alpha=0.22,
+        ha="center",
+        va="center",
+        rotation=20,
+        zorder=10,
+    )
     figure.text(0.995, 0.995, text, fontsize=9, fontweight="bold", color=ALARM, ha="right", va="top", zorder=10)
 
 

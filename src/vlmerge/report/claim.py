@@ -32,18 +32,19 @@ class Claim:
     searched: Row | None
 
 
-def read_claim(store: Store, rows: Sequence[Row]) -> Claim:
+def read_claim(store: Store, rows: Sequence[Row], *, finished: bool) -> Claim:
     """Works out the headline from the rows.
 
     Args:
         store: The run's store.
         rows: All rows of it.
+        finished: Whether the run has come to its end; before that there is no claim.
     """
     elected = any(row.candidate == "winner" for row in rows)
     shown = claim_set(store, rows, "winner" if elected else None)
     on_it = {row.candidate: row for row in rows if row.set == shown and row.task == ALL}
     by_hand = [row for name, row in on_it.items() if is_hand_set(name)]
-    if not store.get("finished"):
+    if not finished:
         state: State = "running"
     elif not elected:
         state = "nothing"

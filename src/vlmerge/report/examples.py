@@ -73,14 +73,16 @@ def read_examples(store: Store, rows: Sequence[Row], seed: int, each: int = 6) -
         if winner is None or not by_hand:
             continue
         baseline = max(by_hand, key=lambda row: row.score).candidate
-        names = list(dict.fromkeys([*(["host"] if "host" in on_it else []), baseline, winner]))
+        names = [*(["host"] if "host" in on_it and baseline != "host" else []), baseline, winner]
         answers = {name: _by_question(store.answers(on_it[name].trial, split)) for name in names}
         judged: dict[Outcome, list[QuestionRecord]] = {outcome: [] for outcome in OUTCOMES}
         for question in store.questions(split):
             key = (question.task, question.question)
             if question.task in counted and all(key in found for found in answers.values()):
                 judged[_outcome(answers[winner][key].score - answers[baseline][key].score)].append(question)
-        drawn = [(outcome, question) for outcome in OUTCOMES for question in _draw(judged[outcome], f"{seed}:{outcome}", each)]
+        drawn: list[tuple[Outcome, QuestionRecord]] = [
+            (outcome, question) for outcome in OUTCOMES for question in _draw(judged[outcome], f"{seed}:{outcome}", each)
+        ]
         return Examples(
             set=split,
             winner=winner,

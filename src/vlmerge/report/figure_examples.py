@@ -1,15 +1,17 @@
 """Figure 2: pictures with question, reference and answers; gains, losses and ties side by side."""
 
+# matplotlib leaves its **kwargs untyped, which strict mode counts as unknown members:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import io
-import re
-import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from vlmerge.report.canvas import ACCENT, FAINT, GAIN, INK, LOSS, MUTED, mark_contaminated, new_figure
-from vlmerge.report.examples import OUTCOMES, Example, Examples
+from vlmerge.report.drawn_text import wrap
+from vlmerge.report.examples import OUTCOMES, Example, Examples, Outcome
 from vlmerge.report.fonts import Typeface
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def draw_examples(
         contaminated: Mark it as such.
     """
     shown = {outcome: [example for example in examples.shown if example.outcome == outcome][:EACH] for outcome in OUTCOMES}
-    rows = [outcome for outcome in OUTCOMES if shown[outcome]]
+    rows: list[Outcome] = [outcome for outcome in OUTCOMES if shown[outcome]]
     figure = new_figure(11.5, 3.15 * max(len(rows), 1) + 0.4)
     readable = typeface.japanese is not None or all(typeface.shows(_all_text(example)) for example in examples.shown)
     total = sum(examples.counts.values())
@@ -57,7 +59,9 @@ def draw_examples(
             if column < len(shown[outcome]):
                 _draw_card(axes, shown[outcome][column], say, name_of, typeface, readable)
         count = examples.counts[outcome]
-        title = say("figure.outcome", outcome=say(f"outcome.{outcome}"), count=count, percent=f"{100 * count / max(total, 1):.0f}")
+        title = say(
+            "figure.outcome", outcome=say(f"outcome.{outcome}"), count=count, percent=f"{100 * count / max(total, 1):.0f}"
+        )
         grid[at, 0].set_title(title, loc="left", fontsize=11, fontweight="bold", color=COLOURS[outcome])
     if not rows:
         grid[0, 0].set_axis_off()
@@ -98,37 +102,6 @@ def _draw_card(
         if readable:
             write(said.text.strip() or say("empty_answer"), INK if said.text.strip() else FAINT)
         place -= 0.018
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Breaks text into lines of at most `width` columns; wide (Japanese) characters count as two and break anywhere."""
-    lines: list[str] = []
-    for paragraph in text.splitlines() or [""]:
-        line, used = "", 0
-        for word in _words(paragraph):
-            size = sum(_columns(character) for character in word)
-            if used and used + size > width:
-                lines.append(line.rstrip())
-                line, used = "", 0
-                word = word.lstrip()
-                size = sum(_columns(character) for character in word)
-            line, used = line + word, used + size
-        lines.append(line.rstrip())
-    return lines
-
-
-def _words(paragraph: str) -> Sequence[str]:
-    words: list[str] = []
-    for word in re.findall(r"\s*\S+", paragraph):
-        if any(_columns(character) == 2 for character in word) or len(word) > 20:
-            words.extend(word)
-        else:
-            words.append(word)
-    return words
-
-
-def _columns(character: str) -> int:
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
 def _all_text(example: Example) -> str:

@@ -1,5 +1,8 @@
 """Figure 3: the recipe as a picture, one cell per layer group and model."""
 
+# matplotlib leaves its **kwargs untyped, which strict mode counts as unknown members:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,9 +37,21 @@ def draw_recipe(table: RecipeTable, say: Callable[..., str], *, contaminated: bo
     strongest = max_size(table)
     for at, group in enumerate(table.groups):
         for column, value in enumerate(group.values):
-            axes.add_patch(Rectangle((column + 0.03, at + 0.05), 0.94, 0.9, facecolor=tint(value, strongest), edgecolor=FAINT, linewidth=0.5))
+            axes.add_patch(
+                Rectangle(
+                    (column + 0.03, at + 0.05), 0.94, 0.9, facecolor=tint(value, strongest), edgecolor=FAINT, linewidth=0.5
+                )
+            )
             text = "–" if value is None else f"{value:.3f}"
-            axes.text(column + 0.5, at + 0.52, text, ha="center", va="center", fontsize=9.5, color="white" if is_dark(value, strongest) else INK)
+            axes.text(
+                column + 0.5,
+                at + 0.52,
+                text,
+                ha="center",
+                va="center",
+                fontsize=9.5,
+                color="white" if is_dark(value, strongest) else INK,
+            )
     axes.set_xlim(0, columns)
     axes.set_ylim(groups, 0)
     axes.set_xticks([column + 0.5 for column in range(columns)], [column_name(*column) for column in table.columns])

@@ -1,11 +1,15 @@
 """Figure 1: how the search went, what the baselines score, and where the winner lands on questions it never saw."""
 
+# matplotlib leaves its **kwargs untyped, which strict mode counts as unknown members:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from vlmerge.report.canvas import ACCENT, FAINT, GRID, INK, MUTED, WARM, mark_contaminated, new_figure
+from vlmerge.report.canvas import ACCENT, FAINT, INK, MUTED, WARM, mark_contaminated, new_figure
+from vlmerge.report.drawn_text import wrap
 from vlmerge.report.history import History
 from vlmerge.report.results import ALL, Row, is_hand_set
 
@@ -19,11 +23,16 @@ Say = Callable[..., str]
 NameOf = Callable[[str], str]
 """Candidate → what a person reads."""
 
+LABEL_ROOM = {False: 0.30, True: 0.62}
+"""Part of the axis of candidates kept free for the baselines' names, at either width."""
+
 PANEL = ("winner", "global")
 """Candidates whose holdout score stands in the right panel; the best hand-set one joins them."""
 
 
-def draw_search(history: History, rows: Sequence[Row], say: Say, name_of: NameOf, *, narrow: bool, contaminated: bool) -> Figure:
+def draw_search(
+    history: History, rows: Sequence[Row], say: Say, name_of: NameOf, *, narrow: bool, contaminated: bool
+) -> Figure:
     """Draws figure 1.
 
     Args:
@@ -34,24 +43,28 @@ def draw_search(history: History, rows: Sequence[Row], say: Say, name_of: NameOf
         narrow: For a phone: taller than wide, fewer labels.
         contaminated: Mark it as such.
     """
-    figure = new_figure(4.3 if narrow else 9.6, 4.6)
     fresh = _fresh(rows)
-    if fresh:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(2.6, 1) if narrow else (5.2, 1), gridspec_kw={"wspace": 0.04})
-    else:
+    figure = new_figure(4.4, 4.2 + 0.32 * len(fresh) if fresh else 3.8) if narrow else new_figure(9.8, 4.5)
+    if not fresh:
         left, right = figure.subplots(), None
+    elif narrow:
+        left, right = figure.subplots(2, 1, height_ratios=(6, 0.75 * len(fresh)))
+    else:
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(4.1, 1))
     baselines = sorted(
         (row for row in rows if row.set == "search" and row.task == ALL and is_hand_set(row.candidate)),
         key=lambda row: row.score,
     )
     low, high = _limits(history, baselines, fresh)
     left.set_ylim(low, high)
+    last = max(history.points[-1].number if history.points else 1, history.budget or 1)
+    left.set_xlim(0.5, (last + 0.5) * (1 + (LABEL_ROOM[narrow] if baselines else 0.0)))
     _draw_course(left, history, say)
     _draw_baselines(left, baselines, low, high, name_of, narrow)
-    left.set_xlabel(say("figure.candidate"))
+    left.set_xticks([tick for tick in left.get_xticks() if 1 <= tick <= last])
+    left.set_xlabel(say("figure.candidate"), loc="left")
     left.set_ylabel(say("figure.score"))
-    left.set_xlim(0.5, max((history.points[-1].number if history.points else 1) + 0.5, 2))
-    left.legend(loc="upper left", bbox_to_anchor=(0, 1.14), ncols=2 if narrow else 4, fontsize=7.5 if narrow else 8.5)
+    left.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2 if narrow else 4, fontsize=7.5 if narrow else 8.5)
     if right is not None:
         _draw_fresh(right, fresh, say, name_of, narrow)
     if contaminated:
@@ -63,26 +76,28 @@ def _draw_course(axes: Axes, history: History, say: Say) -> None:
     scored = [point for point in history.points if point.score is not None]
     axes.plot([point.number for point in scored], [point.score or 0.0 for point in scored], "o", color=FAINT, markersize=3,
               markeredgewidth=0, label=say("figure.one_candidate"), zorder=2)  # fmt: skip
-    for mark in history.stages:
+    for place, mark in enumerate(history.stages):
         own = [spread for spread in history.spreads if spread.stage == mark.stage]
         at = [(spread.first + spread.last) / 2 for spread in own]
         means = [spread.mean for spread in own]
-        first = mark is history.stages[0]
+        first = place == 0
         axes.fill_between(
             at,
             [spread.mean - spread.deviation for spread in own],
             [spread.mean + spread.deviation for spread in own],
             color=ACCENT, alpha=0.13, linewidth=0, zorder=1,
         )  # fmt: skip
-        axes.plot(at, means, "-", color=ACCENT, alpha=0.75, linewidth=1.4, label=say("figure.mean") if first else None, zorder=3)
+        axes.plot(
+            at, means, "-", color=ACCENT, alpha=0.75, linewidth=1.4, label=say("figure.mean") if first else None, zorder=3
+        )
         axes.plot(at, [spread.best for spread in own], "--", color=ACCENT, alpha=0.75, linewidth=1,
                   label=say("figure.generation_best") if first else None, zorder=3)  # fmt: skip
         if not first:
             axes.axvline(mark.first - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
         if mark.name and len(history.stages) > 1:
             text = say(f"stage.{mark.name}")
-            axes.annotate(text, (mark.first - 0.5, 0.015), xycoords=axes.get_xaxis_transform(), xytext=(5, 2),
-                          textcoords="offset points", color=MUTED, fontsize=8, va="bottom")  # fmt: skip
+            axes.annotate(text, (mark.first - 0.5, 0.985), xycoords=axes.get_xaxis_transform(), xytext=(5, -2),
+                          textcoords="offset points", color=MUTED, fontsize=8, va="top")  # fmt: skip
     best = history.best
     if best:
         numbers = [*(number for number, _ in best), history.points[-1].number]
@@ -93,39 +108,53 @@ def _draw_course(axes: Axes, history: History, say: Say) -> None:
 def _draw_baselines(axes: Axes, baselines: Sequence[Row], low: float, high: float, name_of: NameOf, narrow: bool) -> None:
     inside = [row for row in baselines if row.score >= low]
     for row in inside:
-        axes.axhline(row.score, color=WARM, linewidth=0.9, alpha=0.55, zorder=0.5)
+        axes.axhline(row.score, color=WARM, linewidth=0.9, alpha=0.45, zorder=0.5)
     size = 7 if narrow else 8
     least = (high - low) * (0.038 if narrow else 0.036)
     places = _apart([row.score for row in inside], least, low + 2.2 * least)
     for row, place in zip(inside, places, strict=True):
         label = f"{name_of(row.candidate)} {row.score:.1f}"
-        axes.annotate(label, (0.995, place), xycoords=axes.get_yaxis_transform(), color=WARM, fontsize=size, ha="right", va="center",
+        axes.annotate(label, (0.995, place), xycoords=axes.get_yaxis_transform(), color=WARM, fontsize=size, ha="right",
+                      va="center",
                       bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
                       zorder=5)  # fmt: skip
     below = [row for row in baselines if row.score < low]
     if below:
         text = "   ".join(f"↓ {name_of(row.candidate)} {row.score:.1f}" for row in below)
-        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right", va="bottom", zorder=5)
+        axes.annotate(
+            text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right", va="bottom", zorder=5
+        )
 
 
 def _draw_fresh(axes: Axes, fresh: Sequence[Row], say: Say, name_of: NameOf, narrow: bool) -> None:
-    """The right panel: scores on questions that the search never saw, each with its interval."""
-    axes.set_xlim(-0.6, len(fresh) - 0.4)
+    """Scores on questions that the search never saw, each with its interval: upright at the right, or (narrow) lying below."""
+    places = range(len(fresh))
     for at, row in enumerate(fresh):
         chosen = row.candidate == "winner"
         colour = INK if chosen else (ACCENT if row.candidate == "global" else WARM)
-        if row.low is not None and row.high is not None:
-            axes.plot([at, at], [row.low, row.high], "-", color=colour, linewidth=2 if chosen else 1.3, solid_capstyle="butt")
-        axes.plot([at], [row.score], "D" if chosen else "o", color=colour, markersize=6.5 if chosen else 5)
-        axes.annotate(f"{row.score:.1f}", (at, row.high if row.high is not None else row.score), xytext=(0, 4),
-                      textcoords="offset points", ha="center", va="bottom", fontsize=8, color=colour,
-                      fontweight="bold" if chosen else "normal")  # fmt: skip
-    axes.set_xticks(range(len(fresh)), [name_of(row.candidate) for row in fresh], rotation=32, ha="right", fontsize=7.5)
-    for label, row in zip(axes.get_xticklabels(), fresh, strict=True):
+        ends = (row.score, row.score) if row.low is None or row.high is None else (row.low, row.high)
+        line, point = (ends, (at, at)), ((row.score,), (at,))
+        if not narrow:
+            line, point = line[::-1], point[::-1]
+        axes.plot(*line, "-", color=colour, linewidth=2 if chosen else 1.3, solid_capstyle="butt")
+        axes.plot(*point, "D" if chosen else "o", color=colour, markersize=6.5 if chosen else 5)
+        axes.annotate(f"{row.score:.1f}", (ends[1], at) if narrow else (at, ends[1]), xytext=(5, 0) if narrow else (0, 4),
+                      textcoords="offset points", ha="left" if narrow else "center", va="center" if narrow else "bottom",
+                      fontsize=8, color=colour, fontweight="bold" if chosen else "normal")  # fmt: skip
+    names = ["\n".join(wrap(name_of(row.candidate), 40 if narrow else 13)) for row in fresh]
+    if narrow:
+        axes.set_yticks(places, names, fontsize=7.5)
+        axes.set_ylim(len(fresh) - 0.4, -0.6)
+        axes.margins(x=0.15)
+        axes.grid(visible=False)
+    else:
+        axes.set_xticks(places, names, fontsize=7.5)
+        axes.set_xlim(-0.6, len(fresh) - 0.4)
+        axes.tick_params(labelleft=False, left=False)
+    for label, row in zip(axes.get_yticklabels() if narrow else axes.get_xticklabels(), fresh, strict=True):
         label.set_color(INK if row.candidate == "winner" else MUTED)
-    axes.set_title(say(f"set.{fresh[0].set}") if narrow else say(f"figure.{fresh[0].set}"), fontsize=8.5, color=MUTED)
+    axes.set_title(say(f"figure.{fresh[0].set}"), fontsize=8.5, color=MUTED)
     axes.set_facecolor("#f7f8fa")
-    axes.grid(axis="y", color=GRID)
 
 
 def _fresh(rows: Sequence[Row]) -> list[Row]:
@@ -148,7 +177,7 @@ def _limits(history: History, baselines: Sequence[Row], fresh: Sequence[Row]) ->
         return 0.0, 100.0
     low, high = min(kept), max(kept)
     space = max(high - low, 4.0)
-    return max(low - 0.12 * space, -2.0), min(high + 0.10 * space, 102.0)
+    return max(low - 0.12 * space, -2.0), min(high + 0.14 * space, 102.0)
 
 
 def _apart(places: Sequence[float], least: float, lowest: float) -> list[float]:
@@ -157,5 +186,3 @@ def _apart(places: Sequence[float], least: float, lowest: float) -> list[float]:
     for place in places:
         spread.append(max(place, spread[-1] + least if spread else lowest))
     return spread
-
-

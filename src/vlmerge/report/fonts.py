@@ -1,5 +1,8 @@
 """Fonts for the figures: the installed ones that have Japanese glyphs, or none at all. No figure ever shows empty boxes."""
 
+# matplotlib leaves its **kwargs untyped, which strict mode counts as unknown members:
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 import re
@@ -38,7 +41,7 @@ class Typeface:
         return all(character.isspace() or any(font.get_char_index(ord(character)) for font in fonts) for character in text)
 
     def drawable(self, text: str, missing: str = "〓") -> str:
-        """The text with characters that no font has replaced by the printer's mark for a missing type (control characters left out)."""
+        """The text with characters that no font has replaced by the printer's mark for missing type; no control characters."""
         mark = missing if self.shows(missing) else "?"
         kept = (character for character in text if character.isprintable() or character.isspace())
         return "".join(character if self.shows(character) else mark for character in kept)

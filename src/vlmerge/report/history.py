@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from vlmerge.report.results import search_score
 from vlmerge.store import Generation, Store, Trial
 
 RECENT = 20
@@ -95,12 +96,8 @@ def _score(
     if generation is not None and generation.fitness is not None and trial.position is not None:
         told = generation.fitness[trial.position] if trial.position < len(generation.fitness) else None
         return None if told is None else 100 * told
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, "search"):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    counted = {task: weights.get(task, 0.0) for task in by_task if weights.get(task, 0.0) > 0}
-    total = sum(counted.values())
-    return 100 * sum(weight * float(np.mean(by_task[task])) for task, weight in counted.items()) / total if total else None
+    score = search_score(store, trial, weights)
+    return None if score is None else 100 * score
 
 
 def _spreads(points: Sequence[Point]) -> list[Spread]:
@@ -123,7 +120,8 @@ def _stages(points: Sequence[Point], named: Sequence[Mapping[str, Any]]) -> list
         firsts.setdefault(point.stage, point.number)
     names = [str(stage.get("name", "")) for stage in named]
     return [
-        StageMark(stage, names[index] if index < len(names) else "", first) for index, (stage, first) in enumerate(firsts.items())
+        StageMark(stage, names[index] if index < len(names) else "", first)
+        for index, (stage, first) in enumerate(firsts.items())
     ]
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
+from typing import Any, cast
 
 from vlmerge.report.claim import verdict
 from vlmerge.report.figure_recipe import column_name, group_name, hex_tint, is_dark, max_size
 from vlmerge.report.figures import Image
 from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
-from vlmerge.report.results import ALL, SPLITS, is_hand_set
+from vlmerge.report.results import ALL, SPLITS
 from vlmerge.report.statistics import DRAWS
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
+from vlmerge.store import Split
 
 RELOAD_SECONDS = 5
 """How often the page of a run that goes on looks at itself again."""
@@ -39,14 +41,15 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=readable,
     )
-    environment.filters["n1"] = lambda value: "–" if value is None else f"{value:.1f}"
-    environment.filters["signed"] = lambda value: "–" if value is None else f"{value:+.1f}".replace("-", "−")
-    environment.filters["jpeg"] = lambda data: _data_uri(data, "image/jpeg")
     template = environment.get_template("report.html.j2")
     return template.render(
         view=view,
         t=phrases,
+        n1=_one_decimal,
+        signed=_signed,
+        jpeg=_jpeg,
         css=_source("style.css"),
         script=_source("page.js"),
         reload_seconds=RELOAD_SECONDS,
@@ -59,9 +62,39 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         protocol=_protocol(view),
         recipe=_recipe(view, phrases),
         published=_published(view),
+        set_list=_set_list,
+        stage_list=_stage_list,
+        machine=_machine,
         verdict=verdict,
-        is_hand_set=is_hand_set,
     )
+
+
+def readable(value: object) -> object:
+    """Takes out of a text what would steer a browser or a reader: control characters and overrides of the writing direction."""
+    if not isinstance(value, str) or hasattr(value, "__html__"):
+        return value
+    return "".join(
+        character for character in value if character in "\n\t" or not unicodedata.category(character).startswith("C")
+    )
+
+
+def _set_list(say: Phrases, view: RunView, sets: Sequence[Split]) -> str:
+    sizes = [(split, view.sizes[split, ALL]) for split in sets]
+    return ", ".join(
+        say("method.set", set=say(f"set.{split}"), questions=size.questions, pictures=size.pictures) for split, size in sizes
+    )
+
+
+def _stage_list(say: Phrases, stages: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(
+        say("method.stage", name=say(f"stage.{stage.get('name', '')}"), budget=stage.get("budget", "–")) for stage in stages
+    )
+
+
+def _machine(machine: object) -> str:
+    if isinstance(machine, Mapping):
+        return ", ".join(f"{key} {value}" for key, value in cast(Mapping[str, object], machine).items())
+    return str(machine)
 
 
 def _recipe(view: RunView, phrases: Phrases) -> dict[str, Any] | None:
@@ -113,6 +146,18 @@ def _published(view: RunView) -> list[dict[str, Any]]:
 
 def _source(name: str) -> str:
     return files("vlmerge.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+
+
+def _one_decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.1f}".replace("-", "−")
+
+
+def _jpeg(data: bytes) -> str:
+    return _data_uri(data, "image/jpeg")
 
 
 def _data_uri(data: bytes, kind: str) -> str:

@@ -9,7 +9,7 @@ from itertools import groupby
 
 import yaml
 
-from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, parse_recipe, place
+from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, Source, parse_recipe, resolve
 from vlmerge.errors import ConfigError
 
 MODULES = {
@@ -58,6 +58,16 @@ class RecipeTable:
     groups: tuple[Group, ...]
     normalised: bool
     protect: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A run of layers that one list of sources makes: all of them, or a slice; `first` is each model's first layer in it."""
+
+    sources: Sequence[Source]
+    first: Mapping[ModelRef, int]
+    parameters: Mapping[str, ParameterValue]
+    layers: int
 
 
 def recipe_table(recipe_text: str, labels: Mapping[str, str], layers: int | None) -> RecipeTable | None:
@@ -110,34 +120,69 @@ def _columns(recipe: Recipe) -> list[_Column]:
 def _groups(recipe: Recipe, columns: Sequence[_Column], layers: int | None) -> Iterator[Group]:
     """Unjoined groups, in the order of the model; a layer's tensors of equal numbers are one group."""
     known = layers is not None or recipe.slices is not None
-    depth = layers or _depth_of(recipe)
+    parts = _parts(recipe, layers or _depth_of(recipe))
+    yield Group("embed", None, "", _values(recipe, columns, parts[0], "model.embed_tokens.weight", None))
+    layer = 0
+    for part in parts:
+        for offset in range(part.layers):
+            by_values: dict[Values, list[str]] = {}
+            for short, module in MODULES.items():
+                by_values.setdefault(_values(recipe, columns, part, f"{module}.weight", offset, layer), []).append(short)
+            for numbers, shorts in by_values.items():
+                name = PARTS.get(tuple(shorts), " ".join(shorts))
+                yield Group("", (layer, layer) if known or part.layers > 1 else None, name, numbers)
+            layer += 1
+    yield Group("norm", None, "", _values(recipe, columns, parts[-1], "model.norm.weight", None))
+    yield Group("head", None, "", _values(recipe, columns, parts[-1], "lm_head.weight", None))
 
-    def values(role: str) -> Values:
-        names = [role, role if role.startswith("lm_head") else f"model.{role}"]
-        if any(substring in name for substring in recipe.protect for name in names):
-            return tuple(None for _ in columns)
-        placement = place(recipe, role, depth)
-        by_model = {source.model: source for source in placement.sources}
-        found: list[float | None] = []
-        for ref, parameter in columns:
-            if ref is not None and ref not in by_model:
-                found.append(None)
-                continue
-            given = placement.value(parameter.name, names, None if ref is None else by_model[ref])
-            given = parameter.default if given is None else given
-            found.append(None if given is None else round(float(given), 9))
-        return tuple(found)
 
-    yield Group("embed", None, "", values("embed_tokens.weight"))
-    for layer in range(depth):
-        by_values: dict[Values, list[str]] = {}
-        for short, module in MODULES.items():
-            by_values.setdefault(values(f"layers.{layer}.{module}.weight"), []).append(short)
-        for numbers, shorts in by_values.items():
-            part = PARTS.get(tuple(shorts), " ".join(shorts))
-            yield Group("", (layer, layer) if known or depth > 1 else None, part, numbers)
-    yield Group("norm", None, "", values("norm.weight"))
-    yield Group("head", None, "", values("lm_head.weight"))
+def _parts(recipe: Recipe, depth: int) -> list[_Part]:
+    if recipe.slices is not None:
+        return [
+            _Part(
+                part.sources,
+                {source.model: source.layer_range[0] for source in part.sources},
+                part.parameters,
+                part.sources[0].layer_range[1] - part.sources[0].layer_range[0],
+            )
+            for part in recipe.slices
+        ]
+    sources = recipe.models or ()
+    if recipe.base_model is not None and all(source.model != recipe.base_model for source in sources):
+        sources = (*sources, Source(model=recipe.base_model))
+    return [_Part(sources, {source.model: 0 for source in sources}, {}, depth)]
+
+
+def _values(recipe: Recipe, columns: Sequence[_Column], part: _Part, name: str, offset: int | None, layer: int = 0) -> Values:
+    """The numbers of one tensor.
+
+    Args:
+        recipe: The recipe.
+        columns: What to look up.
+        part: Its part of the recipe.
+        name: Its name in a plain language model; within a layer, its name there.
+        offset: Its layer, counted within the part; None outside the layers.
+        layer: Its layer in the result.
+    """
+    whole = name if offset is None else f"model.layers.{layer}.{name}"
+    if any(substring in whole for substring in recipe.protect):
+        return tuple(None for _ in columns)
+    t = 0.0 if offset is None else offset / (part.layers - 1) if part.layers > 1 else 1.0
+    own = {source.model: source.parameters for source in part.sources}
+    found: list[float | None] = []
+    for ref, parameter in columns:
+        if ref is not None and ref not in own:
+            found.append(None)
+            continue
+        levels = [block.get(parameter.name) for block in (part.parameters, recipe.parameters)]
+        names = [whole]
+        if ref is not None:
+            levels.insert(0, own[ref].get(parameter.name))
+            names = [whole if offset is None else f"model.layers.{part.first[ref] + offset}.{name}"]
+        given = resolve(levels, names, t)
+        given = parameter.default if given is None else given
+        found.append(None if given is None else round(float(given), 9))
+    return tuple(found)
 
 
 def _joined(groups: Iterator[Group]) -> Iterator[Group]:

@@ -77,9 +77,41 @@ class Row:
 
 
 def standing(store: Store) -> dict[str, int]:
-    """Candidate → trial, in the order of every table: the searched ones, then the baselines."""
-    found = cast(Mapping[str, int], store.get("standing") or {})
+    """Candidate → trial, in the order of every table: the searched ones, then the baselines.
+
+    Before the election it is worked out as far as the run has come: without a winner, and of a row that has several tries (the
+    grid, a scaled swap) the one that is best on the search questions.
+    """
+    stored = cast(Mapping[str, int] | None, store.get("standing"))
+    found = _so_far(store) if stored is None else stored
     return {name: int(found[name]) for name in sorted(found, key=_place)}
+
+
+def row_of(label: str) -> str:
+    """The row that a baseline's trial is a try of: `grid` for `grid@0.4`."""
+    name, at, number = label.rpartition("@")
+    return name if at and name.partition(":")[0] in ("grid", "swap_scaled") and number.replace(".", "").isdigit() else label
+
+
+def _so_far(store: Store) -> dict[str, int]:
+    best: dict[str, tuple[float, int]] = {}
+    weights = {task.task: task.weight for task in store.tasks("search")}
+    for trial in store.trials():
+        score = search_score(store, trial, weights) if trial.kind != "searched" else None
+        row = row_of(trial.label)
+        if score is not None and (row not in best or score > best[row][0]):
+            best[row] = (score, trial.trial)
+    return {row: trial for row, (_, trial) in best.items()}
+
+
+def search_score(store: Store, trial: Trial, weights: Mapping[str, float]) -> float | None:
+    """A trial's score on the search questions, 0 to 1: the mean of its task means by weight; None where it has none."""
+    by_task: dict[str, list[float]] = {}
+    for answer in store.answers(trial.trial, "search") if trial.status == "scored" else ():
+        by_task.setdefault(answer.task, []).append(answer.score)
+    counted = {task: weights.get(task, 0.0) for task in by_task if weights.get(task, 0.0) > 0}
+    total = sum(counted.values())
+    return sum(weight * float(np.mean(by_task[task])) for task, weight in counted.items()) / total if total else None
 
 
 def is_hand_set(candidate: str) -> bool:
@@ -92,6 +124,16 @@ def rows(store: Store) -> list[Row]:
     places = standing(store)
     by_set = {split: _set_rows(store, split, places) for split in SPLITS}
     return [row for name in places for split in SPLITS for row in by_set[split] if row.candidate == name]
+
+
+def trial_rows(store: Store, trial: int) -> list[Row]:
+    """The rows of one trial, whatever it stands for, under the name `trial`; without differences.
+
+    Args:
+        store: The run's store.
+        trial: Its number.
+    """
+    return [row for split in SPLITS for row in _set_rows(store, split, {"trial": trial})]
 
 
 def write_results(store: Store, folder: Path, found: Sequence[Row] | None = None) -> Path:

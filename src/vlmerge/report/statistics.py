@@ -1,8 +1,8 @@
 """How sure a score is: a bootstrap over questions that keeps the questions about one picture together.
 
-Questions about the same picture succeed and fail together, so resampling them one by one would claim more evidence than there is.
-Here whole picture groups are drawn with replacement (a cluster bootstrap; Davison & Hinkley 1997, section 3.8), the same draws for
-every candidate, so that the difference of two candidates is a paired one.
+Questions about the same picture succeed and fail together, so resampling them one by one would claim more evidence than there
+is. Here whole picture groups are drawn with replacement (a cluster bootstrap; Davison & Hinkley 1997, section 3.8), the same
+draws for every candidate, so that the difference of two candidates is a paired one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its percentile interval; `low` and `high` are None where a single picture group gives no idea of the spread."""
+    """A mean with its percentile interval; `low` and `high` are None where a single picture group says nothing of spread."""
 
     mean: float
     low: float | None

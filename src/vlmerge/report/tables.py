@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vlmerge.report.results import ALL, SPLITS, Row, is_hand_set
@@ -59,13 +58,11 @@ class ScoreTable:
 def score_table(view: RunView) -> ScoreTable:
     """Lays the rows of a run out."""
     scored = {row.set for row in view.rows}
-    sets = tuple(split for split in SPLITS if split in scored)
-    shown = view.claim.set or (sets[-1] if sets else None)
+    sets: tuple[Split, ...] = tuple(split for split in SPLITS if split in scored)
+    shown: Split | None = view.claim.set or (sets[-1] if sets else None)
     kept = tuple(
-        Kept(task.split, task.task, task.label or task.task)
-        for task in view.tasks
-        if task.weight == 0 and task.split == shown
-    )  # fmt: skip
+        Kept(task.split, task.task, task.label or task.task) for task in view.tasks if task.weight == 0 and task.split == shown
+    )
     index = {(row.candidate, row.set, row.task): row for row in view.rows}
 
     def line(candidate: str, trial: int) -> Line:
@@ -112,15 +109,11 @@ def task_tables(view: RunView) -> list[TaskTable]:
 
 
 def forest_scale(view: RunView) -> tuple[float, float]:
-    """Ends of the axis of the interval plot: round numbers around every interval."""
-    rows = [row for row in view.rows if row.set == view.claim.set and row.task == ALL]
-    return axis_of(rows)
-
-
-def axis_of(rows: Sequence[Row]) -> tuple[float, float]:
-    """An axis from a round number below the lowest interval to one above the highest."""
-    ends = [value for row in rows for value in (row.low, row.score, row.high) if value is not None]
-    if not ends:
+    """Ends of the axis of the interval plot: round numbers around the better rows; a row far below them stands at its edge."""
+    rows = sorted((row for row in view.rows if row.set == view.claim.set and row.task == ALL), key=lambda row: row.score)
+    better = rows[len(rows) // 4 :]
+    if not better:
         return 0.0, 100.0
-    low, high = min(ends), max(ends)
-    return max(0.0, 10 * (low // 10)), min(100.0, 10 * (high // 10 + 1))
+    low = min(row.score if row.low is None else row.low for row in better)
+    high = max(row.score if row.high is None else row.high for row in better)
+    return max(0.0, 5 * (low // 5)), min(100.0, 5 * (high // 5 + 1))

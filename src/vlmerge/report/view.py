@@ -78,7 +78,7 @@ class RunView:
 
 META = (
     "config", "left_out", "elected_on", "contaminated", "holdout_views", "finished", "budget", "stages", "started_at", "notes",
-    "seed", "vlmerge", "machine", "layers",
+    "seed", "vlmerge", "machine", "layers", "failures",
 )  # fmt: skip
 """Keys of the store that the report reads; any of them may be missing."""
 
@@ -100,7 +100,7 @@ def read_view(store: Store) -> RunView:
         name=str(store.get("name") or store.path.absolute().parent.name),
         standing=places,
         rows=found,
-        claim=read_claim(store, found),
+        claim=read_claim(store, found, finished=bool(meta["finished"])),
         history=history,
         examples=read_examples(store, found, int(meta["seed"] or 1)),
         leader=leader,

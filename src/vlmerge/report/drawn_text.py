@@ -1,0 +1,38 @@
+"""Lines of text in a figure, where a Japanese character is as wide as two Latin ones."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Breaks text into lines of at most `width` columns; wide (Japanese) characters count as two and break anywhere."""
+    lines: list[str] = []
+    for paragraph in text.splitlines() or [""]:
+        line, used = "", 0
+        for word in _words(paragraph):
+            size = sum(_columns(character) for character in word)
+            if used and used + size > width:
+                lines.append(line.rstrip())
+                line, used = "", 0
+                word = word.lstrip()
+                size = sum(_columns(character) for character in word)
+            line, used = line + word, used + size
+        lines.append(line.rstrip())
+    return lines
+
+
+def _words(paragraph: str) -> Sequence[str]:
+    words: list[str] = []
+    for word in re.findall(r"\s*\S+", paragraph):
+        if any(_columns(character) == 2 for character in word) or len(word) > 20:
+            words.extend(word)
+        else:
+            words.append(word)
+    return words
+
+
+def _columns(character: str) -> int:
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

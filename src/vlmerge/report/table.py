@@ -1,0 +1,96 @@
+"""The table at a run's end, for the terminal, and the one sentence that the run may claim."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vlmerge.report.claim import verdict
+from vlmerge.report.phrases import Language, Phrases, read_phrases
+from vlmerge.report.results import Difference, Row
+from vlmerge.report.tables import Line, score_table
+from vlmerge.report.view import RunView, read_view
+from vlmerge.store import Store
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+STYLES = {"above": "green", "below": "red", "level": "", "unknown": ""}
+
+
+def results_table(store: Store, *, lang: Language = "en") -> Table:
+    """Every row of a run: score on each set with its interval, and winner − row; the claim stands below as the caption.
+
+    Args:
+        store: The run's store.
+        lang: `en` or `ja`.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    view, say = read_view(store), read_phrases(lang)
+    laid = score_table(view)
+    mark = f" · {say('contaminated')}" if view.contaminated else ""
+    table = Table(
+        box=SIMPLE_HEAD,
+        title=Text(f"{view.name}{mark}"),
+        caption=Text(claim_line(view, say)),
+        title_justify="left",
+        caption_justify="left",
+    )
+    table.add_column(say("table.candidate"), no_wrap=True)
+    for split in laid.sets:
+        table.add_column(say(f"set.{split}"), justify="right", no_wrap=True)
+    if view.claim.winner is not None:
+        table.add_column(say("table.minus"), justify="right", no_wrap=True)
+    for column in laid.kept:
+        table.add_column(Text(column.heading), justify="right")
+
+    def add(line: Line, *, last: bool) -> None:
+        name = Text(say.candidate(line.candidate))
+        if line.is_winner:
+            name.append(f" {say('candidate.is_winner')}", style="dim")
+        cells = [name, *(Text(_score(cell, split == laid.shown)) for cell, split in zip(line.cells, laid.sets, strict=True))]
+        if view.claim.winner is not None:
+            difference = None if line.shown is None else line.shown.winner_minus_row
+            cells.append(Text(_difference(difference), style=STYLES[verdict(difference)]))
+        cells += [Text("–" if cell is None else f"{cell.score:.1f}") for cell in line.kept]
+        table.add_row(*cells, style="bold" if line.candidate == "winner" else None, end_section=last)
+
+    for block in (laid.searched, laid.by_hand):
+        for line in block:
+            add(line, last=line is block[-1])
+    return table
+
+
+def claim_line(view: RunView, say: Phrases) -> str:
+    """The headline, and the paired differences that it stands on."""
+    claim = view.claim
+    if claim.state == "running":
+        return say("headline.running")
+    if claim.winner is None or claim.set is None:
+        return say("headline.nothing")
+    winner = claim.winner
+    text = say(f"headline.{claim.state}", score=f"{winner.score:.1f}", questions=winner.questions, set=say(f"set.{claim.set}"))
+    against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
+    return " ".join([text, *(_against(row, say) for row in against)])
+
+
+def _against(row: Row, say: Phrases) -> str:
+    return f"{say('tile.minus', name=say.candidate(row.candidate))}: {_difference(row.winner_minus_row)}."
+
+
+def _score(row: Row | None, whole: bool) -> str:
+    if row is None:
+        return "–"
+    if not whole or row.low is None or row.high is None:
+        return f"{row.score:.1f}"
+    return f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}]"
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return "–"
+    if difference.low is None or difference.high is None:
+        return f"{difference.mean:+.1f}"
+    return f"{difference.mean:+.1f} [{difference.low:+.1f}, {difference.high:+.1f}]"

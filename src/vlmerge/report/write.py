@@ -1,0 +1,48 @@
+"""A run folder's report, all of it: results.json, the figures, the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vlmerge.report.atomic import write_text
+from vlmerge.report.figures import draw_figures, write_figures
+from vlmerge.report.fonts import find_typeface
+from vlmerge.report.page import render
+from vlmerge.report.phrases import Language, read_phrases
+from vlmerge.report.results import write_results
+from vlmerge.report.view import read_view
+from vlmerge.store import STORE_NAME, Store
+
+PAGE_NAME = "report.html"
+
+
+def write_report(folder: Path, *, lang: Language = "en", store: Store | None = None) -> Path:
+    """Writes results.json, figures/ and report.html from the store alone, also while a run goes on; files are replaced whole.
+
+    Args:
+        folder: The run folder.
+        lang: `en` or `ja`.
+        store: The open store, where the caller has it (it need not live in the folder).
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunFolderError: There is no store in the folder, or it cannot be read.
+    """
+    if store is None:
+        with Store.read_only(folder / STORE_NAME) as opened:
+            return write_report(folder, lang=lang, store=opened)
+    view, phrases = read_view(store), read_phrases(lang)
+    write_results(store, folder, view.rows)
+    images = draw_figures(
+        history=view.history,
+        rows=view.rows,
+        examples=view.examples,
+        recipe=view.recipe,
+        phrases=phrases,
+        typeface=find_typeface(),
+        contaminated=bool(view.contaminated),
+    )
+    write_figures(folder, images)
+    return write_text(folder / PAGE_NAME, render(view, phrases, images))
