@@ -42,7 +42,7 @@ def test_a_notebook_runs_on_the_demo(language: str, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     out = tmp_path / "runs/notebook"
-    overrides = {"DEMO": True, "VLMERGE_SOURCE": "", "QUESTIONS": 12, "BUDGET": 9, "FOLDER": str(out)}
+    overrides = {"DEMO": True, "VLMERGE_SOURCE": "", "QUESTIONS": 8, "BUDGET": 9, "FOLDER": str(out)}
     notebook = read(language)
     place = next(index for index, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     settings = "\n".join(f"{name} = {value!r}" for name, value in overrides.items())
