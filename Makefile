@@ -59,9 +59,9 @@ bench: $(READY) ## seconds per candidate, side by side with what one would write
 screenshot: $(READY) ## README's picture, from the page of a finished demo run (needs Chromium or Chrome)
 	$(BIN)/python docs/images/screenshot.py $(OUT) docs/images
 
-zoo: $(READY) ## rebuild the demo family and its questions from public artwork (needs a CUDA GPU, about 15 minutes; zoo/README.md)
+zoo: $(READY) ## rebuild the demo family and its questions from public artwork (CUDA GPU and npm; zoo/README.md)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[zoo]'
-	$(BIN)/python -m zoo $(ARGS)
+	$(BIN)/python -m zoo.build $(ARGS)
 
 wheel: $(READY) ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -1,0 +1,103 @@
+"""Documents say what the program does: their commands exist, their links lead somewhere, their numbers are the run's."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("**/*.md")])
+MADE_LATER = {"docs/images/demo.png", "docs/images/demo.ja.png"}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Every `vlmerge …` line of code blocks, and every inline one that names a sub-command, as words."""
+    blocks = re.findall(r"```(?:bash|sh)\n(.*?)```", text, flags=re.DOTALL)
+    lines = [line.partition(" #")[0] for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`(vlmerge [^`]+)`", text)
+    found: list[list[str]] = []
+    for line in lines:
+        words = shlex.split(line.strip())
+        if words and words[0].rpartition("/")[2] == "vlmerge" and len(words) > 1 and words[1] != "…":
+            found.append(words[1:])
+    return found
+
+
+def command_line() -> dict[str, set[str]]:
+    """Sub-command → its options, from the program itself."""
+    import typer.main
+
+    from vlmerge.cli import app
+
+    group = typer.main.get_command(app)
+    options = {"": {option for each in group.params for option in each.opts} | {"--help"}}
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        options[name] = {option for each in command.params for option in each.opts} | {"--help"}
+    return options
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_and_their_options_exist(path: Path) -> None:
+    known = command_line()
+    for words in commands_in(path.read_text()):
+        if words[0].startswith("-"):
+            assert words[0] in known[""], f"vlmerge {words[0]}"
+            continue
+        assert words[0] in known, f"vlmerge {words[0]}"
+        for word in words[1:]:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known[words[0]], f"vlmerge {words[0]} {word}"
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target or target.startswith("#"):
+            continue
+        file = (path.parent / target.partition("#")[0]).resolve()
+        assert file.exists() or str(file.relative_to(ROOT)) in MADE_LATER, f"{path.name} links to {target}"
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    targets = set(re.findall(r"(?m)^([a-z]+):.*## ", (ROOT / "Makefile").read_text()))
+    for path in DOCUMENTS:
+        named = set(re.findall(r"(?:`|^)make ([a-z]+)", path.read_text(), flags=re.MULTILINE))
+        assert named <= targets, f"{path.name}: {named - targets}"
+
+
+def test_every_command_is_in_the_readme_or_the_documents() -> None:
+    said = {words[0] for path in DOCUMENTS for words in commands_in(path.read_text())}
+    assert set(command_line()) - {""} - said == set()
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.ja.md"])
+def test_the_demo_is_described_with_its_own_numbers(name: str) -> None:
+    from vlmerge.config.run import load_run
+
+    search = load_run(ROOT / "src/vlmerge/demo/run.yaml").search
+    text = (ROOT / name).read_text()
+    for number in (search.global_fevals, search.max_fevals):
+        assert re.search(rf"\b{number} ?(?:candidates|in all|候補)", text), f"{name} does not say {number}"
+
+
+def test_tables_of_the_documents_name_everything_that_is_registered() -> None:
+    from vlmerge.config.method_table import METHODS
+    from vlmerge.tasks import BUILT_IN, METRICS, PRESETS
+
+    tasks, methods = (ROOT / "docs/tasks.md").read_text(), (ROOT / "docs/methods.md").read_text()
+    for name in (*BUILT_IN, *METRICS, *PRESETS):
+        assert f"| `{name}` |" in tasks, name
+    for spec in METHODS.values():
+        if spec.available:
+            assert f"| `{spec.name}` |" in methods, spec.name
+
+
+def test_both_readmes_have_the_same_sections() -> None:
+    english, japanese = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
+    outline = [[len(marks) for marks in re.findall(r"(?m)^(#+) ", text)] for text in (english, japanese)]
+    assert outline[0] == outline[1]
+    assert re.findall(r"<!-- .*? -->", english) == re.findall(r"<!-- .*? -->", japanese)
