@@ -199,7 +199,7 @@ def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, h
         for key in PER_LAYER:
             if key in text:
                 value = text[key]
-                text[key] = [value[layer] for layer in host_layers(host, pairing.host, pairing.segments)]
+                text[key] = [value[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
     return edited
 
 

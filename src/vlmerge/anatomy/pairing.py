@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from vlmerge.anatomy.accounting import left_out
 from vlmerge.anatomy.agreement import check_agreement, check_shapes
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.roles import (
-    EMBEDDING,
     HEAD,
     VOCABULARY_ROLES,
     at_layer,
@@ -24,7 +24,7 @@ from vlmerge.anatomy.roles import (
     position_of,
     role_of,
 )
-from vlmerge.anatomy.segments import Segment, segment_at
+from vlmerge.anatomy.segments import Segment, host_layers, segment_at
 from vlmerge.anatomy.vocabulary import RowMap, row_map
 from vlmerge.errors import MismatchError
 
@@ -161,7 +161,7 @@ def pair(
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
             if kind not in known and kind != HEAD:
                 warnings.append(f"{ref}: {kind} is not in the host, and is left out")
-    return Pairing(host, segments, tensors, _dropped(work, tensors), tuple(dict.fromkeys(warnings)))
+    return Pairing(host, segments, tensors, left_out(anatomies, host, segments, tensors), tuple(dict.fromkeys(warnings)))
 
 
 class _Work:
@@ -247,7 +247,7 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
             remedy="download the model first",
         )
     named = [(name, role_of(name, layout)) for name in anatomy.tensors]
-    taken = host_layers(anatomy, host, segments)
+    taken = host_layers(segments, host, anatomy.layers)
     if taken == list(range(anatomy.layers)):
         return [(name, role, role) for name, role in named]
     by_layer: dict[int, list[tuple[str, str]]] = {}
@@ -267,64 +267,6 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
                     prefix = old_name.removesuffix(old_role)
                     outline.append((prefix + at_layer(old_role, layer), at_layer(old_role, layer), old_role))
     return outline
-
-
-def host_layers(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) -> list[int]:
-    """For each layer of the result the host's layer that stands there where nothing is merged."""
-    layers = sum(segment.layers for segment in segments)
-    return [_host_layer(host, segments, anatomy, layer) for layer in range(layers)]
-
-
-def _host_layer(host: ModelRef, segments: tuple[Segment, ...], anatomy: Anatomy, layer: int) -> int:
-    """The host's layer whose tensors stand in for layer `layer` of the result where one is kept."""
-    segment = segments[segment_at(segments, layer)]
-    if host in segment.members:
-        return segment.layer_of(host, layer)
-    if layer < anatomy.layers:
-        return layer
-    raise MismatchError(
-        "the result has more layers than the host, and the host is not in the slice that adds them",
-        where=f"layer {layer} of the result",
-        expected=f"the host {host} among the slice's sources, or at most {anatomy.layers} layers",
-        found=", ".join(map(str, segment.members)),
-        remedy="add the host to the slice (its weight may be 0)",
-    )
-
-
-def _dropped(work: _Work, tensors: Sequence[TensorPair]) -> dict[ModelRef, dict[str, str]]:
-    """Every tensor of every model that gives nothing to the result, with the reason."""
-    used: dict[ModelRef, set[str]] = {ref: set() for ref in work.anatomies}
-    kept_because: dict[str, str] = {}
-    for pair_ in tensors:
-        for ref, name in pair_.inputs.items():
-            used[ref].add(name)
-        if not pair_.merged or pair_.rows is not None or not pair_.inputs:
-            used[work.host].add(pair_.host_name)
-        kept_because[pair_.role] = pair_.reason or "merged from the other sources"
-    host = work.anatomies[work.host]
-    dropped: dict[ModelRef, dict[str, str]] = {}
-    for ref, anatomy in work.anatomies.items():
-        roles = {name: role for role, name in anatomy.roles.items()}
-        lost: dict[str, str] = {}
-        for name in anatomy.tensors:
-            if name in used[ref]:
-                continue
-            role = roles.get(name)
-            if role is None:
-                lost[name] = anatomy.ignored[name]
-            elif ref == work.host:
-                lost[name] = "no slice takes it" if decoder_layer(role) is not None else "the host is not a source here"
-            elif role == HEAD and host.facts.tied_head:
-                lost[name] = f"the host's head is its embedding ({EMBEDDING})"
-            elif role not in host.roles:
-                lost[name] = "the host has no such tensor"
-            elif role in kept_because:
-                lost[name] = f"the host's is kept: {kept_because[role]}"
-            else:
-                lost[name] = "no slice takes it"
-        if lost:
-            dropped[ref] = lost
-    return dropped
 
 
 def _because(kept: TensorPair, reason: str) -> TensorPair:
