@@ -111,7 +111,7 @@ def row_map(
                 "vocabulary rows cannot be matched without a tokenizer",
                 where=nameless.where,
                 expected="tokenizer.json, tokenizer.model or vocab.json beside the weights, or equal numbers of rows",
-                found=f"no tokenizer file; {other_rows} rows against the host's {rows}",
+                found=f"no tokenizer file; {other_rows} rows in {other.where}, {rows} in the host {vocabulary.where}",
                 remedy="copy the tokenizer's files into the model's folder",
             )
         if other.where != vocabulary.where:

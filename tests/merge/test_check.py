@@ -1,0 +1,101 @@
+"""check says from headers what merge then does, and imports no torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_family import HOST_TOKENS, LM_TOKENS, write_lm, write_vlm
+
+from vlmerge.check import check, render, size, to_json
+from vlmerge.config import load_recipe
+from vlmerge.config.run import load_run
+from vlmerge.errors import MismatchError
+from vlmerge.merge import merge
+
+
+def text_of(result: object) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    with console.file:
+        console.print(result)
+    return console.export_text()
+
+
+@pytest.mark.parametrize("layout", ["hf", "hf-new", "original"])
+def test_what_check_says_is_what_merge_does(tmp_path: Path, layout: str) -> None:
+    host = write_vlm(tmp_path / "vlm", layout, storage="bin" if layout == "original" else "sharded")
+    source = write_lm(tmp_path / "ja", dtype="bfloat16")
+    (tmp_path / "ja" / "README.md").write_text("---\nlicense: llama2\n---\n", encoding="utf-8")
+    recipe = {
+        "merge_method": "linear", "protect": ["norm"], "out_dtype": "float32",
+        "models": [{"model": "./vlm", "parameters": {"weight": 1}}, {"model": "./ja", "parameters": {"weight": 1}}],
+    }  # fmt: skip
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    loaded = load_recipe(tmp_path / "recipe.yaml")
+    result = check(loaded)
+    summary = merge(loaded, tmp_path / "out")
+    assert result.merged == summary.merged
+    assert result.output_bytes == summary.bytes
+    assert sum(result.kept.values()) == sum(1 for each in summary.pairing.tensors if each.reason)
+    assert result.dropped == {str(tmp_path / "ja"): {"rotary frequencies: the config determines them": len(source.extra)} | {
+        reason: count for reason, count in result.dropped[str(tmp_path / "ja")].items() if "protected" in reason}}  # fmt: skip
+    assert [row.role for row in result.models] == ["host, source", "source"]
+    assert result.models[0].parameters == sum(tensor.numel() for tensor in host.tensors.values() if tensor.is_floating_point())
+    assert [row.shared_tokens for row in result.models] == [len(host.tokens), len(LM_TOKENS)]
+    assert set(result.licences) == {"not stated", "llama2"}
+    assert result.download_bytes == 0
+    assert result.unconfirmed == ()
+    assert json.loads(json.dumps(to_json(result)))["merged"] == summary.merged
+    shown = text_of(render(result))
+    for words in ("llama2", "protected by 'norm'", f"{len(LM_TOKENS)} of {len(host.tokens)}", "vlm", str(summary.merged)):
+        assert words in shown
+    assert len(HOST_TOKENS) > len(LM_TOKENS)
+
+
+def test_a_run_is_checked_as_a_merge_of_all_its_models(tmp_path: Path) -> None:
+    write_vlm(tmp_path / "vlm", "hf")
+    for seed, name in enumerate(("ja", "base")):
+        write_lm(tmp_path / name, seed=seed)
+    run = {
+        "merge": {"models": ["./vlm", "./ja"], "base_model": "./base"},
+        "tasks": [{"name": "./questions.jsonl"}],
+        "validation": {"fraction": 0.5},
+    }
+    (tmp_path / "questions.jsonl").write_text("", encoding="utf-8")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+    result = check(load_run(tmp_path / "run.yaml"))
+    assert [row.role for row in result.models] == ["host, source", "source", "base, source"]
+    total = sum(row.bytes for row in result.models)
+    assert result.output_bytes < result.memory_bytes < 2 * total
+
+
+def test_mismatches_surface(tmp_path: Path) -> None:
+    write_vlm(tmp_path / "vlm", "hf")
+    write_lm(tmp_path / "ja", layers=2)
+    recipe = {"merge_method": "linear", "models": [{"model": "./vlm"}, {"model": "./ja"}], "parameters": {"weight": 1}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    with pytest.raises(MismatchError, match="different depths"):
+        check(load_recipe(tmp_path / "recipe.yaml"))
+
+
+def test_no_torch_for_safetensors(tmp_path: Path) -> None:
+    write_vlm(tmp_path / "vlm", "hf")
+    write_lm(tmp_path / "ja", storage="sharded")
+    recipe = {"merge_method": "linear", "models": [{"model": "./vlm"}, {"model": "./ja"}], "parameters": {"weight": 1}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    code = (
+        "import sys; from pathlib import Path; from vlmerge.check import check; from vlmerge.config import load_recipe\n"
+        "check(load_recipe(Path(sys.argv[1])))\n"
+        "assert not {'torch', 'transformers', 'datasets', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "recipe.yaml")], check=True)
+
+
+def test_sizes_for_people() -> None:
+    assert [size(count) for count in (0, 999, 1000, 14_100_000_000)] == ["0 B", "999 B", "1.0 kB", "14.1 GB"]
