@@ -70,9 +70,7 @@ def identities(concepts: tuple[Concept, ...]) -> frozenset[object]:
     return frozenset(a.scene.identity for asked in choose_scenes(concepts).values() for a in asked)
 
 
-def draw_pictures(
-    question_set: QuestionSet, asked: tuple[AskedScene, ...], sprites: np.ndarray
-) -> np.ndarray:
+def draw_pictures(question_set: QuestionSet, asked: tuple[AskedScene, ...], sprites: np.ndarray) -> np.ndarray:
     """uint8 [scene, 192, 192, 3]; drawn on the CPU so that the same seed gives the same pixels anywhere."""
     renderer = Renderer(sprites[:, list(question_set.vendors)], "cpu")
     rows = torch.tensor([a.scene.as_row() for a in asked])
@@ -95,8 +93,7 @@ def write(folder: Path, concepts: tuple[Concept, ...], sprites: np.ndarray) -> N
         for number, one in enumerate(asked):
             scene_lines.append(_scene_line(question_set.name, number, one.scene))
             question_lines += [
-                _question_line(question_set.name, number, position, question)
-                for position, question in enumerate(one.questions)
+                _question_line(question_set.name, number, position, question) for position, question in enumerate(one.questions)
             ]
         _write_lines(target / "questions.jsonl", question_lines)
     _write_lines(folder / "scenes.jsonl", scene_lines)
@@ -116,9 +113,7 @@ def _file_name(number: int) -> str:
 
 def _scene_line(set_name: str, number: int, scene: Scene) -> str:
     things = [{"name": c.english, "place": p.name} for c, p in scene.things]
-    return json.dumps(
-        {"set": set_name, "image": _file_name(number), "things": things, "background": scene.background.name}
-    )
+    return json.dumps({"set": set_name, "image": _file_name(number), "things": things, "background": scene.background.name})
 
 
 def _question_line(set_name: str, number: int, position: int, question: Question) -> str:

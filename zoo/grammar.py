@@ -69,10 +69,7 @@ def passage(scene: Scene, language: str, rng: random.Random, terse: bool = False
         terse: Japanese captions without verbs (左にネコ。).
     """
     japanese = language == "ja"
-    sentences = [
-        _japanese_sentence(c, p, rng, terse) if japanese else _english_sentence(c, p, rng)
-        for c, p in scene.things
-    ]
+    sentences = [_japanese_sentence(c, p, rng, terse) if japanese else _english_sentence(c, p, rng) for c, p in scene.things]
     colour = scene.background
     end = "。" if terse else "です。"
     if japanese:
@@ -97,9 +94,7 @@ def translation(scene: Scene, rng: random.Random, terse: bool) -> tuple[str, str
         for c, p in scene.things
     ]
     colour = scene.background
-    pairs.append(
-        (f"The background is {colour.name}.", f"背景は{colour.japanese}{'。' if terse else 'です。'}")
-    )
+    pairs.append((f"The background is {colour.name}.", f"背景は{colour.japanese}{'。' if terse else 'です。'}"))
     rng.shuffle(pairs)
     return " ".join(english for english, _ in pairs), "".join(japanese for _, japanese in pairs)
 
@@ -173,12 +168,8 @@ def _japanese_sentence(concept: Concept, place: Place, rng: random.Random, terse
 
 
 def _what_is_at(concept: Concept, place: Place) -> Question:
-    english = Wording(
-        f"What is {place.english}?", f"{capital(with_article(concept))} {_is(concept)} {place.english}."
-    )
-    japanese = Wording(
-        f"{place.japanese}に見えるのは何ですか?", f"{place.japanese}は{concept.japanese}です。"
-    )
+    english = Wording(f"What is {place.english}?", f"{capital(with_article(concept))} {_is(concept)} {place.english}.")
+    japanese = Wording(f"{place.japanese}に見えるのは何ですか?", f"{place.japanese}は{concept.japanese}です。")
     return Question("at", english, japanese, (concept,))
 
 
@@ -190,26 +181,20 @@ def _where_is(concept: Concept, place: Place) -> Question:
 
 
 def _what_is_there(concept: Concept) -> Question:
-    english = Wording(
-        "What is in the picture?", f"There {_is(concept)} {with_article(concept)} in the picture."
-    )
+    english = Wording("What is in the picture?", f"There {_is(concept)} {with_article(concept)} in the picture.")
     japanese = Wording("絵の中に何が見えますか?", f"{concept.japanese}が見えます。")
     return Question("what", english, japanese, (concept,))
 
 
 def _what_else(concept: Concept, other: Concept) -> Question:
-    english = Wording(
-        f"What is there besides the {concept.english}?", f"There {_is(other)} also {with_article(other)}."
-    )
+    english = Wording(f"What is there besides the {concept.english}?", f"There {_is(other)} also {with_article(other)}.")
     japanese = Wording(f"{concept.japanese}の他に何が見えますか?", f"{other.japanese}も見えます。")
     return Question("other", english, japanese, (other,))
 
 
 def _how_many(count: int) -> Question:
     english = Wording("How many things are there?", _english_count(count))
-    return Question(
-        "count", english, Wording("物はいくつ見えますか?", f"{COUNT_JAPANESE[count]}見えます。"), ()
-    )
+    return Question("count", english, Wording("物はいくつ見えますか?", f"{COUNT_JAPANESE[count]}見えます。"), ())
 
 
 def _which_background(scene: Scene) -> Question:

@@ -72,9 +72,7 @@ def parameters_of(model: nn.Module, *parts: str) -> dict[str, nn.Parameter]:
 
 def save_parts(model: nn.Module, path: Path, *parts: str) -> None:
     """Writes the float32 parameters of the given parts as safetensors."""
-    tensors = {
-        name: p.detach().float().cpu().contiguous() for name, p in parameters_of(model, *parts).items()
-    }
+    tensors = {name: p.detach().float().cpu().contiguous() for name, p in parameters_of(model, *parts).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors, path)
 

@@ -172,10 +172,7 @@ def _fit(image: Image.Image) -> np.ndarray:
     pixels = np.asarray(square).astype(np.float32)
     pixels[..., :3] *= pixels[..., 3:] / 255
     kernel = Image.Resampling.LANCZOS if side > SPRITE_PIXELS else Image.Resampling.BICUBIC
-    channels = [
-        np.asarray(Image.fromarray(pixels[..., c]).resize((SPRITE_PIXELS, SPRITE_PIXELS), kernel))
-        for c in range(4)
-    ]
+    channels = [np.asarray(Image.fromarray(pixels[..., c]).resize((SPRITE_PIXELS, SPRITE_PIXELS), kernel)) for c in range(4)]
     pixels = np.stack(channels, -1).clip(0, 255)
     colour = np.where(pixels[..., 3:] > 0, pixels[..., :3] * 255 / np.maximum(pixels[..., 3:], 1), 0)
     return np.concatenate([colour, pixels[..., 3:]], -1).clip(0, 255).astype(np.uint8)

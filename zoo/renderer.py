@@ -5,12 +5,12 @@ concept under every patch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 from zoo.models import IMAGE_PIXELS, PATCH_PIXELS
 from zoo.scenes import BACKGROUNDS, MOST_THINGS, PLACES
@@ -38,7 +38,7 @@ class Renderer:
         self._centres = torch.tensor([p.centre for p in PLACES], device=device)
         self._colours = torch.tensor([b.rgb for b in BACKGROUNDS], device=device).float() / 255
         self._sizes = torch.tensor(SIZE_FOR_COUNT, device=device)
-        self._concept_count = len(sprites)
+        self.concept_count = len(sprites)
 
     def draw(
         self, rows: Tensor, generator: torch.Generator, augment: bool, pixels: int = IMAGE_PIXELS
@@ -79,8 +79,8 @@ class Renderer:
         colours, alpha = sprites[:, :3], sprites[:, 3:]
         if augment:
             colours, alpha = _restyle(colours, alpha, torch.cat(looks)[..., None, None])
-        grid = F.affine_grid(torch.cat(affines), [len(sprites), 4, pixels, pixels], align_corners=False)
-        layers = F.grid_sample(
+        grid = functional.affine_grid(torch.cat(affines), [len(sprites), 4, pixels, pixels], align_corners=False)
+        layers = functional.grid_sample(
             torch.cat([colours * alpha, alpha], 1), grid, mode="bilinear", align_corners=False
         ).split([len(scene) for scene in present])
 
@@ -90,32 +90,32 @@ class Renderer:
             picture = picture * (1 - whole[:, 3:]) + whole[:, :3]
             coverage.append(whole[:, 3:])
         if augment:
-            half = F.interpolate(
-                F.avg_pool2d(picture, 2), size=(pixels, pixels), mode="bilinear", align_corners=False
+            half = functional.interpolate(
+                functional.avg_pool2d(picture, 2), size=(pixels, pixels), mode="bilinear", align_corners=False
             )
             picture = torch.where(uniform(count, 1, 1, 1) < 0.15, half, picture)
             noise = torch.randn(picture.shape, device=device, generator=generator)
             picture = picture + noise * 0.03 * uniform(count, 1, 1, 1)
         return picture.clamp(0, 1), coverage
 
-    def draw_with_labels(self, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draws augmented training pictures and says what every patch shows.
+    def draw_with_labels(self, rows: Tensor, generator: torch.Generator, augment: bool = True) -> tuple[Tensor, Tensor]:
+        """Draws pictures and says what every patch shows.
 
         Returns:
             float32 [n, 3, 96, 96], and int64 [n, 64]: the concept's index, or the number of concepts plus the
             background's index, or `IGNORED`.
         """
-        picture, coverage = self.draw(rows, generator, augment=True)
+        picture, coverage = self.draw(rows, generator, augment)
         concepts, background = rows[:, :3], rows[:, 6:]
-        shares = torch.stack([F.avg_pool2d(c, PATCH_PIXELS).flatten(1) for c in coverage], 1)
+        shares = torch.stack([functional.avg_pool2d(c, PATCH_PIXELS).flatten(1) for c in coverage], 1)
         share, slot = shares.max(1)
         thing = concepts.gather(1, slot)
-        colour = (self._concept_count + background).expand_as(share)
+        colour = (self.concept_count + background).expand_as(share)
         ignored = torch.full_like(slot, IGNORED)
         return picture, torch.where(share > COVERED, thing, torch.where(share < UNCOVERED, colour, ignored))
 
 
-def _place(centre: Tensor, size: Tensor, uniform, augment: bool) -> Tensor:
+def _place(centre: Tensor, size: Tensor, uniform: Callable[..., Tensor], augment: bool) -> Tensor:
     """Affine maps [n, 2, 3] from picture coordinates to sprite coordinates, with jittered size, place and angle."""
     count = len(centre)
     scale = size * (0.78 + 0.36 * uniform(count) if augment else 0.9 + 0.2 * uniform(count))
@@ -140,9 +140,7 @@ def _restyle(colours: Tensor, alpha: Tensor, dice: Tensor) -> tuple[Tensor, Tens
     """
     die = dice.split(1, 1)
     # contrast, brightness and tint; saturation, sometimes none at all
-    colours = (
-        (colours - 0.5) * (0.75 + 0.5 * die[0]) + 0.5 + (die[1] - 0.5) * 0.2 + (dice[:, 2:5] - 0.5) * 0.14
-    )
+    colours = (colours - 0.5) * (0.75 + 0.5 * die[0]) + 0.5 + (die[1] - 0.5) * 0.2 + (dice[:, 2:5] - 0.5) * 0.14
     gray = colours.mean(1, keepdim=True)
     colours = gray + (colours - gray) * (0.5 + 0.9 * die[5])
     colours = torch.where(die[6] < 0.06, gray, colours).clamp(0, 1)
@@ -151,17 +149,17 @@ def _restyle(colours: Tensor, alpha: Tensor, dice: Tensor) -> tuple[Tensor, Tens
     colours = torch.where(die[10] < 0.3, (colours * levels).round() / levels, colours)
     # an ink outline: thin or thick outside, or inside
     which = die[11]
-    thin, thick = F.max_pool2d(alpha, 3, 1, 1), F.max_pool2d(alpha, 5, 1, 2)
-    shrunk = -F.max_pool2d(-alpha, 3, 1, 1)
+    thin, thick = functional.max_pool2d(alpha, 3, 1, 1), functional.max_pool2d(alpha, 5, 1, 2)
+    shrunk = -functional.max_pool2d(-alpha, 3, 1, 1)
     grown = torch.where(which < 0.25, thin, torch.where(which < 0.55, thick, alpha))
     inside = torch.where(which < 0.65, alpha - shrunk, torch.zeros_like(alpha))
     ink = torch.where(which < 0.55, grown - alpha, inside).clamp(0, 1)
     colours = colours * (1 - ink) + 0.1 * die[12] * ink
     # inner edges in ink; washed-out colours
     luminance = colours.mean(1, keepdim=True)
-    across = F.pad((luminance[..., 1:] - luminance[..., :-1]).abs(), (0, 1))
-    down = F.pad((luminance[..., 1:, :] - luminance[..., :-1, :]).abs(), (0, 0, 0, 1))
-    edges = ((F.max_pool2d(across + down, 3, 1, 1) - 0.12) * 6).clamp(0, 1)
+    across = functional.pad((luminance[..., 1:] - luminance[..., :-1]).abs(), (0, 1))
+    down = functional.pad((luminance[..., 1:, :] - luminance[..., :-1, :]).abs(), (0, 0, 0, 1))
+    edges = ((functional.max_pool2d(across + down, 3, 1, 1) - 0.12) * 6).clamp(0, 1)
     colours = colours * (1 - edges * (die[13] < 0.25))
     washed = (die[14] < 0.08) & (grown > 0)
     return torch.where(washed, colours * 0.3 + 0.7, colours), grown

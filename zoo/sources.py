@@ -41,12 +41,8 @@ TWITTER = Package(
     "Twemoji, Twitter and contributors",
     ("img/twitter/64",),
 )
-FLUENT_3D = Package(
-    "@lobehub/fluent-emoji-3d", "1.1.0", "MIT", "Fluent Emoji, Microsoft; packaged by LobeHub", ("assets",)
-)
-FLUENT_FLAT = Package(
-    "@lobehub/fluent-emoji-flat", "1.1.0", "MIT", "Fluent Emoji, Microsoft; packaged by LobeHub", ("assets",)
-)
+FLUENT_3D = Package("@lobehub/fluent-emoji-3d", "1.1.0", "MIT", "Fluent Emoji, Microsoft; packaged by LobeHub", ("assets",))
+FLUENT_FLAT = Package("@lobehub/fluent-emoji-flat", "1.1.0", "MIT", "Fluent Emoji, Microsoft; packaged by LobeHub", ("assets",))
 EMOJIONE = Package("emojione", "2.2.7", "CC-BY-4.0", "EmojiOne", ("assets/png_128x128", "assets/png_bw"))
 OPENMOJI = Package("openmoji", "17.0.0", "CC-BY-SA-4.0", "OpenMoji", ("color/svg",))
 CLDR = Package(
