@@ -239,6 +239,7 @@ def test_who_is_host() -> None:
     assert choose_host([ONE, TWO], models, vlm=VLM, base=TWO) == VLM
     assert choose_host([ONE, TWO], models, vlm=None, base=TWO) == TWO
     assert choose_host([ONE, TWO], models, vlm=None, base=None) == ONE
+    assert choose_host([ONE], models, vlm=TWO, base=None) == TWO  # language models alone
     with pytest.raises(MismatchError, match="not a vision-language model"):
         choose_host([ONE, VLM], models, vlm=ONE, base=None)
 
