@@ -1,4 +1,4 @@
-"""The published experiment's repositories, layouts and configs at toy sizes, in a hub cache on disk: `check` passes, recipes merge."""
+"""The published experiment at toy sizes, in a hub cache on disk: `check` passes on its files, and its recipes merge."""
 
 from __future__ import annotations
 
