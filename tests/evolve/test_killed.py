@@ -15,34 +15,41 @@ from .conftest import contents, small_run, write_run
 
 KILLED_RUN = Path(__file__).with_name("killed_run.py")
 PLACES = [
-    ("in-setting", 1), ("in-meta", 5), ("in-trial", 1), ("in-trial", 4), ("in-trial", 9), ("in-ask", 1), ("after-ask", 1),
-    ("in-trial", 2), ("before-tell", 1), ("after-tell", 1), ("in-trial", 3), ("in-ask", 2), ("before-tell", 1), ("in-trial", 5),
-    ("after-tell", 1), ("in-trial", 7), ("in-export", 1), ("in-export", 3), ("at-rename", 2), ("at-rename", 4),
+    ("in-setting", 1), ("in-meta", 5), ("in-trial", 1), ("in-trial", 4), ("in-trial", 6), ("in-ask", 1), ("after-ask", 1),
+    ("in-trial", 2), ("before-tell", 1), ("after-tell", 1), ("in-trial", 3), ("in-ask", 2), ("before-tell", 1), ("in-trial", 2),
+    ("after-tell", 1), ("in-trial", 4), ("in-trial", 7), ("in-export", 1), ("in-export", 3), ("at-rename", 1), ("at-rename", 2),
 ]  # fmt: skip
 RANDOM_KILLS = 8
 
 
 def start(place: str, count: int, run: Path, out: Path) -> subprocess.Popen[str]:
     command = [sys.executable, str(KILLED_RUN), place, str(count), str(run), str(out)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # A test run in the background ignores SIGINT, and would hand that on.
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_equals_an_uninterrupted_one(finished: Path, tmp_path: Path) -> None:
     run, out = write_run(tmp_path, small_run()), tmp_path / "small"
     dice, killed = random.Random(1), 0
+    for _ in range(RANDOM_KILLS):
+        process = start("never", 1, run, out)
+        time.sleep(dice.uniform(0.5, 5))
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
     for place, count in PLACES:
         process = start(place, count, run, out)
         output = process.communicate(timeout=300)[0]
         assert process.returncode in (0, -signal.SIGKILL), output
         killed += process.returncode == -signal.SIGKILL
         assert not (out / "model").exists() or (out / "model" / "config.json").exists()
-    for _ in range(RANDOM_KILLS):
-        process = start("never", 1, run, out)
-        time.sleep(dice.uniform(0.5, 6))
-        killed += process.poll() is None
-        process.kill()
-        process.communicate()
     process = start("never", 1, run, out)
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
@@ -57,11 +64,11 @@ def test_interrupting_is_clean_and_says_how_to_go_on(finished: Path, tmp_path: P
         process = start("never", 1, run, out)
         while process.poll() is None and not (out / "run.sqlite").exists():
             time.sleep(0.05)
-        time.sleep(4 if interrupt == signal.SIGTERM else 1)
+        time.sleep(1.5 if interrupt == signal.SIGTERM else 0.5)
         process.send_signal(interrupt)
         output = process.communicate(timeout=60)[0]
         assert process.returncode == 130, output
-        assert "To go on: vlmerge evolve" in output or "To go on:" in output
+        assert "To go on: vlmerge evolve" in output
         assert "Traceback" not in output
     process = start("never", 1, run, out)
     assert process.communicate(timeout=300)[0] is not None

@@ -32,6 +32,8 @@ def questions(split: str, language: str, count: int) -> list[Question]:
     folder = FAMILY / "bench" / split
     rows = [json.loads(line) for line in (folder / "questions.jsonl").read_text(encoding="utf-8").splitlines()[:count]]
     return [
-        Question(row["id"], language, row[f"question_{language}"], (Picture(folder / row["image"]),), (row[f"answer_{language}"],))
+        Question(
+            row["id"], language, row[f"question_{language}"], (Picture(folder / row["image"]),), (row[f"answer_{language}"],)
+        )
         for row in rows
     ]

@@ -20,7 +20,9 @@ VLM, JA, BASE = (str(FAMILY / name) for name in ("vlm", "ja", "base"))
 
 
 def linear(*weights: float, **keys: object) -> Recipe:
-    models = [{"model": model, "parameters": {"weight": weight}} for model, weight in zip((VLM, JA, BASE), weights, strict=False)]
+    models = [
+        {"model": model, "parameters": {"weight": weight}} for model, weight in zip((VLM, JA, BASE), weights, strict=False)
+    ]
     return parse_recipe({"merge_method": "linear", "models": models, "parameters": {"normalize": False}, **keys}, "a test")
 
 
