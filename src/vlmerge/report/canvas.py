@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.report.fonts import Typeface
@@ -29,7 +29,7 @@ PNG_DPI = 160
 
 
 @contextlib.contextmanager
-def drawing(typeface: Typeface) -> Iterator[None]:
+def drawing(typeface: Typeface) -> Generator[None]:
     """Within it figures are set in that typeface and in the report's style; matplotlib's own settings come back after it."""
     import matplotlib
 
@@ -87,7 +87,6 @@ def mark_contaminated(figure: Figure, text: str) -> None:
         rotation=20,
         zorder=10,
     )
-    figure.text(0.995, 0.995, text, fontsize=9, fontweight="bold", color=ALARM, ha="right", va="top", zorder=10)
 
 
 def as_png(figure: Figure) -> bytes:

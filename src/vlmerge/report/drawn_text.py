@@ -6,6 +6,9 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+HANGING = "。、,.」)』】)"
+"""Marks that never begin a line: they hang over its end."""
+
 
 def wrap(text: str, width: int) -> list[str]:
     """Breaks text into lines of at most `width` columns; wide (Japanese) characters count as two and break anywhere."""
@@ -13,12 +16,12 @@ def wrap(text: str, width: int) -> list[str]:
     for paragraph in text.splitlines() or [""]:
         line, used = "", 0
         for word in _words(paragraph):
-            size = sum(_columns(character) for character in word)
-            if used and used + size > width:
+            size = columns(word)
+            if used and used + size > width and word not in HANGING:
                 lines.append(line.rstrip())
                 line, used = "", 0
                 word = word.lstrip()
-                size = sum(_columns(character) for character in word)
+                size = columns(word)
             line, used = line + word, used + size
         lines.append(line.rstrip())
     return lines
@@ -27,12 +30,13 @@ def wrap(text: str, width: int) -> list[str]:
 def _words(paragraph: str) -> Sequence[str]:
     words: list[str] = []
     for word in re.findall(r"\s*\S+", paragraph):
-        if any(_columns(character) == 2 for character in word) or len(word) > 20:
+        if columns(word) > len(word) or len(word) > 20:
             words.extend(word)
         else:
             words.append(word)
     return words
 
 
-def _columns(character: str) -> int:
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+def columns(text: str) -> int:
+    """Width of a text in columns."""
+    return sum(2 if unicodedata.east_asian_width(character) in "WF" else 1 for character in text)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EACH = 3
 """Questions per outcome in the picture; the page has more."""
 
-WIDTH = 44
+WIDTH = 34
 """Columns of a line of text; a Japanese character takes two."""
 
 LINES = 3
@@ -89,7 +89,16 @@ def _draw_card(
     def write(text: str, colour: str, *, size: float = 8.5, bold: bool = False, width: int = WIDTH) -> None:
         nonlocal place
         for piece in wrap(typeface.drawable(text), width)[:LINES]:
-            axes.text(left, place, piece, color=colour, fontsize=size, fontweight="bold" if bold else "normal", va="top")
+            axes.text(
+                left,
+                place,
+                piece,
+                color=colour,
+                fontsize=size,
+                fontweight="bold" if bold else "normal",
+                va="top",
+                in_layout=False,
+            )
             place -= line
 
     if readable:

@@ -42,7 +42,7 @@ def draw_recipe(table: RecipeTable, say: Callable[..., str], *, contaminated: bo
                     (column + 0.03, at + 0.05), 0.94, 0.9, facecolor=tint(value, strongest), edgecolor=FAINT, linewidth=0.5
                 )
             )
-            text = "–" if value is None else f"{value:.3f}"
+            text = "–" if value is None else f"{value:.3f}".replace("-", "−")
             axes.text(
                 column + 0.5,
                 at + 0.52,

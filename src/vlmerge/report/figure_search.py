@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vlmerge.report.canvas import ACCENT, FAINT, INK, MUTED, WARM, mark_contaminated, new_figure
-from vlmerge.report.drawn_text import wrap
+from vlmerge.report.drawn_text import columns, wrap
 from vlmerge.report.history import History
 from vlmerge.report.results import ALL, Row, is_hand_set
 
@@ -50,23 +50,28 @@ def draw_search(
     elif narrow:
         left, right = figure.subplots(2, 1, height_ratios=(6, 0.75 * len(fresh)))
     else:
-        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(4.1, 1))
+        left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3.1, 1))
     baselines = sorted(
         (row for row in rows if row.set == "search" and row.task == ALL and is_hand_set(row.candidate)),
         key=lambda row: row.score,
     )
     low, high = _limits(history, baselines, fresh)
     left.set_ylim(low, high)
-    last = max(history.points[-1].number if history.points else 1, history.budget or 1)
+    reached = history.points[-1].number if history.points else 1
+    last = reached if history.finished else max(reached, history.budget or 1)
     left.set_xlim(0.5, (last + 0.5) * (1 + (LABEL_ROOM[narrow] if baselines else 0.0)))
     _draw_course(left, history, say)
     _draw_baselines(left, baselines, low, high, name_of, narrow)
     left.set_xticks([tick for tick in left.get_xticks() if 1 <= tick <= last])
     left.set_xlabel(say("figure.candidate"), loc="left")
     left.set_ylabel(say("figure.score"))
-    left.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=2 if narrow else 4, fontsize=7.5 if narrow else 8.5)
+    legend = left.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2 if narrow else 4, fontsize=7 if narrow else 8.5)
+    legend.set_in_layout(False)  # else a narrow figure would give its axes' width to the legend
+    figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.92 if narrow else 0.95))
     if right is not None:
-        _draw_fresh(right, fresh, say, name_of, narrow)
+        _draw_fresh(right, fresh, name_of, narrow)
+        right.set_title(say(f"{'set' if contaminated else 'figure'}.{fresh[0].set}"), fontsize=8.5, color=MUTED)
+    _name_stages(left, history, last, say, narrow)
     if contaminated:
         mark_contaminated(figure, say("contaminated"))
     return figure
@@ -94,15 +99,27 @@ def _draw_course(axes: Axes, history: History, say: Say) -> None:
                   label=say("figure.generation_best") if first else None, zorder=3)  # fmt: skip
         if not first:
             axes.axvline(mark.first - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (1, 2)), zorder=0)
-        if mark.name and len(history.stages) > 1:
-            text = say(f"stage.{mark.name}")
-            axes.annotate(text, (mark.first - 0.5, 0.985), xycoords=axes.get_xaxis_transform(), xytext=(5, -2),
-                          textcoords="offset points", color=MUTED, fontsize=8, va="top")  # fmt: skip
     best = history.best
     if best:
         numbers = [*(number for number, _ in best), history.points[-1].number]
         scores = [*(score for _, score in best), best[-1][1]]
         axes.plot(numbers, scores, "-", color=INK, linewidth=1.8, drawstyle="steps-post", label=say("figure.best"), zorder=4)
+
+
+def _name_stages(axes: Axes, history: History, last: int, say: Say, narrow: bool) -> None:
+    """Writes each stage's name at its beginning, a line lower where the one before it would run into it."""
+    if len(history.stages) < 2:
+        return
+    points_wide = 200 if narrow else 440
+    left, right = axes.get_xlim()
+    line = 0
+    for place, mark in enumerate(history.stages):
+        text = say(f"stage.{mark.name}") if mark.name else str(place + 1)
+        axes.annotate(text, (mark.first - 0.5, 0.985), xycoords=axes.get_xaxis_transform(), xytext=(5, -2 - 11 * line),
+                      textcoords="offset points", color=MUTED, fontsize=7.5, va="top", zorder=6, in_layout=False)  # fmt: skip
+        end = history.stages[place + 1].first if place + 1 < len(history.stages) else last
+        fits = columns(text) * 4.4 < (end - mark.first) / (right - left) * points_wide
+        line = 0 if fits else line + 1
 
 
 def _draw_baselines(axes: Axes, baselines: Sequence[Row], low: float, high: float, name_of: NameOf, narrow: bool) -> None:
@@ -117,16 +134,15 @@ def _draw_baselines(axes: Axes, baselines: Sequence[Row], low: float, high: floa
         axes.annotate(label, (0.995, place), xycoords=axes.get_yaxis_transform(), color=WARM, fontsize=size, ha="right",
                       va="center",
                       bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
-                      zorder=5)  # fmt: skip
+                      zorder=5, in_layout=False)  # fmt: skip
     below = [row for row in baselines if row.score < low]
     if below:
         text = "   ".join(f"↓ {name_of(row.candidate)} {row.score:.1f}" for row in below)
-        axes.annotate(
-            text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right", va="bottom", zorder=5
-        )
+        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right", va="bottom", zorder=5,
+                      in_layout=False)  # fmt: skip
 
 
-def _draw_fresh(axes: Axes, fresh: Sequence[Row], say: Say, name_of: NameOf, narrow: bool) -> None:
+def _draw_fresh(axes: Axes, fresh: Sequence[Row], name_of: NameOf, narrow: bool) -> None:
     """Scores on questions that the search never saw, each with its interval: upright at the right, or (narrow) lying below."""
     places = range(len(fresh))
     for at, row in enumerate(fresh):
@@ -141,7 +157,7 @@ def _draw_fresh(axes: Axes, fresh: Sequence[Row], say: Say, name_of: NameOf, nar
         axes.annotate(f"{row.score:.1f}", (ends[1], at) if narrow else (at, ends[1]), xytext=(5, 0) if narrow else (0, 4),
                       textcoords="offset points", ha="left" if narrow else "center", va="center" if narrow else "bottom",
                       fontsize=8, color=colour, fontweight="bold" if chosen else "normal")  # fmt: skip
-    names = ["\n".join(wrap(name_of(row.candidate), 40 if narrow else 13)) for row in fresh]
+    names = ["\n".join(wrap(name_of(row.candidate), 40 if narrow else 12)) for row in fresh]
     if narrow:
         axes.set_yticks(places, names, fontsize=7.5)
         axes.set_ylim(len(fresh) - 0.4, -0.6)
@@ -153,7 +169,6 @@ def _draw_fresh(axes: Axes, fresh: Sequence[Row], say: Say, name_of: NameOf, nar
         axes.tick_params(labelleft=False, left=False)
     for label, row in zip(axes.get_yticklabels() if narrow else axes.get_xticklabels(), fresh, strict=True):
         label.set_color(INK if row.candidate == "winner" else MUTED)
-    axes.set_title(say(f"figure.{fresh[0].set}"), fontsize=8.5, color=MUTED)
     axes.set_facecolor("#f7f8fa")
 
 
@@ -177,7 +192,7 @@ def _limits(history: History, baselines: Sequence[Row], fresh: Sequence[Row]) ->
         return 0.0, 100.0
     low, high = min(kept), max(kept)
     space = max(high - low, 4.0)
-    return max(low - 0.12 * space, -2.0), min(high + 0.14 * space, 102.0)
+    return max(low - 0.12 * space, -2.0), min(high + 0.16 * space, 102.0)
 
 
 def _apart(places: Sequence[float], least: float, lowest: float) -> list[float]:

@@ -54,6 +54,7 @@ class History:
     points: tuple[Point, ...]
     spreads: tuple[Spread, ...]
     stages: tuple[StageMark, ...]
+    finished: bool
     budget: int | None
     seconds_left: float | None
 
@@ -81,6 +82,7 @@ def read_history(store: Store) -> History:
         points=tuple(points),
         spreads=tuple(_spreads(points)),
         stages=tuple(_stages(points, cast(Sequence[Mapping[str, Any]], store.get("stages") or []))),
+        finished=bool(store.get("finished")),
         budget=None if budget is None else int(budget),
         seconds_left=None if store.get("finished") else _seconds_left(searched, budget),
     )
