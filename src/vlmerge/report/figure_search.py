@@ -65,7 +65,13 @@ def draw_search(
     left.set_xticks([tick for tick in left.get_xticks() if 1 <= tick <= last])
     left.set_xlabel(say("figure.candidate"), loc="left")
     left.set_ylabel(say("figure.score"))
-    legend = left.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=2 if narrow else 4, fontsize=7 if narrow else 8.5)
+    legend = left.legend(
+        loc="upper left" if narrow else "lower left",
+        bbox_to_anchor=(0.0, 1.0) if narrow else (-0.02, 1.0),
+        bbox_transform=figure.transFigure if narrow else left.transAxes,
+        ncols=2 if narrow else 4,
+        fontsize=7 if narrow else 8.5,
+    )
     legend.set_in_layout(False)  # else a narrow figure would give its axes' width to the legend
     figure.set_layout_engine("constrained", rect=(0, 0, 1, 0.92 if narrow else 0.95))
     if right is not None:
@@ -138,8 +144,8 @@ def _draw_baselines(axes: Axes, baselines: Sequence[Row], low: float, high: floa
     below = [row for row in baselines if row.score < low]
     if below:
         text = "   ".join(f"↓ {name_of(row.candidate)} {row.score:.1f}" for row in below)
-        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right", va="bottom", zorder=5,
-                      in_layout=False)  # fmt: skip
+        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right",
+                      va="bottom", zorder=5, in_layout=False)  # fmt: skip
 
 
 def _draw_fresh(axes: Axes, fresh: Sequence[Row], name_of: NameOf, narrow: bool) -> None:

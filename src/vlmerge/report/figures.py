@@ -27,10 +27,10 @@ FOLDER = "figures"
 
 @dataclass(frozen=True)
 class Image:
-    """One figure, encoded twice."""
+    """One figure, encoded twice; a variant that only the page shows has no PNG."""
 
-    png: bytes
     svg: bytes
+    png: bytes | None
 
 
 def draw_figures(
@@ -65,13 +65,17 @@ def draw_figures(
     found: dict[str, Image] = {}
     with drawing(typeface):
 
-        def add(name: str, draw: Callable[[], Figure]) -> None:
+        def add(name: str, draw: Callable[[], Figure], *, only_svg: bool = False) -> None:
             figure = draw()
-            found[name] = Image(as_png(figure), as_svg(figure))
+            found[name] = Image(as_svg(figure), None if only_svg else as_png(figure))
 
         if history.points:
             add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))
-            add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
+            add(
+                "search-narrow",
+                lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated),
+                only_svg=True,
+            )
         if examples is not None and examples.shown:
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
         if recipe is not None:
@@ -84,5 +88,6 @@ def write_figures(folder: Path, images: dict[str, Image]) -> None:
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     for name, image in images.items():
-        write_bytes(place / f"{name}.png", image.png)
-        write_bytes(place / f"{name}.svg", image.svg)
+        if image.png is not None:
+            write_bytes(place / f"{name}.png", image.png)
+            write_bytes(place / f"{name}.svg", image.svg)

@@ -10,7 +10,6 @@ from itertools import groupby
 import yaml
 
 from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, Source, parse_recipe, resolve
-from vlmerge.errors import ConfigError
 
 MODULES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -79,12 +78,9 @@ def recipe_table(recipe_text: str, labels: Mapping[str, str], layers: int | None
         layers: Depth of the decoder, where it is known.
 
     Returns:
-        The table; None where the recipe has no numbers (or is not one).
+        The table; None where the recipe has no numbers.
     """
-    try:
-        recipe = parse_recipe(yaml.safe_load(recipe_text), "the recipe")
-    except (ConfigError, yaml.YAMLError):
-        return None
+    recipe = parse_recipe(yaml.safe_load(recipe_text), "the store's recipe")
     columns = _columns(recipe)
     if not columns:
         return None

@@ -32,13 +32,18 @@ def write_report(folder: Path, *, lang: Language = "en", store: Store | None = N
     """
     if store is None:
         with Store.read_only(folder / STORE_NAME) as opened:
-            return write_report(folder, lang=lang, store=opened)
+            return _write(folder, lang, opened, everything=True)
+    return _write(folder, lang, store, everything=False)
+
+
+def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> Path:
+    """Figure 2 has many pictures and a run that goes on has no time for them: there it stands on the page alone."""
     view, phrases = read_view(store), read_phrases(lang)
     write_results(store, folder, view.rows)
     images = draw_figures(
         history=view.history,
         rows=view.rows,
-        examples=view.examples,
+        examples=view.examples if everything or view.finished else None,
         recipe=view.recipe,
         phrases=phrases,
         typeface=find_typeface(),

@@ -1,0 +1,70 @@
+"""The card of an exported model: what the hub reads, and the same honesty as the page's."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Kind
+
+from vlmerge.errors import RunFolderError
+from vlmerge.report import model_card
+from vlmerge.report.card import _code, _plain
+from vlmerge.store import STORE_NAME, Store
+
+
+def card_of(folder: Path, trial: int | None = None) -> str:
+    with Store.read_only(folder / STORE_NAME) as store:
+        return model_card(store, trial)
+
+
+def test_front_matter_is_what_the_hub_reads(finished: Path) -> None:
+    _, front, _ = card_of(finished).split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["tags"] == ["vlmerge", "merge"]
+    assert fields["language"] == ["ja", "en"]
+    assert fields["license"] == "other"  # three models, three licences
+    assert fields["pipeline_tag"] == "image-text-to-text"
+    assert "base_model" not in fields  # local folders are no names on the hub
+
+
+def test_the_winners_card_has_scores_protocol_and_recipe(finished: Path) -> None:
+    card = card_of(finished)
+    assert "| holdout | all | char\\_rouge\\_l |" in card
+    assert "| host, unmerged |" in card
+    assert "The holdout was looked at 1 time;" in card
+    assert "greedy, at most 128 tokens" in card
+    recipe = card.split("```yaml\n")[1].split("```")[0]
+    assert yaml.safe_load(recipe)["merge_method"] == "linear"
+    assert "apache-2.0" in card
+    assert "/models/" not in card  # no path of the machine that made it
+
+
+def test_any_trial_has_a_card(finished: Path) -> None:
+    card = card_of(finished, 2)
+    assert "trial 2" in card
+    assert "--trial 2" in card
+    assert "winner − row" not in card
+
+
+def test_no_holdout_no_claim(make_run: Callable[[Kind], Path]) -> None:
+    assert "**No claim**" in card_of(make_run(Kind(holdout=False, generations=5)))
+
+
+def test_contamination_is_said_at_the_table(make_run: Callable[[Kind], Path]) -> None:
+    card = card_of(make_run(Kind(contaminated=True, generations=5)))
+    assert "**CONTAMINATED**: 3 pictures stand on both sides" in card
+    assert "| score (CONTAMINATED) |" in card
+
+
+def test_without_a_winner_or_such_a_trial_there_is_no_card(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(finished=False, generations=1))
+    with pytest.raises(RunFolderError, match="no such trial"):
+        card_of(folder)
+    with pytest.raises(RunFolderError, match="no such trial"):
+        card_of(folder, 999)
+
+
+def test_names_cannot_leave_their_place() -> None:
+    assert _plain("a|b\n# c <img>") == r"a\|b \# c \<img\>"
+    assert _code("a`b``c") == "``` a`b``c ```"

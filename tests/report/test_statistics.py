@@ -1,0 +1,89 @@
+"""Intervals cover what they say, because whole pictures are drawn; differences are paired."""
+
+import numpy as np
+import pytest
+
+from vlmerge.report.statistics import Interval, interval, mean_interval, resampled_task_means, task_means, weighted
+
+GROUPS, EACH = 30, 3
+
+
+def clustered(random: np.random.Generator) -> np.ndarray:
+    """Scores around 0.5 of which three at a time share nearly all of their luck."""
+    luck = np.repeat(random.normal(0, 0.2, GROUPS), EACH)
+    return 0.5 + luck + random.normal(0, 0.05, GROUPS * EACH)
+
+
+def coverage(groups: np.ndarray, repeats: int = 250) -> float:
+    """How often the interval holds the true mean."""
+    random = np.random.default_rng(3)
+    hits = 0
+    for seed in range(repeats):
+        found = mean_interval(clustered(random), groups, draws=400, seed=seed + 1)
+        assert found.low is not None
+        assert found.high is not None
+        hits += found.low <= 0.5 <= found.high
+    return hits / repeats
+
+
+def test_intervals_cover_the_truth_when_questions_share_pictures() -> None:
+    assert 0.89 <= coverage(np.repeat(np.arange(GROUPS), EACH)) <= 0.985
+
+
+def test_drawing_question_by_question_would_claim_too_much() -> None:
+    assert coverage(np.arange(GROUPS * EACH)) < 0.85
+
+
+def test_the_spread_is_that_of_group_means() -> None:
+    scores = clustered(np.random.default_rng(1))
+    groups = np.repeat(np.arange(GROUPS), EACH)
+    drawn = resampled_task_means(scores[None, :], np.zeros(len(scores), dtype=np.int64), groups, draws=8000)[:, 0, 0]
+    expected = scores.reshape(GROUPS, EACH).mean(axis=1).std() / np.sqrt(GROUPS)
+    assert drawn.std() == pytest.approx(expected, rel=0.05)
+    assert drawn.mean() == pytest.approx(scores.mean(), abs=expected / 10)
+
+
+def test_candidates_share_the_draws_so_that_differences_are_paired() -> None:
+    random = np.random.default_rng(2)
+    hard = clustered(random)
+    pair = np.stack([hard, hard + 0.02])
+    tasks, groups = np.zeros(len(hard), dtype=np.int64), np.repeat(np.arange(GROUPS), EACH)
+    drawn = resampled_task_means(pair, tasks, groups, draws=500)
+    np.testing.assert_allclose(drawn[:, 1] - drawn[:, 0], 0.02)
+
+
+def test_the_order_of_questions_and_the_names_of_groups_do_not_matter() -> None:
+    scores, groups = clustered(np.random.default_rng(5)), np.repeat(np.arange(GROUPS), EACH)
+    order = np.random.default_rng(6).permutation(len(scores))
+    first, second = mean_interval(scores, groups), mean_interval(scores[order], groups[order])
+    assert first.low == pytest.approx(second.low)
+    assert first.high == pytest.approx(second.high)
+    assert mean_interval(scores, groups * 7 - 100) == first
+
+
+def test_one_picture_says_nothing_of_the_spread() -> None:
+    assert mean_interval(np.array([0.0, 1.0, 1.0]), np.zeros(3, dtype=np.int64)) == Interval(pytest.approx(2 / 3), None, None)
+
+
+def test_tasks_are_weighed_and_a_task_of_weight_zero_takes_no_part_even_unasked() -> None:
+    scores = np.array([[1.0, 0.0, 0.5, np.nan], [1.0, 1.0, 0.0, 1.0]])
+    means = task_means(scores, np.array([0, 0, 1, 2]))
+    np.testing.assert_allclose(weighted(means, np.array([1.0, 3.0, 0.0])), [0.5, 0.25])
+    assert np.isnan(weighted(means, np.array([1.0, 1.0, 1.0]))[0])
+
+
+def test_what_a_candidate_was_not_asked_stays_its_own_gap() -> None:
+    scores = np.array([[1.0, 0.0, np.nan, np.nan], [1.0, 1.0, 0.0, 1.0]])
+    drawn = resampled_task_means(scores, np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), draws=300)
+    assert np.isnan(drawn[:, 0, 1]).all()
+    assert not np.isnan(drawn[:, 0, 0]).any()
+    assert not np.isnan(drawn[:, 1]).any()
+
+
+def test_a_draw_without_a_question_of_a_task_does_not_spoil_its_interval() -> None:
+    tasks, groups = np.array([0, 0, 1, 1]), np.array([0, 1, 2, 3])
+    drawn = resampled_task_means(np.array([[0.0, 1.0, 0.2, 0.8]]), tasks, groups, draws=300)
+    assert np.isnan(drawn).any()
+    found = interval(0.5, drawn[:, 0, 1], 2)
+    assert found.low == pytest.approx(0.2)
+    assert found.high == pytest.approx(0.8)

@@ -1,0 +1,45 @@
+"""The table at a run's end says what the page says."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+from conftest import Kind
+from rich.console import Console
+
+from vlmerge.report import results_table, rows
+from vlmerge.store import STORE_NAME, Store
+
+
+def printed(folder: Path, lang: str = "en") -> str:
+    console = Console(file=io.StringIO(), width=170)
+    with Store.read_only(folder / STORE_NAME) as store:
+        console.print(results_table(store, lang=lang))  # pyright: ignore[reportArgumentType]
+    return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_every_row_stands_with_its_scores_and_the_claim_below(finished: Path) -> None:
+    text = printed(finished)
+    with Store.read_only(finished / STORE_NAME) as store:
+        for row in rows(store):
+            if row.task == "all" and row.set == "holdout":
+                assert f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}]" in text
+    for said in ("winner", "host, unmerged", "ja swapped in, scaled", "English kept", "holdout", "winner − row"):
+        assert said in text
+    flat = " ".join(text.split())
+    assert "questions that the search never saw." in flat
+    assert "winner − one weight per model:" in flat
+
+
+def test_contamination_is_said(make_run: Callable[[Kind], Path]) -> None:
+    assert "CONTAMINATED" in printed(make_run(Kind(contaminated=True, generations=5)))
+
+
+def test_no_holdout_no_claim(make_run: Callable[[Kind], Path]) -> None:
+    assert "No claim: this run has no holdout." in " ".join(printed(make_run(Kind(holdout=False, generations=5))).split())
+
+
+def test_a_run_that_goes_on_has_a_table(make_run: Callable[[Kind], Path]) -> None:
+    text = printed(make_run(Kind(finished=False, generations=2)), "ja")
+    assert "均等な重み" in text
+    assert "探索を続けています。" in text
