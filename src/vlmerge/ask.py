@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmerge.config.model_ref import ModelRef
-from vlmerge.errors import CheckpointError, TaskError
+from vlmerge.errors import CandidateFailure, CheckpointError, TaskError
 from vlmerge.merge import prepare_models
 from vlmerge.store import STORE_NAME
 from vlmerge.types import Answer, Decoding, Picture, Question
@@ -46,14 +47,37 @@ def ask(
 
     Raises:
         TaskError: A picture that cannot be fetched or read.
-        CheckpointError: A model that cannot be opened.
+        CheckpointError: A model that cannot be opened, or that cannot answer.
     """
     shown = tuple(fetch_picture(picture) for picture in pictures)
     for picture in shown:
         picture.open()
     live = load_model(model, runtime, template=template, progress=progress)
     asked = Question("ask", "ask", question, shown, ("",))
-    return next(live.answer([asked], decoding))
+    with failing_as_error(model):
+        return next(live.answer([asked], decoding))
+
+
+@contextlib.contextmanager
+def failing_as_error(model: str) -> Generator[None]:
+    """Outside a run nobody records a model's failure as data: it becomes an error that says what to do.
+
+    Args:
+        model: How the person named the model.
+
+    Raises:
+        CheckpointError: The model failed inside the block.
+    """
+    try:
+        yield
+    except CandidateFailure as failure:
+        raise CheckpointError(
+            "the model cannot answer",
+            where=model,
+            expected="finite weights, and memory for one question",
+            found=failure.reason,
+            remedy="merge or download the model again; if memory is short, use --device cpu or a smaller --max-new-tokens",
+        ) from failure
 
 
 def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None, progress: Progress | None = None) -> LiveModel:

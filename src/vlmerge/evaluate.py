@@ -28,7 +28,12 @@ class Answering(Protocol):
 
 
 def evaluate(
-    live: Answering, tasks: Sequence[Asked], split: Split, progress: Callable[[int], None] | None = None
+    live: Answering,
+    tasks: Sequence[Asked],
+    split: Split,
+    progress: Callable[[int], None] | None = None,
+    *,
+    allow_empty: bool = False,
 ) -> list[AnswerRecord]:
     """Asks and scores.
 
@@ -37,12 +42,14 @@ def evaluate(
         tasks: What to ask.
         split: Name of the set, for the record.
         progress: Told the number of answers after each batch.
+        allow_empty: Whether a model that says nothing at all is scored all the same. In a run it is not: a merge that is
+            broken should rank below every one that speaks.
 
     Returns:
         One record per question, tasks and questions in order.
 
     Raises:
-        CandidateFailure: Every answer is empty, or the model failed.
+        CandidateFailure: The model failed, or every answer is empty (unless `allow_empty`).
     """
     records: list[AnswerRecord] = []
     for asked in tasks:
@@ -53,7 +60,7 @@ def evaluate(
             answer = answers[question.id]
             score = asked.task.score(question, answer.text)
             records.append(AnswerRecord(split, asked.task.name, question.id, answer.text, answer.tokens, score))
-    if records and not any(record.text.strip() for record in records):
+    if records and not allow_empty and not any(record.text.strip() for record in records):
         raise CandidateFailure("every answer is empty")
     return records
 
@@ -120,10 +127,13 @@ def evaluate_model(
         device: auto, cpu or cuda.
         observer: Shows how far it is.
         progress: Told of bytes downloaded.
+
+    Raises:
+        CheckpointError: A model that cannot be opened, or that cannot answer. One that says nothing gets the score of that.
     """
     import numpy as np
 
-    from vlmerge.ask import load_model
+    from vlmerge.ask import failing_as_error, load_model
     from vlmerge.config.run import RuntimeSpec, parse_tasks
     from vlmerge.report.statistics import LEVEL, mean_interval
     from vlmerge.tasks.sets import ask_tasks, template_of
@@ -136,8 +146,11 @@ def evaluate_model(
     results: list[Evaluation] = []
     for one in asked:
         observer.begin(one.task.name, len(one.questions))
-        records = evaluate(live, [one], "holdout", observer.advance)
-        observer.end()
+        try:
+            with failing_as_error(model):
+                records = evaluate(live, [one], "holdout", observer.advance, allow_empty=True)
+        finally:
+            observer.end()
         scores = [record.score for record in records]
         groups = np.unique([question.group for question in one.questions], return_inverse=True)[1]
         spread = mean_interval(np.array(scores), groups)
