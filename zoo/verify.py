@@ -109,7 +109,7 @@ def main() -> None:
         value = measured[threshold.row, threshold.language]
         reached = threshold.least <= value <= threshold.most
         wanted = f">= {threshold.least:g}" if threshold.least else f"<= {threshold.most:g}"
-        line = f"{threshold.row}, {threshold.language} holdout: {value:.1f} (wanted {wanted})"
+        line = f"{threshold.row}, {threshold.language} holdout: {value:.2f} (wanted {wanted})"
         print(f"{'ok    ' if reached else 'MISSED'} {line}")
         if not reached:
             faults.append(line)
