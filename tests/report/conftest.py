@@ -30,7 +30,7 @@ SIZES: dict[Split, int] = {"search": 16, "validation": 10, "holdout": 16}
 
 RECIPE = """merge_method: linear
 models:
-- model: vlm
+- model: /models/vlm
   parameters:
     weight:
     - {{filter: embed_tokens, value: {a}}}
@@ -38,9 +38,9 @@ models:
     - {{filter: layers.1., value: 0.43}}
     - {{filter: layers.2., value: 0.43}}
     - {{value: 0.55}}
-- model: ja
+- model: /models/ja
   parameters: {{weight: 0.66}}
-- model: base
+- model: /models/base
   parameters: {{weight: -0.04}}
 parameters: {{normalize: false}}
 dtype: float16
@@ -100,9 +100,9 @@ def build(folder: Path, kind: Kind = Kind()) -> Path:
         for name, weight, label in ((kind.task, 1.0, None), ("pictures-en", 0.0, "English kept"))
     ]
     models = [
-        ModelRecord("vlm", "vlm", True, False, "/models/vlm", None, "a" * 64, "apache-2.0", "llava", 5_370_000),
-        ModelRecord("ja", "ja", False, False, "/models/ja", "0123456789abcdef", "b" * 64, "llama2", "llama", 3_340_000),
-        ModelRecord("base", "base", False, True, "/models/base", None, "c" * 64, None, "llama", 3_340_000),
+        ModelRecord("/models/vlm", "vlm", True, False, "/models/vlm", None, "a" * 64, "apache-2.0", "llava", 5_370_000),
+        ModelRecord("/models/ja", "ja", False, False, "/models/ja", "0123456789abcdef", "b" * 64, "llama2", "llama", 3_340_000),
+        ModelRecord("/models/base", "base", False, True, "/models/base", None, "c" * 64, None, "llama", 3_340_000),
     ]
     meta = {
         "config": "search: {seed: 1}\n", "name": "demo <run>", "budget": 40 + 10 * 14, "seed": 1, "vlmerge": "0.1.0",
@@ -178,7 +178,8 @@ def build(folder: Path, kind: Kind = Kind()) -> Path:
         for key, value in {
             "standing": places, "finished": True, "elected_on": "validation", "holdout_views": 1 if kind.holdout else 0,
             "left_out": {"chat_vector:base": "no base: it is the base itself"},
-            "notes": {"tensors_merged": 57, "kept": {"not in the decoder": 93}, "dropped": {"base": {"not in the host": 2}}},
+            "notes": {"tensors_merged": 57, "kept": {"/models/ja has none": 93},
+                      "dropped": {"/models/base": {"not in the host": 2}}},
         }.items():  # fmt: skip
             store.set(key, value)
     store.close()

@@ -38,6 +38,7 @@ def test_the_winners_card_has_scores_protocol_and_recipe(finished: Path) -> None
     assert yaml.safe_load(recipe)["merge_method"] == "linear"
     assert "apache-2.0" in card
     assert "/models/" not in card  # no path of the machine that made it
+    assert "model: ./vlm" in recipe
 
 
 def test_any_trial_has_a_card(finished: Path) -> None:

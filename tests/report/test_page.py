@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import HOSTILE, Kind
 
-from vlmerge.report import write_report
+from vlmerge.report import rows, write_report
 from vlmerge.report.page import render
 from vlmerge.report.phrases import LANGUAGES, Language, read_phrases
 from vlmerge.report.view import read_view
@@ -115,6 +115,7 @@ def test_everything_the_page_owes_is_there(page: Reader) -> None:
     assert "no base: it is the base itself" in page.words("absent")
     assert "1 candidates failed: NaN in the merged weights" in page.words("absent")
     assert "57 tensors are merged" in page.words("tensors")
+    assert "93 tensors are kept from the host: ja has none" in page.words("tensors")
     assert "vlmerge merge recipe.yaml OUT" in page.words("rebuild")
     assert "merge_method: linear" in page.words("recipe")
     assert "layers 0–2" in page.words("recipe")
@@ -124,6 +125,17 @@ def test_it_can_be_read_without_seeing(page: Reader) -> None:
     assert all("alt" in attributes for tag, attributes in page.elements if tag == "img")
     assert all(attributes.get("scope") for tag, attributes in page.elements if tag == "th")
     assert dict(page.elements)["html"]["lang"] == "en"
+
+
+def test_a_winner_that_needed_no_search_is_called_so(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(generations=5))
+    with Store.open(folder / STORE_NAME) as store:
+        found = store.get("standing")
+        by_hand = ("equal", "grid", "swap:ja", "swap_scaled:ja", "chat_vector:ja", "host", "swap:base")
+        hardest = max((row for row in rows(store) if row.set == "holdout" and row.task == "all" and row.candidate in by_hand),
+                      key=lambda row: row.score)  # fmt: skip
+        store.set("standing", {**found, "winner": hardest.trial})
+    assert "the search found nothing better" in page_of(folder).text
 
 
 def test_a_run_without_a_holdout_claims_nothing(make_run: Callable[[Kind], Path]) -> None:
@@ -141,6 +153,7 @@ def test_contamination_stands_at_every_table_and_figure(make_run: Callable[[Kind
         assert "CONTAMINATED" in page.words(section), section
     assert "3 pictures stand on both sides" in page.words("method")
     assert "never saw" not in page.text
+    assert "disjoint" not in page.text
 
 
 def test_published_figures_stand_apart_and_are_marked(make_run: Callable[[Kind], Path]) -> None:

@@ -11,10 +11,10 @@ from vlmerge.report import results_table, rows
 from vlmerge.store import STORE_NAME, Store
 
 
-def printed(folder: Path, lang: str = "en") -> str:
-    console = Console(file=io.StringIO(), width=170)
+def printed(folder: Path, lang: str = "en", width: int = 110) -> str:
+    console = Console(file=io.StringIO(), width=width)
     with Store.read_only(folder / STORE_NAME) as store:
-        console.print(results_table(store, lang=lang))  # pyright: ignore[reportArgumentType]
+        console.print(results_table(store, lang=lang, width=width))  # pyright: ignore[reportArgumentType]
     return console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -24,11 +24,22 @@ def test_every_row_stands_with_its_scores_and_the_claim_below(finished: Path) ->
         for row in rows(store):
             if row.task == "all" and row.set == "holdout":
                 assert f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}]" in text
-    for said in ("winner", "host, unmerged", "ja swapped in, scaled", "English kept", "holdout", "winner − row"):
+    for said in ("winner", "host, unmerged", "ja swapped in, scaled", "English", "kept", "holdout", "winner − row"):
         assert said in text
     flat = " ".join(text.split())
     assert "questions that the search never saw." in flat
     assert "winner − one weight per model:" in flat
+
+
+def test_a_narrow_terminal_gets_the_freshest_set_whole(finished: Path) -> None:
+    text = printed(finished, width=80)
+    with Store.read_only(finished / STORE_NAME) as store:
+        for row in rows(store):
+            if row.task == "all" and row.set == "holdout":
+                assert f"{row.score:.1f} [{row.low:.1f}, {row.high:.1f}]" in text
+    assert "validation" not in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_contamination_is_said(make_run: Callable[[Kind], Path]) -> None:

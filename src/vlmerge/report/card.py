@@ -41,7 +41,7 @@ def model_card(store: Store, trial: int | None = None) -> str:
         f"# {_plain(title)}",
         _introduction(models, chosen),
         _scores(store, found, chosen, read_claim(store, found, finished=True) if is_winner else None),
-        "## Recipe\n\n" + _fenced(chosen.recipe, "yaml"),
+        _recipe(models, chosen),
         _models(models),
         _rebuild(chosen, is_winner),
     ]
@@ -154,11 +154,21 @@ def _comparison(store: Store, found: Sequence[Row], claim: Claim, mark: str) -> 
     return lines
 
 
+def _recipe(models: Sequence[ModelRecord], trial: Trial) -> str:
+    """The recipe, in which folders of the machine that made it are named by their headings alone."""
+    text, moved = trial.recipe, False
+    for model in sorted(models, key=lambda model: -len(model.name)):
+        if not HUB_ID.match(model.name.partition("@")[0]):
+            text, moved = text.replace(model.name, f"./{model.label.strip('./')}"), True
+    note = "\n\nModels that are folders are written as if they lay beside the recipe." if moved else ""
+    return f"## Recipe\n\n{_fenced(text, 'yaml')}{note}"
+
+
 def _models(models: Sequence[ModelRecord]) -> str:
-    lines = ["## Models", "", "| model | licence | revision | fingerprint |", "|---|---|---|---|"]
+    lines = ["## Models", "", "| model | role | licence | revision | fingerprint |", "|---|---|---|---|---|"]
     for model in models:
-        role = ", host" if model.is_host else ", base" if model.is_base else ""
-        cells = [_plain(model.label) + role, _plain(model.licence or "not recorded"), _plain(model.revision or "–")]
+        role = "host" if model.is_host else "base" if model.is_base else "source"
+        cells = [_plain(model.label), role, _plain(model.licence or "not recorded"), _plain(model.revision or "–")]
         lines.append(f"| {' | '.join(cells)} | `{model.fingerprint[:16]}` |")
     return "\n".join([*lines, "", "The result is bound by the licences of all of them."])
 

@@ -62,6 +62,10 @@ def draw_search(
     left.set_xlim(0.5, (last + 0.5) * (1 + (LABEL_ROOM[narrow] if baselines else 0.0)))
     _draw_course(left, history, say)
     _draw_baselines(left, baselines, low, high, name_of, narrow)
+    lower = sum(point.score is not None and point.score < low for point in history.points)
+    if lower:
+        left.annotate(say("figure.lower", count=lower), (0.012, 0.015), xycoords="axes fraction", color=MUTED, fontsize=7.5,
+                      va="bottom", in_layout=False)  # fmt: skip
     left.set_xticks([tick for tick in left.get_xticks() if 1 <= tick <= last])
     left.set_xlabel(say("figure.candidate"), loc="left")
     left.set_ylabel(say("figure.score"))
@@ -95,7 +99,7 @@ def _draw_course(axes: Axes, history: History, say: Say) -> None:
         axes.fill_between(
             at,
             [spread.mean - spread.deviation for spread in own],
-            [spread.mean + spread.deviation for spread in own],
+            [min(spread.mean + spread.deviation, spread.best) for spread in own],
             color=ACCENT, alpha=0.13, linewidth=0, zorder=1,
         )  # fmt: skip
         axes.plot(
@@ -134,18 +138,18 @@ def _draw_baselines(axes: Axes, baselines: Sequence[Row], low: float, high: floa
         axes.axhline(row.score, color=WARM, linewidth=0.9, alpha=0.45, zorder=0.5)
     size = 7 if narrow else 8
     least = (high - low) * (0.038 if narrow else 0.036)
-    places = _apart([row.score for row in inside], least, low + 2.2 * least)
+    below = [row for row in baselines if row.score < low]
+    places = _apart([row.score for row in inside], least, low + (len(below) + 0.7) * least)
     for row, place in zip(inside, places, strict=True):
         label = f"{name_of(row.candidate)} {row.score:.1f}"
         axes.annotate(label, (0.995, place), xycoords=axes.get_yaxis_transform(), color=WARM, fontsize=size, ha="right",
                       va="center",
                       bbox={"boxstyle": "square,pad=0.12", "facecolor": "white", "edgecolor": "none", "alpha": 0.82},
                       zorder=5, in_layout=False)  # fmt: skip
-    below = [row for row in baselines if row.score < low]
-    if below:
-        text = "   ".join(f"↓ {name_of(row.candidate)} {row.score:.1f}" for row in below)
-        axes.annotate(text, (0.995, 0.015), xycoords="axes fraction", color=WARM, fontsize=size, ha="right",
-                      va="bottom", zorder=5, in_layout=False)  # fmt: skip
+    for at, row in enumerate(below):
+        label = f"{name_of(row.candidate)} {row.score:.1f} ↓"
+        axes.annotate(label, (0.995, low + (at + 0.5) * least), xycoords=axes.get_yaxis_transform(), color=WARM, fontsize=size,
+                      ha="right", va="center", zorder=5, in_layout=False)  # fmt: skip
 
 
 def _draw_fresh(axes: Axes, fresh: Sequence[Row], name_of: NameOf, narrow: bool) -> None:
@@ -189,16 +193,16 @@ def _fresh(rows: Sequence[Row]) -> list[Row]:
 
 
 def _limits(history: History, baselines: Sequence[Row], fresh: Sequence[Row]) -> tuple[float, float]:
-    """Room for what matters: the search's means and bests, the fresh scores, and the better baselines."""
-    kept = [spread.mean - spread.deviation for spread in history.spreads] + [spread.best for spread in history.spreads]
+    """Room for what matters: most generations' means, the bests, the fresh scores, and the better half of the baselines."""
+    means = sorted(spread.mean for spread in history.spreads)
+    kept = means[len(means) // 4 :] + [spread.best for spread in history.spreads]
     kept += [value for row in fresh for value in (row.low, row.high, row.score) if value is not None]
-    top = sorted(row.score for row in baselines)
-    kept += top[len(top) // 3 :]
+    kept += [row.score for row in baselines[len(baselines) // 2 :]]
     if not kept:
         return 0.0, 100.0
     low, high = min(kept), max(kept)
     space = max(high - low, 4.0)
-    return max(low - 0.12 * space, -2.0), min(high + 0.16 * space, 102.0)
+    return max(low - 0.2 * space, -2.0), min(high + 0.16 * space, 104.0)
 
 
 def _apart(places: Sequence[float], least: float, lowest: float) -> list[float]:

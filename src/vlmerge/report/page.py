@@ -63,6 +63,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         recipe=_recipe(view, phrases),
         published=_published(view),
         set_list=_set_list,
+        score_list=_score_list,
         stage_list=_stage_list,
         machine=_machine,
         verdict=verdict,
@@ -83,6 +84,11 @@ def _set_list(say: Phrases, view: RunView, sets: Sequence[Split]) -> str:
     return ", ".join(
         say("method.set", set=say(f"set.{split}"), questions=size.questions, pictures=size.pictures) for split, size in sizes
     )
+
+
+def _score_list(say: Phrases, view: RunView, sets: Sequence[Split]) -> str:
+    found = [(split, view.row("winner", split)) for split in sets]
+    return ", ".join(f"{say(f'set.{split}')} {row.score:.1f}" for split, row in found if row is not None)
 
 
 def _stage_list(say: Phrases, stages: Sequence[Mapping[str, Any]]) -> str:
@@ -127,9 +133,7 @@ def _protocol(view: RunView) -> list[dict[str, Any]]:
     found: dict[tuple[object, ...], dict[str, Any]] = {}
     for task in view.tasks:
         size = view.sizes.get((task.split, task.task))
-        entry = found.setdefault(
-            (task.task, task.metric, task.decoding, task.prompt, task.weight, task.label), {"task": task, "sets": []}
-        )
+        entry = found.setdefault((task.task, task.metric, task.decoding, task.weight, task.label), {"task": task, "sets": []})
         entry["sets"].append({"set": task.split, "size": size, "source": task.source})
     return list(found.values())
 

@@ -14,15 +14,19 @@ from vlmerge.store import Store
 if TYPE_CHECKING:
     from rich.table import Table
 
+WIDE = 100
+"""Columns that the whole table takes."""
+
 STYLES = {"above": "green", "below": "red", "level": "", "unknown": ""}
 
 
-def results_table(store: Store, *, lang: Language = "en") -> Table:
+def results_table(store: Store, *, lang: Language = "en", width: int = WIDE) -> Table:
     """Every row of a run: score on each set with its interval, and winner − row; the claim stands below as the caption.
 
     Args:
         store: The run's store.
         lang: `en` or `ja`.
+        width: Columns of the terminal; below WIDE only the freshest set is shown.
     """
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -35,24 +39,33 @@ def results_table(store: Store, *, lang: Language = "en") -> Table:
         box=SIMPLE_HEAD,
         title=Text(f"{view.name}{mark}"),
         caption=Text(claim_line(view, say)),
+        pad_edge=False,
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column(say("table.candidate"), no_wrap=True)
-    for split in laid.sets:
+    table.add_column(say("table.candidate"), min_width=23)
+    sets = laid.sets if width >= WIDE or laid.shown is None else (laid.shown,)
+    for split in sets:
         table.add_column(say(f"set.{split}"), justify="right", no_wrap=True)
     if view.claim.winner is not None:
         table.add_column(say("table.minus"), justify="right", no_wrap=True)
     for column in laid.kept:
-        table.add_column(Text(column.heading), justify="right")
+        table.add_column(Text(column.heading.replace(" ", "\n", 1)), justify="right", no_wrap=True)
 
     def add(line: Line, *, last: bool) -> None:
         name = Text(say.candidate(line.candidate))
         if line.is_winner:
             name.append(f" {say('candidate.is_winner')}", style="dim")
-        cells = [name, *(Text(_score(cell, split == laid.shown)) for cell, split in zip(line.cells, laid.sets, strict=True))]
+        cells = [
+            name,
+            *(
+                Text(_score(cell, split == laid.shown))
+                for cell, split in zip(line.cells, laid.sets, strict=True)
+                if split in sets
+            ),
+        ]
         if view.claim.winner is not None:
-            difference = None if line.shown is None else line.shown.winner_minus_row
+            difference = None if line.shown is None or line.is_winner else line.shown.winner_minus_row
             cells.append(Text(_difference(difference), style=STYLES[verdict(difference)]))
         cells += [Text("–" if cell is None else f"{cell.score:.1f}") for cell in line.kept]
         table.add_row(*cells, style="bold" if line.candidate == "winner" else None, end_section=last)

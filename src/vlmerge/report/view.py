@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
@@ -70,6 +70,22 @@ class RunView:
     def finished(self) -> bool:
         """Whether the run has come to its end."""
         return bool(self.meta["finished"])
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What became of tensors; models by their headings, whatever folder they lie in."""
+        labels = sorted(((model.name, model.label) for model in self.models), key=lambda pair: -len(pair[0]))
+
+        def named(value: Any) -> Any:
+            if isinstance(value, str):
+                for name, label in labels:
+                    value = value.replace(name, label)
+                return value
+            if isinstance(value, Mapping):
+                return {named(key): named(inner) for key, inner in cast(Mapping[str, Any], value).items()}
+            return [named(inner) for inner in cast(list[Any], value)] if isinstance(value, list) else value
+
+        return named(self.meta["notes"] or {})
 
     def row(self, candidate: str, split: Split | None, task: str = "all") -> Row | None:
         """One row, where there is one."""
