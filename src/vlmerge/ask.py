@@ -113,6 +113,8 @@ def fetch_picture(place: str) -> Picture:
         with urllib.request.urlopen(request, timeout=30) as response:
             data = response.read(LARGEST_PICTURE + 1)
     except (urllib.error.URLError, TimeoutError, OSError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is also the answer that was refused, with its connection
         raise TaskError(
             "the picture cannot be fetched",
             where=place,
