@@ -1,21 +1,30 @@
-"""A run's folder on disk: its lock, its files, and where its store can live."""
+"""A run's folder on disk: its lock, its files, and where its store can live.
+
+A live store needs a file system with working locks and shared memory. Where the folder has none (Google Drive, NFS), the
+store lives in this machine's cache, its home, and whole copies of it, snapshots, go to the folder.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+import re
+import shutil
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vlmerge.cache import cache_folder
 from vlmerge.errors import RunFolderError
 from vlmerge.store import STORE_NAME, Store
 
 LIVE_STORE_UNSAFE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "drvfs", "fuse", "lustre", "ceph", "glusterfs")
 """File systems whose locks or shared memory a live SQLite write-ahead log cannot trust; any `fuse.*` as well (Google Drive)."""
+
+LOCK_NAME = ".lock"
 
 
 @dataclass(frozen=True)
@@ -33,9 +42,27 @@ class RunFolder:
     elsewhere: bool
 
     def publish(self) -> None:
-        """Puts an atomic snapshot of the store into the folder, where the store itself lives elsewhere."""
-        if self.elsewhere:
-            self.store.snapshot(self.path / STORE_NAME)
+        """Puts an atomic snapshot of the store into the folder, where the store itself lives elsewhere.
+
+        Raises:
+            RunFolderError: The folder cannot be written; the live store is whole.
+        """
+        if not self.elsewhere:
+            return
+        whole = self.store.path.with_name(f".published.{STORE_NAME}")
+        try:
+            # SQLite works on local files only; the folder sees bytes and a rename.
+            self.store.snapshot(whole)
+            _copy_whole(whole, self.path / STORE_NAME)
+        except OSError as error:
+            raise RunFolderError(
+                "the record of the run cannot be copied into its folder",
+                where=str(self.path / STORE_NAME),
+                found=str(error),
+                remedy=f"make room or connect the drive again, then start again; the record is kept in {self.store.path}",
+            ) from error
+        finally:
+            whole.unlink(missing_ok=True)
 
     def write(self, name: str, text: str) -> None:
         """Writes a small file, whole or not at all."""
@@ -43,56 +70,46 @@ class RunFolder:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Writes beside, flushes to disk, renames."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    partial.replace(path)
+    """Writes beside, flushes to disk, renames, and flushes the rename."""
+    partial = _partial(path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        _put(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def open_run(path: Path) -> Iterator[RunFolder]:
+def open_run(path: Path) -> Generator[RunFolder]:
     """Locks a run folder, makes it if need be, and opens its store.
 
+    A start that fails before anything was recorded takes away again what it made; later, what is recorded stays.
+
     Raises:
-        RunFolderError: Another process works on it, or the folder holds something else.
+        RunFolderError: Another process works on it, or the folder holds something else, or it cannot be written.
     """
     path = path.absolute()
-    if path.exists() and not path.is_dir():
-        raise RunFolderError("the run folder is a file", where=str(path), remedy="name another folder with --out")
-    if path.is_dir() and not (path / STORE_NAME).exists() and any(not entry.name.startswith(".") for entry in path.iterdir()):
-        raise RunFolderError(
-            "the folder is not empty and not a run folder",
-            where=str(path),
-            expected=f"an empty or new folder, or one with {STORE_NAME}",
-            found=", ".join(sorted(entry.name for entry in path.iterdir())[:5]),
-            remedy="name another folder with --out",
-        )
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(_lock_path(path), timeout=0)
-        lock.acquire()
-    except Timeout as error:
-        raise RunFolderError(
-            "another process works on this run folder",
-            where=str(path),
-            remedy="wait for it or stop it; `vlmerge report` can be used meanwhile",
-        ) from error
-    except OSError as error:
-        raise RunFolderError(
-            "the run folder cannot be written", where=str(path), found=str(error), remedy="name another folder with --out"
-        ) from error
-    try:
-        elsewhere = not can_hold_live_store(path)
-        store = _open_elsewhere(path) if elsewhere else Store.create(path / STORE_NAME)
-        with store:
-            folder = RunFolder(path, store, elsewhere)
-            yield folder
+    elsewhere = not can_hold_live_store(path)
+    home = _local_home(path) if elsewhere else path
+    _refuse_foreign(path, home)
+    # What this call makes is taken away while the lock is held: the next process to get it finds all of it or nothing.
+    with (
+        _locked(path, home) as made,
+        made,
+        _open_elsewhere(path, home, made) if elsewhere else _open_store(path, made) as store,
+    ):
+        folder = RunFolder(path, store, elsewhere)
+        try:
             folder.publish()
-    finally:
-        lock.release()
+            yield folder
+        except BaseException:
+            if store.get("config_asked") is not None:
+                made.pop_all()
+                with contextlib.suppress(RunFolderError):  # The first error is the one to tell of.
+                    folder.publish()
+            raise
+        made.pop_all()
+        folder.publish()
 
 
 def can_hold_live_store(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
@@ -102,53 +119,162 @@ def can_hold_live_store(path: Path, mounts: Path = Path("/proc/mounts")) -> bool
         return forced == "folder"
     if not mounts.is_file():
         return True
+    path = path.resolve()
     kind, longest = "", -1
-    for line in mounts.read_text().splitlines():
+    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         fields = line.split()
-        point = fields[1].replace("\\040", " ")
-        if path.is_relative_to(point) and len(point) > longest:
+        point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[1])
+        # Of two mounts at one point, the later one lies on top.
+        if path.is_relative_to(point) and len(point) >= longest:
             kind, longest = fields[2], len(point)
     return not (kind in LIVE_STORE_UNSAFE or kind.startswith("fuse."))
 
 
-def cache_folder() -> Path:
-    """Where vlmerge keeps what belongs to this machine: `VLMERGE_CACHE`, else the user's cache folder."""
-    home = os.environ.get("VLMERGE_CACHE")
-    if home:
-        return Path(home)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vlmerge"
-
-
 def _local_home(path: Path) -> Path:
-    home = cache_folder() / "runs" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    home.mkdir(parents=True, exist_ok=True)
-    return home
+    return cache_folder().absolute() / "runs" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
 
 
-def _lock_path(path: Path) -> Path:
-    """The lock lies where locks work: in the folder, or beside the local store."""
-    return (path if can_hold_live_store(path) else _local_home(path)) / ".lock"
+def _refuse_foreign(path: Path, home: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise RunFolderError("the run folder is a file", where=str(path), remedy="name another folder with --out")
+    # Where the store lives elsewhere, a kill or a full drive may leave files of a run without a snapshot beside them.
+    if (path / STORE_NAME).exists() or (home / STORE_NAME).exists() or not (found := _visible(path)):
+        return
+    raise RunFolderError(
+        "the folder is not empty and not a run folder",
+        where=str(path),
+        expected=f"an empty or new folder, or one with {STORE_NAME}",
+        found=", ".join(found[:5]),
+        remedy="name another folder with --out",
+    )
 
 
-def _open_elsewhere(path: Path) -> Store:
-    """The local store; a snapshot from another machine (a new Colab session) is taken over when it is the only one.
+def _visible(path: Path) -> list[str]:
+    return sorted(entry.name for entry in path.iterdir() if not entry.name.startswith(".")) if path.is_dir() else []
 
-    A snapshot that is ahead of the local store (the run went on elsewhere) replaces it.
+
+@contextlib.contextmanager
+def _locked(path: Path, home: Path) -> Generator[contextlib.ExitStack]:
+    """Makes the folder and locks it; gives a stack that takes away what was made. The lock lies where locks work."""
+    made = contextlib.ExitStack()
+    lock = FileLock(home / LOCK_NAME, timeout=0)
+    try:
+        for folder in dict.fromkeys((path, home)):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                made.callback(_remove_empty, folder)
+        lock.acquire()
+    except Timeout as error:
+        raise RunFolderError(
+            "another process works on this run folder",
+            where=str(path),
+            remedy="wait for it or stop it; `vlmerge report` can be used meanwhile",
+        ) from error
+    except OSError as error:
+        made.close()
+        raise RunFolderError(
+            "the run folder cannot be written", where=str(path), found=str(error), remedy="name another folder with --out"
+        ) from error
+    made.callback((home / LOCK_NAME).unlink, missing_ok=True)
+    try:
+        yield made
+    finally:
+        lock.release()
+
+
+def _open_store(home: Path, made: contextlib.ExitStack) -> Store:
+    store = home / STORE_NAME
+    if not store.exists():
+        made.callback(_move_store, store, None)
+    Store.create(store).close()  # A killed creation leaves an empty file: it is finished here.
+    return Store.open(store)
+
+
+def _open_elsewhere(path: Path, home: Path, made: contextlib.ExitStack) -> Store:
+    """The local store; the folder's snapshot takes its place where the run went on on another machine (a new Colab session).
+
+    A store that must give way is set aside, not deleted.
     """
-    local, snapshot = _local_home(path) / STORE_NAME, path / STORE_NAME
-    if snapshot.is_file() and (not local.is_file() or _progress(snapshot) > _progress(local)):
-        for leftover in (local, local.with_name(f"{STORE_NAME}-wal"), local.with_name(f"{STORE_NAME}-shm")):
-            leftover.unlink(missing_ok=True)
-        partial = local.with_name(f".{STORE_NAME}.partial")
-        partial.write_bytes(snapshot.read_bytes())
-        partial.replace(local)
-    elif local.is_file() and not snapshot.is_file():
-        # The folder was emptied: a new run is wanted, not the old one.
-        for leftover in (local, local.with_name(f"{STORE_NAME}-wal"), local.with_name(f"{STORE_NAME}-shm")):
-            leftover.unlink(missing_ok=True)
-    return Store.create(local)
+    local, snapshot = home / STORE_NAME, path / STORE_NAME
+    if not snapshot.is_file():
+        made.callback(snapshot.unlink, missing_ok=True)
+        if not _visible(path):
+            _set_aside(local)  # The folder was emptied: a new run is wanted.
+    else:
+        taken = home / f".taken.{STORE_NAME}"
+        shutil.copyfile(snapshot, taken)
+        if _ahead(taken, local, named=snapshot):
+            _set_aside(local)
+            _put(taken, local)
+        taken.unlink(missing_ok=True)
+    return _open_store(home, made)
 
 
-def _progress(path: Path) -> tuple[int, int]:
-    with Store.open(path) as store:
-        return store.next_trial(), len(store.generations())
+def _ahead(taken: Path, local: Path, named: Path) -> bool:
+    """Whether a copy of the snapshot is of another run than the local store, or further on in the same."""
+    try:
+        with Store.read_only(taken) as store:
+            config, progress = store.get("config_asked"), _progress(store)
+    except RunFolderError as error:
+        raise RunFolderError(
+            error.what, where=str(named), expected=error.expected, found=error.found, remedy=error.remedy
+        ) from error
+    if not local.is_file():
+        return True
+    Store.create(local).close()
+    with Store.open(local) as store:
+        known = store.get("config_asked")
+        return config is not None and (config != known or progress > _progress(store))
+
+
+def _progress(store: Store) -> tuple[bool, int, int, int]:
+    asked = store.generations()
+    scored = sum(store.has_answers(trial.trial, split) for trial in store.trials() for split in ("validation", "holdout"))
+    return bool(store.get("finished")), store.next_trial(), len(asked) + sum(g.fitness is not None for g in asked), scored
+
+
+def _set_aside(store: Path) -> None:
+    _move_store(store.with_name(f"former.{STORE_NAME}"), None)
+    _move_store(store, store.with_name(f"former.{STORE_NAME}"))
+
+
+def _move_store(store: Path, to: Path | None) -> None:
+    """Moves a closed store with its write-ahead log; None: deletes it."""
+    for suffix in ("", "-wal", "-shm"):
+        file = store.with_name(store.name + suffix)
+        if to is None:
+            file.unlink(missing_ok=True)
+        elif file.exists():
+            file.replace(to.with_name(to.name + suffix))
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Somebody else's files are in it: it stays.
+        folder.rmdir()
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    partial = _partial(target)
+    try:
+        shutil.copyfile(source, partial)
+        _put(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Flushes a finished file, renames it, and flushes the rename."""
+    with partial.open("rb") as handle:
+        os.fsync(handle.fileno())
+    partial.replace(target)
+    with contextlib.suppress(OSError):  # Some drives cannot flush a folder.
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
-CACHE_VARIABLE = "VLMERGE_CACHE"
+from vlmerge.cache import cache_folder
+
 _CHUNK = 1 << 22
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -26,14 +27,6 @@ def fingerprint(folder: Path, files: Sequence[str]) -> str:
     for name in sorted(files):
         total.update(f"{name}\0{_file_hash(folder / name)}\n".encode())
     return total.hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where vlmerge keeps what it can compute again: $VLMERGE_CACHE, else `vlmerge` in the user's cache folder."""
-    chosen = os.environ.get(CACHE_VARIABLE)
-    if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "vlmerge"
 
 
 def _file_hash(path: Path) -> str:
