@@ -99,8 +99,7 @@ class Bench:
         )
         with self._store.transaction():
             self._store.record_trial(trial, answers)
-            if self._live.batch_size != self._store.get("batch_size"):
-                self._store.set("batch_size", self._live.batch_size)
+            self._remember_batch_size()
         return trial
 
     def score(self, trial: Trial, split: Split) -> float | None:
@@ -118,7 +117,10 @@ class Bench:
                 return None
             try:
                 self._merge(trial.recipe, parse_recipe(_loaded(trial.recipe), trial.label), {})
-                self._store.record_answers(trial.trial, evaluate(self._live, self._sets[split], split))
+                answers = evaluate(self._live, self._sets[split], split)
+                with self._store.transaction():
+                    self._store.record_answers(trial.trial, answers)
+                    self._remember_batch_size()
             except CandidateFailure as failure:
                 self._store.set("failures", {**failures, key: failure.reason})
                 return None
@@ -128,6 +130,11 @@ class Bench:
         """Writes down which rows of the tables cannot be, with the reasons."""
         if self._store.get("left_out") is None:
             self._store.set("left_out", dict(rows))
+
+    def _remember_batch_size(self) -> None:
+        """Out of memory halves it; a run that goes on must ask in the same batches."""
+        if self._live.batch_size != self._store.get("batch_size"):
+            self._store.set("batch_size", self._live.batch_size)
 
     def _merge(self, text: str, recipe: Recipe, seconds: dict[str, float]) -> None:
         if self._merged == text:

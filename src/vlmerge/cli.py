@@ -46,6 +46,14 @@ DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from vlmerge import __version__
+
+        print(f"vlmerge {__version__}")
+        raise typer.Exit
+
+
 def example(*lines: str) -> str:
     """Examples for the end of a command's help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
@@ -53,9 +61,7 @@ def example(*lines: str) -> str:
 
 @app.callback()
 def root(
-    _version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=lambda v: _print_version(v))
-    ] = False,
+    _version: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_print_version)] = False,
 ) -> None:
     """Evolve a vision-language model by merging, and prove that it got better."""
 
@@ -99,6 +105,7 @@ def merge(
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
 
+    _refuse(recipe, ("merge", "genome", "tasks"), "this is a run, not a recipe", "vlmerge evolve")
     summary = run_merge(load_recipe(recipe), out, progress=ByteProgress())
     screen = console()
     for warning in summary.pairing.warnings:
@@ -275,19 +282,15 @@ def main() -> None:
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "140")
     try:
-        app(standalone_mode=False)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
-    except typer.Abort:
-        sys.exit(EXIT_INTERRUPTED)
+        # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
+        code = app(standalone_mode=False)
     except UserError as error:
         from vlmerge.terminal import print_error
 
         print_error(error)
         sys.exit(EXIT_USER)
-    except KeyboardInterrupt:
-        print(f"\ninterrupted. To go on: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
     except Exception as error:
         # Wrong usage (click's errors carry their own exit code and message); anything else is a bug and keeps its traceback.
         show = getattr(error, "show", None)
@@ -295,6 +298,13 @@ def main() -> None:
             raise
         show()
         sys.exit(EXIT_USER)
+    if code == EXIT_INTERRUPTED:
+        resumes = sys.argv[1:2] in (["evolve"], ["demo"])
+        print(
+            f"\ninterrupted. To {'go on' if resumes else 'start over'}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
+            file=sys.stderr,
+        )
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 # ── inside ──
@@ -307,6 +317,7 @@ def _evolve(run_file: Path, out: Path, lang: Lang) -> None:
     from vlmerge.store import STORE_NAME, Store
     from vlmerge.terminal import TerminalObserver, console
 
+    _refuse(run_file, ("merge_method",), "this is a recipe, not a run", "vlmerge merge")
     config = load_run(run_file)
     folder = run_evolve(config, out, TerminalObserver(), lang=lang.value)
     screen = console()
@@ -328,6 +339,15 @@ def _ask_line(store: Any, out: Path) -> str | None:
                 if Path(origin).is_file():
                     return shlex.join(["vlmerge", "ask", str(out / "model"), origin, question.text])
     return None
+
+
+def _refuse(file: Path, keys: tuple[str, ...], what: str, command: str) -> None:
+    """A file of the other kind gets one clear sentence instead of a list of unknown keys."""
+    from vlmerge.config.yaml_file import read_yaml
+
+    found = [key for key in keys if key in read_yaml(file).data]
+    if found:
+        raise ConfigError(what, where=str(file), found=f"the key `{found[0]}`", remedy=f"use `{command} {file}`")
 
 
 def _recipe_or_run(file: Path) -> Any:
@@ -390,14 +410,6 @@ def _print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], as_json: b
 
 def _print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        from vlmerge import __version__
-
-        print(f"vlmerge {__version__}")
-        raise typer.Exit
 
 
 def _interrupt(*_: object) -> None:

@@ -66,8 +66,8 @@ def evaluate(
 
 
 def total(tasks: Sequence[Asked], records: Sequence[AnswerRecord]) -> float:
-    """The set's score (0 to 1 for positive weights): each task's aggregate, weighted, over the sum of the weights' sizes."""
-    weights = math.fsum(abs(asked.weight) for asked in tasks)
+    """The set's score, 0 to 1: each task's aggregate, weighted, over the sum of the weights."""
+    weights = math.fsum(asked.weight for asked in tasks)
     parts: list[float] = []
     for asked in tasks:
         if asked.weight:

@@ -46,9 +46,11 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
         setting = begin(config, folder, observer)
         bench = Bench(folder.store, setting.live, setting.sets)
         ranked = try_baselines(setting, bench, watch)
+        mean: Genome | None = None
         for number, stage in enumerate(stages(setting.config, setting.layers, setting.models.host, ranked)):
-            mean = search(number, stage, bench, folder.store, watch, _mean_before(folder.store, number))
+            mean = search(number, stage, mean, bench, folder.store, watch)
             try_mean(stage, mean, bench, watch)
+            folder.publish()
         standing = elect(folder.store, bench, watch)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
@@ -70,11 +72,23 @@ def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[
             watch.tried(trial, score)
             if score is not None:
                 scores.append((score, baseline.weights))
-    bench.leave_out(left_out)
+    bench.leave_out({**left_out, **unsearched(setting)})
     return [weights for _, weights in sorted(scores, key=lambda pair: -pair[0])]
 
 
-def search(number: int, stage: Stage, bench: Bench, store: Store, watch: Watch, mean: Genome | None) -> Genome:
+def unsearched(setting: Setting) -> dict[str, str]:
+    """Rows that this run's stages do not have, with the reason."""
+    names = {stage.name for stage in stages(setting.config, setting.layers, setting.models.host)}
+    reasons: dict[str, str] = {}
+    if "global" not in names:
+        genome = setting.config.genome is not None
+        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else "no candidates for it"
+    if names == {"global"}:
+        reasons["mean"] = "one group only: the distribution's mean is the row `global`"
+    return reasons
+
+
+def search(number: int, stage: Stage, mean: Genome | None, bench: Bench, store: Store, watch: Watch) -> Genome:
     """One stage of the search: asks, tries and tells generation after generation; gives the distribution's last mean."""
     optimizer = stage.optimizer(mean)
     known = store.generations(number)
@@ -129,10 +143,3 @@ def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch
     export_winner(folder, winner, setting.models)
     folder.store.set("finished", True)
     watch.report(final=True)
-
-
-def _mean_before(store: Store, number: int) -> Genome | None:
-    """Mean of the stage before, where there was one."""
-    if number == 0:
-        return None
-    return store.generations(number - 1)[-1].mean

@@ -83,9 +83,11 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
         observer.say(f"note: {warning}")
     live = LiveModel.load(models, placement, template=sets.template)
     if store.get("config_asked") is None:
-        _record(store, config, used, sets, models, live)
+        _record(folder, config, used, sets, models, live)
     else:
         _check_models(store, models)
+        _check_questions(store, sets)
+    folder.publish()
     folder.write("run.yaml", dump_run(used))
     return Setting(used, sets, models, live)
 
@@ -205,7 +207,7 @@ def _spec(placement: Placement) -> RuntimeSpec:
     )
 
 
-def _record(store: Store, asked: RunConfig, used: RunConfig, sets: Sets, models: Prepared, live: LiveModel) -> None:
+def _record(folder: RunFolder, asked: RunConfig, used: RunConfig, sets: Sets, models: Prepared, live: LiveModel) -> None:
     pictures = {
         picture.digest: picture
         for split in SPLITS
@@ -215,7 +217,7 @@ def _record(store: Store, asked: RunConfig, used: RunConfig, sets: Sets, models:
     }
     layers = models.anatomies[models.host].layers
     planned = stages(used, layers, models.host)
-    store.record_setting(
+    folder.store.record_setting(
         models=_model_records(models, used),
         tasks=[_task_record(split, task, live) for split in SPLITS for task in sets[split]],
         questions=list(_question_records(sets)),
@@ -223,12 +225,13 @@ def _record(store: Store, asked: RunConfig, used: RunConfig, sets: Sets, models:
         meta={
             "config_asked": dump_run(asked),
             "config": dump_run(used),
-            "name": store.path.parent.name,
+            "name": folder.path.name,
             "contaminated": [str(leak) for leak in sets.leaks],
             "seed": used.search.seed,
             "budget": sum(stage.budget for stage in planned),
             "stages": [{"name": stage.name, "budget": stage.budget} for stage in planned],
             "batch_size": live.batch_size,
+            "layers": layers,
             "notes": _notes(models.pairing),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "vlmerge": __version__,
@@ -319,6 +322,22 @@ def _machine(live: LiveModel) -> Mapping[str, Any]:
         "transformers": transformers.__version__,
         "system": platform.system(),
     }
+
+
+def _check_questions(store: Store, sets: Sets) -> None:
+    stored = store.questions()
+    found = list(_question_records(sets))
+    if stored != found:
+        places = (place for place, pair in enumerate(zip(stored, found, strict=False)) if pair[0] != pair[1])
+        place = next(places, min(len(stored), len(found)))
+        first = (stored + found)[place] if place >= len(stored) else stored[place]
+        raise RunFolderError(
+            "the questions have changed since this run began",
+            where=f"{first.split}, task {first.task!r}, question {first.question!r}",
+            expected=f"the {len(stored)} questions that the run began with",
+            found=f"{len(found)} questions, the first difference at this one",
+            remedy="put the questions back as they were, or start anew in another folder",
+        )
 
 
 def _check_models(store: Store, models: Prepared) -> None:

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,7 +205,7 @@ class Store:
         self.close()
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> Generator[None]:
         """All or nothing. Nested transactions join the outer one."""
         if self._depth == 0:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -296,10 +296,9 @@ class Store:
 
     def models(self) -> list[ModelRecord]:
         """The models, in the recipe's order."""
-        return [
-            ModelRecord(**{**_fields(row, "position"), "is_host": bool(row["is_host"]), "is_base": bool(row["is_base"])})
-            for row in self._connection.execute("SELECT * FROM models ORDER BY position")
-        ]
+        rows = self._connection.execute("SELECT * FROM models ORDER BY position")
+        records = [ModelRecord(**_fields(row, "position")) for row in rows]
+        return [replace(record, is_host=bool(record.is_host), is_base=bool(record.is_base)) for record in records]
 
     def tasks(self, split: Split | None = None) -> list[TaskRecord]:
         """The tasks, in the run's order."""

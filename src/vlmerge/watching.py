@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,12 +31,11 @@ class Watch:
         self._folder = folder
         self._observer = observer
         self._lang = lang
-        self._best = -math.inf
         self._reported_at = 0.0
         self._report_took = 0.0
 
     @contextlib.contextmanager
-    def step(self, what: str, total: int, done: int = 0) -> Iterator[None]:
+    def step(self, what: str, total: int, done: int = 0) -> Generator[None]:
         """A long step with a progress bar."""
         self._observer.begin(what, total)
         if done:
@@ -52,8 +51,6 @@ class Watch:
 
     def tried(self, trial: Trial, score: float | None) -> None:
         """A recipe was scored, or failed."""
-        if score is not None and trial.kind != "baseline":
-            self._best = max(self._best, score)
         note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
         self._observer.advance(1, note)
 
@@ -68,11 +65,16 @@ class Watch:
         left = (stage.generations - generation) * seconds
         self._observer.say(
             f"{stage.name} {generation}/{stage.generations}  best {max(scores, default=math.nan):.1f} "
-            f"(so far {100 * self._best:.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
+            f"(so far {self._best():.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
             f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
         )
         self._folder.publish()
         self.report()
+
+    def _best(self) -> float:
+        """Best score of a searched candidate, 0 to 100, from the store: a run that went on has forgotten nothing."""
+        told = [one.fitness for one in self._folder.store.generations() if one.fitness is not None]
+        return max((100 * score for fitness in told for score in fitness if score is not None), default=math.nan)
 
     def report(self, *, final: bool = False) -> None:
         """Rewrites the page and the figures."""

@@ -144,7 +144,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "neither block": ({"tasks": ["a"]}, "either `merge` or `genome`(.|\n)*neither"),
     "no tasks": ({**MERGE, "tasks": []}, "at least one entry"),
     "tasks missing": ({"merge": MERGE["merge"]}, "`tasks` is missing"),
-    "weights all zero": ({**MERGE, "tasks": [{"name": "a", "weight": 0}]}, "every task has weight 0"),
+    "weights all zero": ({**MERGE, "tasks": [{"name": "a", "weight": 0}]}, "every task of `tasks` has weight 0"),
     "negative task weight": ({**MERGE, "tasks": [{"name": "a", "weight": -1}]}, r"weight(.|\n)*tasks\[0\]"),
     "weight no number": ({**MERGE, "tasks": [{"name": "a", "weight": "much"}]}, "number"),
     "fraction of one": ({**MERGE, "validation": {"fraction": 1}}, "less than 1"),

@@ -10,7 +10,7 @@ import torch
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CandidateFailure, CheckpointError
-from vlmerge.merge import Prepared, prepare_models
+from vlmerge.merge import prepare_models
 from vlmerge.runtime.live import LiveModel, choose_placement
 from vlmerge.types import Decoding, Question
 
@@ -77,7 +77,7 @@ def test_sampling_depends_on_its_seed_and_on_nothing_else(live: LiveModel) -> No
     assert [answer.text for answer in live.answer(asked, replace(hot, seed=2))] != first
 
 
-def test_a_plain_language_model_answers_text(family: Prepared) -> None:
+def test_a_plain_language_model_answers_text() -> None:
     ref = ModelRef(str(FAMILY / "base"))
     models = prepare_models([ref])
     live = LiveModel.load_single(models, choose_placement("cpu", host_dtype="float16"))

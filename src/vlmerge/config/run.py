@@ -95,8 +95,10 @@ class RunConfig(Block):
             )
         if self.merge is not None and self.random_init:
             raise complaint("`random_init` belongs to `genome:` runs", found="random_init: true", remedy="take it out")
-        if not any(task.weight for task in self.tasks):
-            raise complaint("every task has weight 0", expected="a task that counts", remedy="give one a weight above 0")
+        for name, tasks in (("tasks", self.tasks), ("validation", self.validation.tasks), ("holdout", self.holdout)):
+            if tasks and not any(task.weight for task in tasks):
+                remedy = "give one a weight above 0"
+                raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
         if self.search.population and self.search.population > self.search.max_fevals:
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")

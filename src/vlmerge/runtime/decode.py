@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -75,15 +75,13 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
         CandidateFailure: The logits are not finite.
     """
     reading = _read_prompts(decoder, prefixes, rows)
-    logits = decoder.head(reading.hidden)
-    if not bool(torch.isfinite(logits).all()):
-        raise CandidateFailure("the logits are not finite")
-    following = logits.argmax(-1)
+    following, finite = _choose(decoder, reading.hidden)
     written: list[list[int]] = [[] for _ in rows]
     ended = [False] * len(rows)
     places = list(range(len(rows)))
     for step in range(max_new_tokens):
-        for row, token in zip(places, following.tolist(), strict=True):
+        tokens = cast("list[int]", following.tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
+        for row, token in zip(places, tokens, strict=True):
             if token in decoder.ends:
                 ended[row] = True
             elif not ended[row]:
@@ -96,8 +94,18 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
             reading.keep(keep)
             following = following[keep]
             places = [places[place] for place in going]
-        following = decoder.head(reading.step(decoder, following)).argmax(-1)
+        following, still_finite = _choose(decoder, reading.step(decoder, following))
+        finite = finite & still_finite
+    # Looked at once at the end: asking a GPU at every step would make it wait.
+    if not bool(finite):
+        raise CandidateFailure("the logits are not finite")
     return [Written(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
+
+
+def _choose(decoder: Decoder, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """The likeliest token of each row [rows], and whether all logits are finite (a flag on the device)."""
+    logits = decoder.head(hidden)
+    return logits.argmax(-1), torch.isfinite(logits.amax()) & ~logits.isnan().any()
 
 
 @dataclass

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Generator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from vlmerge.errors import CandidateFailure
 from vlmerge.runtime.decode import Written
 from vlmerge.runtime.prompts import Encoded, Prompter
 from vlmerge.types import Decoding
@@ -58,14 +60,17 @@ def generate(
         # Stands for the pixels: row i asks for picture i's cached features, also after generate has repeated rows for beams.
         pictures["pixel_values"] = torch.arange(len(features), device=device, dtype=torch.float32)[:, None, None, None]
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), _cached_features(model, features):
-        torch.manual_seed(decoding.seed)
-        sequences = model.generate(input_ids=ids, attention_mask=mask, generation_config=config, **pictures)
+    random: Any = torch.random
+    with random.fork_rng(devices=devices), _cached_features(model, features):
+        random.manual_seed(decoding.seed)
+        sequences = model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=[_require_finite], **pictures
+        )
     return [_written(row[longest:].tolist(), ends) for row in sequences]
 
 
 @contextlib.contextmanager
-def _cached_features(model: Any, features: Sequence[Tensor]) -> Iterator[None]:
+def _cached_features(model: Any, features: Sequence[Tensor]) -> Generator[None]:
     """Lets the model's own forward find cached features where it would run the vision tower."""
     if not features:
         yield
@@ -80,6 +85,14 @@ def _cached_features(model: Any, features: Sequence[Tensor]) -> Iterator[None]:
         yield
     finally:
         del inner.get_image_features
+
+
+def _require_finite(_: Tensor, scores: Tensor) -> Tensor:
+    """A logits processor: NaN would otherwise end the run inside the sampler, as if it were a bug."""
+    # -inf is how other processors forbid a token.
+    if bool((scores.isnan() | (scores == math.inf)).any()) or bool((scores == -math.inf).all(-1).any()):
+        raise CandidateFailure("the logits are not finite")
+    return scores
 
 
 def _written(ids: list[int], ends: Sequence[int]) -> Written:

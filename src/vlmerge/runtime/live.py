@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vlmerge.errors import CandidateFailure
+from vlmerge.errors import CandidateFailure, ConfigError
 from vlmerge.runtime.decode import Decoder, Row, greedy
 from vlmerge.runtime.features import FeatureCache
 from vlmerge.runtime.generate import generate
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from vlmerge.config.recipe import Recipe
 
 ENCODED_AT_ONCE = 32
+HOLDS = {
+    "float16": ("float16", "float32", "float64"),
+    "bfloat16": ("bfloat16", "float32", "float64"),
+    "float32": ("float32", "float64"),
+    "float64": ("float64",),
+}
+"""dtype of merged weights → dtypes that hold every value of it."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +61,22 @@ def choose_placement(
         batch_size: auto or a number.
         threads: CPU threads.
         host_dtype: dtype of the merged weights.
+
+    Raises:
+        ConfigError: A live dtype that cannot hold the merged weights: what is scored would not be what is exported.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else host_dtype
+    if dtype not in HOLDS[host_dtype]:
+        raise ConfigError(
+            "live weights of this dtype would be rounded once more than the exported ones",
+            where="runtime.dtype",
+            expected=f"{' or '.join(HOLDS[host_dtype])}, which hold {host_dtype} weights",
+            found=dtype,
+            remedy="leave `dtype: auto`, or set the merge's `out_dtype` to the dtype that should be scored",
+        )
     if batch_size == "auto":
         batch_size = 64 if device == "cpu" else 50
     return Placement(device, dtype, int(batch_size), threads)
@@ -74,7 +92,7 @@ class LiveModel:
         self.batch_size = placement.batch_size
         self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
         self._features = FeatureCache(self._model, self._device)
-        self._encoded: dict[tuple[str, str], Encoded] = {}
+        self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
         self._parents: Parents | None = None
 
@@ -116,7 +134,12 @@ class LiveModel:
         """
         if self._parents is None:
             raise RuntimeError("this live model was loaded without its parents")
-        if self._parents.merge_into_host(recipe):
+        try:
+            stale = self._parents.merge_into_host(recipe)
+        except torch.cuda.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise CandidateFailure("out of memory while merging") from error
+        if stale:
             self._features.forget()
 
     def prompt(self, question: Question) -> str:
@@ -212,8 +235,7 @@ class LiveModel:
         missing = [
             question
             for question in questions
-            if (question.task, question.id) not in self._encoded
-            or any(picture.digest not in self._features for picture in question.pictures)
+            if _key(question) not in self._encoded or any(picture.digest not in self._features for picture in question.pictures)
         ]
         for with_pictures in (True, False):
             kind = [question for question in missing if bool(question.pictures) == with_pictures]
@@ -223,8 +245,13 @@ class LiveModel:
                 if pixels is not None:
                     self._features.compute([p.digest for question in chunk for p in question.pictures], pixels)
                 for question, prompt in zip(chunk, encoded, strict=True):
-                    self._encoded[question.task, question.id] = prompt
-        return [self._encoded[question.task, question.id] for question in questions]
+                    self._encoded[_key(question)] = prompt
+        return [self._encoded[_key(question)] for question in questions]
+
+
+def _key(question: Question) -> tuple[str, tuple[str, ...]]:
+    """What a prompt depends on. Names and ids may repeat between the sets of a run."""
+    return question.text, tuple(picture.digest for picture in question.pictures)
 
 
 def _decoder(model: Any, tokenizer: Any, device: torch.device) -> Decoder:

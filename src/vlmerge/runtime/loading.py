@@ -6,7 +6,7 @@ The original LLaVA layout, which transformers does not read, is loaded through t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
     from vlmerge.checkpoint import Checkpoint
 
+LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+
 
 def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtype: torch.dtype) -> Loaded:
     """Loads weights and processor from local files only; nothing from the checkpoint is executed.
@@ -24,10 +26,8 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
     Raises:
         CheckpointError: transformers cannot load it.
     """
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
+    _transformers().utils.logging.set_verbosity_error()
+    _transformers().utils.logging.disable_progress_bar()
     try:
         if anatomy.layout is not None and anatomy.layout.name == "original":
             from vlmerge.runtime.original_llava import load_original
@@ -51,20 +51,21 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
 
 
 def _load_vlm(path: Path, dtype: torch.dtype) -> Loaded:
-    from transformers import AutoModelForImageTextToText, AutoProcessor
-
-    processor = AutoProcessor.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
+    processor = _transformers().AutoProcessor.from_pretrained(path, **LOCAL_ONLY)
+    model = _transformers().AutoModelForImageTextToText.from_pretrained(
+        path, dtype=dtype, attn_implementation="sdpa", **LOCAL_ONLY
     )
     return Loaded(model, processor, processor.tokenizer, model.config.image_token_id)
 
 
 def _load_lm(path: Path, dtype: torch.dtype) -> Loaded:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, local_files_only=True, trust_remote_code=False, attn_implementation="sdpa"
-    )
+    tokenizer = _transformers().AutoTokenizer.from_pretrained(path, **LOCAL_ONLY)
+    model = _transformers().AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", **LOCAL_ONLY)
     return Loaded(model, None, tokenizer, None)
+
+
+def _transformers() -> Any:
+    """transformers, whose own types leave most of it open."""
+    import transformers
+
+    return transformers

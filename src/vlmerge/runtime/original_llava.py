@@ -38,38 +38,30 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
     Raises:
         CheckpointError: A projector of another kind, or a vision tower that cannot be found.
     """
-    from transformers import (
-        AutoTokenizer,
-        CLIPImageProcessorPil,
-        GenerationConfig,
-        LlamaConfig,
-        LlavaConfig,
-        LlavaForConditionalGeneration,
-        LlavaProcessor,
-    )
+    import transformers as untyped
 
+    transformers: Any = untyped
     config = checkpoint.config
     _check_projector(config, checkpoint)
     tower = resolve(_tower_ref(config, checkpoint))
     foreign = ("model_type", "architectures")
     text = {key: value for key, value in config.items() if not key.startswith("mm_") and key not in foreign}
-    tokenizer: Any = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
     picture_token = tokenizer.convert_tokens_to_ids(PICTURE_TOKEN)
     strategy = "default" if config.get("mm_vision_select_feature", "patch") == "patch" else "full"
-    llava = LlavaConfig(
+    llava = transformers.LlavaConfig(
         vision_config=tower.config.get("vision_config", tower.config) | {"model_type": "clip_vision_model"},
-        text_config=LlamaConfig(**text),
+        text_config=transformers.LlamaConfig(**text),
         image_token_index=picture_token,
         vision_feature_layer=config.get("mm_vision_select_layer", -2),
         vision_feature_select_strategy=strategy,
     )
-    llava._attn_implementation = "sdpa"
-    model: Any = LlavaForConditionalGeneration(llava).to(dtype)
+    model = transformers.LlavaForConditionalGeneration(llava).to(dtype)
     _fill(model, checkpoint, anatomy, tower)
-    model.generation_config = GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
+    model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
     settings = json.loads((tower.path / "preprocessor_config.json").read_text(encoding="utf-8"))
-    processor: Any = LlavaProcessor(
-        image_processor=CLIPImageProcessorPil(**{k: v for k, v in settings.items() if not k.endswith("_type")}),
+    processor = transformers.LlavaProcessor(
+        image_processor=transformers.CLIPImageProcessorPil(**{k: v for k, v in settings.items() if not k.endswith("_type")}),
         tokenizer=tokenizer,
         patch_size=llava.vision_config.patch_size,
         vision_feature_select_strategy=strategy,

@@ -11,7 +11,7 @@ from torch import Tensor
 from vlmerge.anatomy import FAMILIES, Anatomy, Pairing, roles_of
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
-from vlmerge.methods import Scratch, combine, keep, named_dtype, output_dtype, resolve_values
+from vlmerge.methods import Scratch, combine, keep, named_dtype, output_dtype, require_finite, resolve_values
 from vlmerge.methods.dtypes import TORCH_DTYPES
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ class Parents:
         size = sum(models.checkpoints[ref].tensors[name].bytes for ref, name in wanted)
         fits = device.type == "cpu" or size < SHARE_OF_CARD * torch.cuda.mem_get_info(device)[0]
         home = device if fits else torch.device("cpu")
-        tensors = {(ref, name): models.checkpoints[ref].read(name).to(home, copy=True) for ref, name in wanted}
+        scratch = Scratch(home)
+        tensors: dict[tuple[ModelRef, str], Tensor] = {}
+        for ref, name in wanted:
+            tensors[ref, name] = models.checkpoints[ref].read(name).to(home, copy=True)
+            # Before the first candidate: otherwise every merge with this parent would fail, and another would win.
+            require_finite(tensors[ref, name], scratch, model=str(ref), name=name)
         return cls(models, tensors, live, device)
 
     @torch.inference_mode()

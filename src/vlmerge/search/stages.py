@@ -56,7 +56,7 @@ def stages(
         config: The run.
         layers: Number of the decoder's layers.
         host: Becomes every recipe's `vlm`.
-        weights: Of the best hand-set baseline: where the first stage of a `merge:` run begins if its space can say them (else
+        ranked: Of the best hand-set baseline: where the first stage of a `merge:` run begins if its space can say them (else
             at equal weights).
 
     Raises:
