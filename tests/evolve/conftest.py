@@ -76,9 +76,8 @@ def contents(run: Path) -> dict[str, Any]:
     connection.row_factory = sqlite3.Row
     tables: dict[str, Any] = {}
     for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name").fetchall():
-        rows = [
-            {key: row[key] for key in row.keys() if key not in CLOCKS} for row in connection.execute(f"SELECT * FROM {name}")
-        ]  # noqa: SIM118
+        everything = [dict(row) for row in connection.execute(f"SELECT * FROM {name}")]
+        rows = [{key: value for key, value in row.items() if key not in CLOCKS} for row in everything]
         tables[name] = [row for row in rows if not (name == "meta" and row["key"] in CLOCKS)]
     connection.close()
     files = {
