@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
-from vlmerge.checkpoint import Checkpoint, Progress, RemoteCheckpoint, resolve, write_checkpoint
+from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError
 from vlmerge.types import TensorInfo
@@ -173,13 +173,6 @@ def open_models(
 ) -> dict[ModelRef, Checkpoint]:
     """Opens every model with its weights; the host too where it is not a source."""
     return {ref: resolve(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
-
-
-def open_headers(
-    refs: Sequence[ModelRef], vlm: ModelRef | None, *, progress: Progress | None = None
-) -> dict[ModelRef, Checkpoint | RemoteCheckpoint]:
-    """The same without weights: configs, tokenizers and tensor shapes alone."""
-    return {ref: resolve(ref, headers_only=True, progress=progress) for ref in _with_host(refs, vlm)}
 
 
 def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, host: Anatomy) -> dict[str, Any]:

@@ -51,11 +51,6 @@ class Prompter:
     template: str | None
 
     @property
-    def template_name(self) -> str:
-        """How the prompt is called in tables."""
-        return "vicuna_v1" if self._vicuna else "the model's chat template"
-
-    @property
     def _vicuna(self) -> bool:
         return self.template == "vicuna_v1" or not getattr(self.processor or self.tokenizer, "chat_template", None)
 
