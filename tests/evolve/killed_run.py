@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,24 @@ def dying(function: Any, count: int, *, after: bool) -> Any:
     return called
 
 
+def watched(connect: Any, count: int) -> Any:
+    """`sqlite3.connect`, but the process dies before the count-th statement that any connection runs."""
+    left = count
+
+    def step(_statement: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            die()
+
+    def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        connection = connect(*args, **kwargs)
+        connection.set_trace_callback(step)
+        return connection
+
+    return connected
+
+
 def arrange(place: str, count: int) -> None:
     """Sets the trap."""
     match place:
@@ -58,6 +77,8 @@ def arrange(place: str, count: int) -> None:
             shutil.copyfile = dying(shutil.copyfile, count, after=True)
         case "at-rename":
             Path.replace = dying(Path.replace, count, after=True)  # type: ignore[method-assign]
+        case "at-statement":  # anywhere in the store's work: BEGIN, an INSERT of many, COMMIT, a reading of the report
+            sqlite3.connect = watched(sqlite3.connect, count)
         case "never":
             pass
         case _:
