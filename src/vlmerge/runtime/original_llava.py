@@ -36,32 +36,36 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         dtype: dtype of the live weights.
 
     Raises:
-        CheckpointError: A projector of another kind, or a vision tower that cannot be found.
+        CheckpointError: A projector of another kind, pictures in tiles, or a vision tower that cannot be found.
     """
     import transformers as untyped
+    from transformers.initialization import no_init_weights
 
     transformers: Any = untyped
     config = checkpoint.config
-    _check_projector(config, checkpoint)
+    _check_supported(config, checkpoint)
     tower = resolve(_tower_ref(config, checkpoint))
-    foreign = ("model_type", "architectures")
-    text = {key: value for key, value in config.items() if not key.startswith("mm_") and key not in foreign}
-    tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
-    picture_token = tokenizer.convert_tokens_to_ids(PICTURE_TOKEN)
+    text_config = transformers.LlamaConfig(**_text_keys(config))
+    # Given its config, AutoTokenizer does not read config.json, which it would take for transformers' own LLaVA.
+    tokenizer = transformers.AutoTokenizer.from_pretrained(
+        checkpoint.path, config=text_config, local_files_only=True, trust_remote_code=False
+    )
+    picture_token = _picture_token(tokenizer, checkpoint)
     strategy = "default" if config.get("mm_vision_select_feature", "patch") == "patch" else "full"
     llava = transformers.LlavaConfig(
         vision_config=tower.config.get("vision_config", tower.config) | {"model_type": "clip_vision_model"},
-        text_config=transformers.LlamaConfig(**text),
+        text_config=text_config,
         image_token_index=picture_token,
         vision_feature_layer=config.get("mm_vision_select_layer", -2),
         vision_feature_select_strategy=strategy,
     )
-    model = transformers.LlavaForConditionalGeneration(llava).to(dtype)
+    # Made in its dtype, not cast to it: a cast would round the rotary frequencies too.
+    with no_init_weights():
+        model = transformers.AutoModelForImageTextToText.from_config(llava, dtype=dtype, attn_implementation="sdpa")
     _fill(model, checkpoint, anatomy, tower)
     model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
-    settings = json.loads((tower.path / "preprocessor_config.json").read_text(encoding="utf-8"))
     processor = transformers.LlavaProcessor(
-        image_processor=transformers.CLIPImageProcessorPil(**{k: v for k, v in settings.items() if not k.endswith("_type")}),
+        image_processor=_image_processor(transformers, config, tower),
         tokenizer=tokenizer,
         patch_size=llava.vision_config.patch_size,
         vision_feature_select_strategy=strategy,
@@ -69,6 +73,34 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         image_token=PICTURE_TOKEN,
     )
     return Loaded(model, processor, tokenizer, picture_token)
+
+
+def _text_keys(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The decoder's keys, which stand at the top level between the others."""
+    foreign = ("model_type", "architectures", "rope_scaling" if config.get("rope_scaling") is None else "")
+    return {key: value for key, value in config.items() if not key.startswith("mm_") and key not in foreign}
+
+
+def _picture_token(tokenizer: Any, checkpoint: Checkpoint) -> int:
+    token: int | None = tokenizer.get_vocab().get(PICTURE_TOKEN)
+    if token is None:
+        raise CheckpointError(
+            "the tokenizer has no token that can stand for a picture",
+            where=str(checkpoint.path),
+            expected=f"{PICTURE_TOKEN}, as in Llama's tokenizer",
+            found=f"{len(tokenizer)} tokens without it",
+            remedy="use the tokenizer files that were published with the checkpoint",
+        )
+    return token
+
+
+def _image_processor(transformers: Any, config: Mapping[str, Any], tower: Checkpoint) -> Any:
+    """CLIP's, after padding to a square where the checkpoint was trained so."""
+    text = (tower.path / "preprocessor_config.json").read_text(encoding="utf-8")
+    settings = {key: value for key, value in json.loads(text).items() if not key.endswith("_type")}
+    if config.get("image_aspect_ratio") == "pad":
+        return transformers.LlavaImageProcessorPil(**settings | {"do_pad": True})
+    return transformers.CLIPImageProcessorPil(**settings)
 
 
 def _fill(model: Any, checkpoint: Checkpoint, anatomy: Anatomy, tower: Checkpoint) -> None:
@@ -115,13 +147,18 @@ def _tower_ref(config: Mapping[str, Any], checkpoint: Checkpoint) -> ModelRef:
     return ModelRef.parse(named).relative_to(checkpoint.path)
 
 
-def _check_projector(config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    kind = config.get("mm_projector_type", "linear")
+def _check_supported(config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    kind, shape = config.get("mm_projector_type", "linear"), config.get("image_aspect_ratio", "square")
     if kind != "mlp2x_gelu":
-        raise CheckpointError(
-            "this kind of projector cannot be asked questions yet",
-            where=str(checkpoint.path / "config.json"),
-            expected="mm_projector_type: mlp2x_gelu (LLaVA-1.5)",
-            found=f"mm_projector_type: {kind}",
-            remedy="merge it to disk with `vlmerge merge`, or use a LLaVA-1.5 checkpoint",
-        )
+        what, expected, found = "kind of projector", "mm_projector_type: mlp2x_gelu", f"mm_projector_type: {kind}"
+    elif shape not in (None, "square", "pad"):
+        what, expected, found = "way of cutting pictures up", "image_aspect_ratio: pad", f"image_aspect_ratio: {shape}"
+    else:
+        return
+    raise CheckpointError(
+        f"models with this {what} cannot be asked questions yet",
+        where=str(checkpoint.path / "config.json"),
+        expected=f"{expected} (LLaVA-1.5)",
+        found=found,
+        remedy="merge it to disk with `vlmerge merge`, or use a LLaVA-1.5 checkpoint",
+    )
