@@ -116,4 +116,5 @@ def forest_scale(view: RunView) -> tuple[float, float]:
         return 0.0, 100.0
     low = min(row.score if row.low is None else row.low for row in better)
     high = max(row.score if row.high is None else row.high for row in better)
-    return max(0.0, 5 * (low // 5)), min(100.0, 5 * (high // 5 + 1))
+    # Where the better rows all have 100, the axis still has a length.
+    return min(95.0, max(0.0, 5 * (low // 5))), min(100.0, 5 * (high // 5 + 1))
