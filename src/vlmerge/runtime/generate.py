@@ -22,7 +22,7 @@ def generate(
     model: Any,
     prompter: Prompter,
     prompts: Sequence[Encoded],
-    features: Sequence[Tensor],
+    features: Sequence[Sequence[Tensor]],
     decoding: Decoding,
     ends: Sequence[int],
 ) -> list[Written]:
@@ -32,7 +32,7 @@ def generate(
         model: A live transformers model.
         prompter: Its prompter, for the padding token.
         prompts: Encoded questions.
-        features: Features of their pictures in order, each [picture tokens, hidden].
+        features: Features of each question's pictures in order, each [picture tokens, hidden].
         decoding: Beams, temperature, penalty, length, seed. The same seed gives every candidate the same random numbers.
         ends: Token ids that end an answer.
     """
@@ -56,9 +56,9 @@ def generate(
         **sampling,
     )
     pictures: dict[str, Any] = {}
-    if features:
-        # Stands for the pixels: row i asks for picture i's cached features, also after generate has repeated rows for beams.
-        pictures["pixel_values"] = torch.arange(len(features), device=device, dtype=torch.float32)[:, None, None, None]
+    if count := sum(map(len, features)):
+        # Stands for the pixels, of which transformers needs to know no more than that they are there.
+        pictures["pixel_values"] = torch.zeros((count, 1, 1, 1), device=device)
     devices = [device] if device.type == "cuda" else []
     random: Any = torch.random
     with random.fork_rng(devices=devices), _cached_features(model, features):
@@ -70,15 +70,19 @@ def generate(
 
 
 @contextlib.contextmanager
-def _cached_features(model: Any, features: Sequence[Tensor]) -> Generator[None]:
+def _cached_features(model: Any, features: Sequence[Sequence[Tensor]]) -> Generator[None]:
     """Lets the model's own forward find cached features where it would run the vision tower."""
-    if not features:
+    count = sum(map(len, features))
+    if not count:
         yield
         return
     inner = model.model
 
     def look_up(pixel_values: Tensor, **_: Any) -> SimpleNamespace:
-        return SimpleNamespace(pooler_output=[features[int(place)] for place in pixel_values.flatten()])
+        # Some versions ask before they repeat rows for beams, some after. They would then repeat each picture, not each
+        # question's pictures: right for one picture, wrong for two.
+        beams = len(pixel_values) // count
+        return SimpleNamespace(pooler_output=[one for pictures in features for _ in range(beams) for one in pictures])
 
     inner.get_image_features = look_up
     try:

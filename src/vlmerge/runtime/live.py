@@ -192,7 +192,7 @@ class LiveModel:
 
     def _generate(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
         if decoding.num_beams > 1 or decoding.temperature > 0 or decoding.repetition_penalty != 1:
-            features = [self._features.get(p.digest) for q in questions for p in q.pictures]
+            features = [[self._features.get(picture.digest) for picture in one.pictures] for one in questions]
             written = generate(self._model, self.prompter, encoded, features, decoding, self._decoder.ends)
         else:
             prefixes, rows = self._rows(questions, encoded)

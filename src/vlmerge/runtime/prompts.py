@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from vlmerge.errors import CheckpointError
+from vlmerge.errors import CheckpointError, TaskError
 from vlmerge.types import Question
 
 VICUNA_V1 = (
@@ -55,7 +55,12 @@ class Prompter:
         return self.template == "vicuna_v1" or not getattr(self.processor or self.tokenizer, "chat_template", None)
 
     def text(self, question: Question) -> str:
-        """The prompt as text."""
+        """The prompt as text.
+
+        Raises:
+            TaskError: The question's text holds the token that stands for a picture.
+        """
+        self._check(question)
         if self._vicuna:
             pictures = "".join(f"{self._picture_token}\n" for _ in question.pictures)
             return VICUNA_V1.format(pictures=pictures, question=question.text)
@@ -95,6 +100,16 @@ class Prompter:
     @property
     def _picture_token(self) -> str:
         return getattr(self.processor, "image_token", "<image>")
+
+    def _check(self, question: Question) -> None:
+        if self.placeholder is not None and self._picture_token in question.text:
+            raise TaskError(
+                "a question's text holds the token that stands for a picture",
+                where=f"task {question.task!r}, question {question.id!r}",
+                expected="the question alone; pictures are put before it",
+                found=f"{self._picture_token} in {question.text[:80]!r}",
+                remedy=f"take {self._picture_token} out of the text, and name the picture in `image`",
+            )
 
     def _encoded(self, text: str, ids: Sequence[int]) -> Encoded:
         places = [place for place, token in enumerate(ids) if token == self.placeholder]
