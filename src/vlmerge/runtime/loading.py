@@ -29,7 +29,7 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
     _transformers().utils.logging.set_verbosity_error()
     _transformers().utils.logging.disable_progress_bar()
     try:
-        if anatomy.layout is not None and anatomy.layout.name == "original":
+        if anatomy.family.original_llava:
             from vlmerge.runtime.original_llava import load_original
 
             loaded = load_original(checkpoint, anatomy, dtype)

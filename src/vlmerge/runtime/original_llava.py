@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vlmerge.anatomy import FAMILIES, roles_of
+from vlmerge.anatomy import live_roles
 from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
@@ -105,7 +105,7 @@ def _image_processor(transformers: Any, config: Mapping[str, Any], tower: Checkp
 
 def _fill(model: Any, checkpoint: Checkpoint, anatomy: Anatomy, tower: Checkpoint) -> None:
     parameters: dict[str, Tensor] = dict(model.named_parameters())
-    live = {role: parameters[name] for role, name in roles_of(parameters, FAMILIES["LLaVA"]).items()}
+    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
     filled: set[str] = set()
     with torch.no_grad():
         for role, tensor in (*_from_tower(tower), *_from_checkpoint(checkpoint, anatomy)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vlmerge.anatomy import FAMILIES, Anatomy, Pairing, roles_of
+from vlmerge.anatomy import Anatomy, Pairing, live_roles
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
 from vlmerge.methods import Scratch, combine, keep, named_dtype, output_dtype, require_finite, resolve_values
@@ -57,9 +57,7 @@ class Parents:
         """Reads the tensors: to the device where they fit beside the model, else to host memory."""
         anatomy = models.anatomies[models.host]
         parameters: dict[str, Tensor] = dict(model.named_parameters())
-        # transformers holds the original LLaVA layout in its own LLaVA class.
-        live_family = FAMILIES["LLaVA"] if _is_original(anatomy) else anatomy.family
-        live = {role: parameters[name] for role, name in roles_of(parameters, live_family).items()}
+        live = {role: parameters[name] for role, name in live_roles(parameters).items()}
         missing = [role for role in anatomy.roles if is_decoder(role) and role not in live]
         if missing:
             raise MismatchError(
@@ -132,7 +130,3 @@ class Parents:
         if held is None or held.numel() < size:
             held = self._rounded[dtype] = torch.empty(size, dtype=dtype, device=live.device)
         return held[:size].view(one.shape)
-
-
-def _is_original(anatomy: Anatomy) -> bool:
-    return anatomy.layout is not None and anatomy.layout.name == "original"
