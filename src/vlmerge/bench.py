@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from vlmerge.config.recipe import Recipe, dump_recipe, parse_recipe
 from vlmerge.errors import CandidateFailure
-from vlmerge.evaluate import evaluate, total
+from vlmerge.evaluate import evaluate
+from vlmerge.standing import set_score
 from vlmerge.store import Split, Store, Trial
 from vlmerge.tasks.sets import Sets
 from vlmerge.types import Genome
@@ -103,7 +104,7 @@ class Bench:
         return trial
 
     def score(self, trial: Trial, split: Split) -> float | None:
-        """The trial's score on a set (see `evaluate.total`), asking the questions if that was not done yet.
+        """The trial's score on a set (see `standing.set_score`), asking the questions if that was not done yet.
 
         Returns:
             None if the trial failed, or fails on these questions.
@@ -124,7 +125,7 @@ class Bench:
             except CandidateFailure as failure:
                 self._store.set("failures", {**failures, key: failure.reason})
                 return None
-        return total(self._sets[split], self._store.answers(trial.trial, split))
+        return set_score(self._store, trial, split)
 
     def leave_out(self, rows: Mapping[str, str]) -> None:
         """Writes down which rows of the tables cannot be, with the reasons."""

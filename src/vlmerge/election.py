@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vlmerge.errors import RunFolderError
+from vlmerge.standing import leaders
 from vlmerge.store import Split, Store, Trial
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     """Scores the finalists on validation and picks the best; without validation the search's own score picks.
 
     Finalists are the best searched candidate, the distribution's mean, the global mean, and of each hand-set row its best on
-    the search questions. Ties go to what needs less explaining: rows are asked in the tables' order.
+    the search questions. Ties go to what needs less explaining: the hand-set rows, then the means, then the best candidate.
 
     Raises:
         RunFolderError: Nothing of the whole run has a score.
@@ -38,7 +39,7 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     stored = store.get("standing")
     if stored is not None:
         return Standing(stored)
-    finalists = _finalists(store, bench)
+    finalists = _finalists(store)
     split: Split = "validation" if store.tasks("validation") else "search"
     scores: dict[str, float] = {}
     with watch.step(f"election on {split}", len(finalists)):
@@ -62,19 +63,8 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     return Standing(rows)
 
 
-def _finalists(store: Store, bench: Bench) -> dict[str, Trial]:
-    """Row → trial, in the tables' order."""
-    best: dict[str, tuple[float, Trial]] = {}
-    for trial in store.trials():
-        score = bench.score(trial, "search")
-        row = "best" if trial.kind == "searched" else _row(trial.label)
-        if score is not None and (row not in best or score > best[row][0]):
-            best[row] = (score, trial)
+def _finalists(store: Store) -> dict[str, Trial]:
+    """Row → trial, in the order in which ties are decided."""
+    best = leaders(store, searched=True)
     order = sorted(best, key=lambda row: ({"global": 1, "mean": 2, "best": 3}.get(row, 0), best[row][1].trial))
     return {row: best[row][1] for row in order}
-
-
-def _row(label: str) -> str:
-    """`grid@0.4` and `swap_scaled:NAME@1.13` are tries of one row each."""
-    row, at, number = label.rpartition("@")
-    return row if at and row.startswith(("grid", "swap_scaled:")) and number.replace(".", "").isdigit() else label

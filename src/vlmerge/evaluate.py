@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -63,17 +62,6 @@ def evaluate(
     if records and not allow_empty and not any(record.text.strip() for record in records):
         raise CandidateFailure("every answer is empty")
     return records
-
-
-def total(tasks: Sequence[Asked], records: Sequence[AnswerRecord]) -> float:
-    """The set's score, 0 to 1: each task's aggregate, weighted, over the sum of the weights."""
-    weights = math.fsum(asked.weight for asked in tasks)
-    parts: list[float] = []
-    for asked in tasks:
-        if asked.weight:
-            scores = [record.score for record in records if record.task == asked.task.name]
-            parts.append(asked.weight * asked.task.aggregate(scores))
-    return math.fsum(parts) / weights
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import pytest
 from conftest import Kind, build
 
 from vlmerge.report import rows, write_results
-from vlmerge.report.results import row_of, standing
+from vlmerge.report.results import standing
 from vlmerge.store import STORE_NAME, Store
 
 ROW = {
@@ -85,13 +85,6 @@ def test_before_the_election_the_best_try_of_a_row_stands_for_it(make_run: Calla
     assert "winner" not in {row.candidate for row in found}
     assert all(row.winner_minus_row is None for row in found)
     assert {row.set for row in found} == {"search"}
-
-
-def test_names_with_an_at_sign_are_not_taken_for_tries() -> None:
-    assert row_of("grid@0.4") == "grid"
-    assert row_of("swap_scaled:ja@1.13") == "swap_scaled:ja"
-    assert row_of("swap:org/name@v1.0") == "swap:org/name@v1.0"
-    assert row_of("swap:org/name@2") == "swap:org/name@2"
 
 
 def test_contamination_is_said(tmp_path: Path) -> None:

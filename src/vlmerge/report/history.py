@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlmerge.report.results import search_score
+from vlmerge.standing import set_score
 from vlmerge.store import Generation, Store, Trial
 
 RECENT = 20
@@ -72,10 +72,9 @@ def read_history(store: Store) -> History:
     """Reads the search as far as it has come; empty before the first candidate."""
     searched = [trial for trial in store.trials() if trial.kind == "searched"]
     generations = {(generation.stage, generation.generation): generation for generation in store.generations()}
-    weights = {task.task: task.weight for task in store.tasks("search")}
     points: list[Point] = []
     for number, trial in enumerate(searched, start=1):
-        score = _score(store, trial, generations, weights)
+        score = _score(store, trial, generations)
         points.append(Point(number, trial.stage or 0, trial.generation or 0, score))
     budget = store.get("budget")
     return History(
@@ -88,9 +87,7 @@ def read_history(store: Store) -> History:
     )
 
 
-def _score(
-    store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation], weights: Mapping[str, float]
-) -> float | None:
+def _score(store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation]) -> float | None:
     """What the optimizer was told, or (in a generation that is still going on) the same from the answers."""
     if trial.status == "failed":
         return None
@@ -98,7 +95,7 @@ def _score(
     if generation is not None and generation.fitness is not None and trial.position is not None:
         told = generation.fitness[trial.position] if trial.position < len(generation.fitness) else None
         return None if told is None else 100 * told
-    score = search_score(store, trial, weights)
+    score = set_score(store, trial, "search")
     return None if score is None else 100 * score
 
 

@@ -21,6 +21,7 @@ from vlmerge.report.statistics import (
     task_means,
     weighted,
 )
+from vlmerge.standing import leaders
 from vlmerge.store import Split, Store, TaskRecord, Trial
 from vlmerge.types import SCHEMA
 
@@ -83,35 +84,8 @@ def standing(store: Store) -> dict[str, int]:
     grid, a scaled swap) the one that is best on the search questions.
     """
     stored = cast(Mapping[str, int] | None, store.get("standing"))
-    found = _so_far(store) if stored is None else stored
+    found = {row: trial.trial for row, (_, trial) in leaders(store, searched=False).items()} if stored is None else stored
     return {name: int(found[name]) for name in sorted(found, key=_place)}
-
-
-def row_of(label: str) -> str:
-    """The row that a baseline's trial is a try of: `grid` for `grid@0.4`."""
-    name, at, number = label.rpartition("@")
-    return name if at and name.partition(":")[0] in ("grid", "swap_scaled") and number.replace(".", "").isdigit() else label
-
-
-def _so_far(store: Store) -> dict[str, int]:
-    best: dict[str, tuple[float, int]] = {}
-    weights = {task.task: task.weight for task in store.tasks("search")}
-    for trial in store.trials():
-        score = search_score(store, trial, weights) if trial.kind != "searched" else None
-        row = row_of(trial.label)
-        if score is not None and (row not in best or score > best[row][0]):
-            best[row] = (score, trial.trial)
-    return {row: trial for row, (_, trial) in best.items()}
-
-
-def search_score(store: Store, trial: Trial, weights: Mapping[str, float]) -> float | None:
-    """A trial's score on the search questions, 0 to 1: the mean of its task means by weight; None where it has none."""
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, "search") if trial.status == "scored" else ():
-        by_task.setdefault(answer.task, []).append(answer.score)
-    counted = {task: weights.get(task, 0.0) for task in by_task if weights.get(task, 0.0) > 0}
-    total = sum(counted.values())
-    return sum(weight * float(np.mean(by_task[task])) for task, weight in counted.items()) / total if total else None
 
 
 def is_hand_set(candidate: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from vlmerge.config import ModelRef, Recipe, RunConfig, Source
 from vlmerge.search.genome_space import DTYPE
 from vlmerge.search.space import model_labels
+from vlmerge.standing import row_of
 
 SCALES = (1.06, 1.13, 1.2)
 """By which a decoder that is swapped in whole is also tried: weights whose sum is free rescale the decoder too."""
@@ -32,7 +33,7 @@ class Baseline:
     @property
     def row(self) -> str:
         """The row of the tables that it stands for election in; the best of a row is shown."""
-        return self.label.rpartition("@")[0] if self.label.startswith(("grid@", "swap_scaled:")) else self.label
+        return row_of(self.label)
 
 
 def baselines(config: RunConfig, host: ModelRef) -> list[Baseline]:

@@ -1,0 +1,55 @@
+"""What a trial scores on a set, and which row of the tables it stands in: the same for search, election and page."""
+
+from __future__ import annotations
+
+import math
+
+from vlmerge.store import Split, Store, Trial
+
+
+def row_of(label: str) -> str:
+    """The row that a hand-set merge or a mean stands in, by its trial's label.
+
+    `grid@0.4` and `swap_scaled:NAME@1.13` are tries of one row each; NAME may have an @ of its own.
+    """
+    row, at, number = label.rpartition("@")
+    tried = at and row.partition(":")[0] in ("grid", "swap_scaled") and number.replace(".", "").isdigit()
+    return row if tried else label
+
+
+def set_score(store: Store, trial: Trial, split: Split) -> float | None:
+    """A trial's score on a set, 0 to 1: the mean of its task means by weight, tasks of weight 0 left out.
+
+    Returns:
+        None where the trial failed, has no answers on the set, or none of the set's tasks counts.
+    """
+    if trial.status == "failed":
+        return None
+    by_task: dict[str, list[float]] = {}
+    for answer in store.answers(trial.trial, split):
+        by_task.setdefault(answer.task, []).append(answer.score)
+    counted = [task for task in store.tasks(split) if task.weight > 0 and task.task in by_task]
+    if not counted:
+        return None
+    # Exact sums: the order of questions and tasks cannot change a score.
+    means = [math.fsum(by_task[task.task]) / len(by_task[task.task]) for task in counted]
+    weighted = math.fsum(task.weight * mean for task, mean in zip(counted, means, strict=True))
+    return weighted / math.fsum(task.weight for task in counted)
+
+
+def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
+    """Row → its best trial on the search questions with its score, in the order of the trials; ties go to the earlier one.
+
+    Args:
+        store: The run's store.
+        searched: Whether the best searched candidate is wanted too, as the row `best`.
+    """
+    found: dict[str, tuple[float, Trial]] = {}
+    for trial in store.trials():
+        if trial.kind == "searched" and not searched:
+            continue
+        row = "best" if trial.kind == "searched" else row_of(trial.label)
+        value = set_score(store, trial, "search")
+        if value is not None and (row not in found or value > found[row][0]):
+            found[row] = (value, trial)
+    return found
