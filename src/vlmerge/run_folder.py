@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from vlmerge.atomic import copy_file, put, write_text
 from vlmerge.cache import cache_folder
 from vlmerge.errors import RunFolderError
 from vlmerge.store import STORE_NAME, Store
@@ -53,7 +54,7 @@ class RunFolder:
         try:
             # SQLite works on local files only; the folder sees bytes and a rename.
             self.store.snapshot(whole)
-            _copy_whole(whole, self.path / STORE_NAME)
+            copy_file(whole, self.path / STORE_NAME)
         except OSError as error:
             raise RunFolderError(
                 "the record of the run cannot be copied into its folder",
@@ -66,17 +67,7 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Writes a small file, whole or not at all."""
-        write_whole(self.path / name, text)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Writes beside, flushes to disk, renames, and flushes the rename."""
-    partial = _partial(path)
-    try:
-        partial.write_text(text, encoding="utf-8")
-        _put(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        write_text(self.path / name, text)
 
 
 @contextlib.contextmanager
@@ -206,7 +197,7 @@ def _open_elsewhere(path: Path, home: Path, made: contextlib.ExitStack) -> Store
         shutil.copyfile(snapshot, taken)
         if _ahead(taken, local, named=snapshot):
             _set_aside(local)
-            _put(taken, local)
+            put(taken, local)
         taken.unlink(missing_ok=True)
     return _open_store(home, made)
 
@@ -252,29 +243,3 @@ def _move_store(store: Path, to: Path | None) -> None:
 def _remove_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):  # Somebody else's files are in it: it stays.
         folder.rmdir()
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    partial = _partial(target)
-    try:
-        shutil.copyfile(source, partial)
-        _put(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _put(partial: Path, target: Path) -> None:
-    """Flushes a finished file, renames it, and flushes the rename."""
-    with partial.open("rb") as handle:
-        os.fsync(handle.fileno())
-    partial.replace(target)
-    with contextlib.suppress(OSError):  # Some drives cannot flush a folder.
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial")

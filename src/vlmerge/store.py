@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from vlmerge.atomic import put
 from vlmerge.errors import RunFolderError
 from vlmerge.types import SCHEMA, Genome
 
@@ -228,9 +228,7 @@ class Store:
         with contextlib.closing(sqlite3.connect(partial)) as copy:
             self._connection.backup(copy)
             copy.execute("PRAGMA journal_mode=DELETE")
-        with partial.open("rb") as handle:
-            os.fsync(handle.fileno())
-        partial.replace(path)
+        put(partial, path)
 
     # ── meta ──
 

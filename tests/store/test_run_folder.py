@@ -11,7 +11,7 @@ import pytest
 
 from vlmerge.cache import cache_folder
 from vlmerge.errors import RunFolderError, UserError
-from vlmerge.run_folder import can_hold_live_store, open_run, write_whole
+from vlmerge.run_folder import can_hold_live_store, open_run
 from vlmerge.store import STORE_NAME, Store, Trial
 
 
@@ -250,11 +250,3 @@ def test_the_cache_folder_knows_the_home_folder(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("VLMERGE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder() == tmp_path / ".cache/vlmerge"
-
-
-def test_a_file_that_cannot_be_written_whole_stays_as_it_was(tmp_path: Path):
-    write_whole(tmp_path / "run.yaml", "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_whole(tmp_path / "run.yaml", "new \ud800")
-    assert (tmp_path / "run.yaml").read_text() == "old"
-    assert everything(tmp_path) == {"run.yaml"}

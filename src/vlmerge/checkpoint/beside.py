@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+from vlmerge.atomic import flush_folder
 from vlmerge.errors import CheckpointError
 
 
@@ -65,7 +66,7 @@ def written_beside(out: Path) -> Generator[Path]:
             yield partial
             _sync(partial)
             _rename(partial, out)
-            _sync_folder(out.parent)
+            flush_folder(out.parent)
         except BaseException as error:
             shutil.rmtree(partial, ignore_errors=True)
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -140,17 +141,8 @@ def _is_same(handle: int, path: Path) -> bool:
 def _sync(folder: Path) -> None:
     for entry in sorted(folder.rglob("*")):
         if entry.is_dir():
-            _sync_folder(entry)
+            flush_folder(entry)
         else:
             with entry.open("rb") as file:
                 os.fsync(file.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # Some network file systems cannot sync a folder; the rename is all they offer.
-            os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush_folder(folder)

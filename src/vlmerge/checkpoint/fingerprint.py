@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from vlmerge.atomic import write_text
 from vlmerge.cache import cache_folder
 
 _CHUNK = 1 << 22
@@ -58,6 +58,4 @@ def _remember(key: str, value: str) -> None:
     with contextlib.suppress(OSError):
         folder = cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f"fingerprints.json.{os.getpid()}"
-        beside.write_text(json.dumps(_read_memo() | {key: value}, indent=0), encoding="utf-8")
-        beside.replace(folder / "fingerprints.json")
+        write_text(folder / "fingerprints.json", json.dumps(_read_memo() | {key: value}, indent=0))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vlmerge.report.atomic import write_bytes
+from vlmerge.atomic import write_bytes
 from vlmerge.report.canvas import as_png, as_svg, drawing
 from vlmerge.report.examples import Examples
 from vlmerge.report.figure_examples import draw_examples

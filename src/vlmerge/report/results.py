@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlmerge.report.atomic import write_text
+from vlmerge.atomic import write_text
 from vlmerge.report.statistics import (
     DRAWS,
     LEVEL,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vlmerge.report.atomic import write_text
+from vlmerge.atomic import write_text
 from vlmerge.report.figures import draw_figures, write_figures
 from vlmerge.report.fonts import find_typeface
 from vlmerge.report.page import render
