@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmerge.config import METHODS, ModelRef, Recipe, check_slices, dump_recipe, load_recipe, parse_recipe
+from vlmerge.config import METHODS, ModelRef, dump_recipe, load_recipe, parse_recipe
 from vlmerge.errors import ConfigError
 
 TWO = [{"model": "a", "parameters": {"weight": 0.6}}, {"model": "b", "parameters": {"weight": 0.4}}]
@@ -244,26 +244,3 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
 def test_weights_that_sum_to_zero_are_fine_where_nothing_is_divided() -> None:
     models = [{"model": "a", "parameters": {"weight": 1}}, {"model": "b", "parameters": {"weight": -1}}]
     assert parse_recipe({"merge_method": "linear", "models": models, "parameters": {"normalize": False}}, "x")
-
-
-# ── slices ──
-
-
-def test_slices_that_keep_the_layers_pass() -> None:
-    recipe = parse_recipe({"merge_method": "linear", "slices": slices((0, 2), (2, 5), (5, 6))}, "x")
-    check_slices(recipe, 6)
-    check_slices(parse_recipe(LINEAR, "x"), 6)
-
-
-@pytest.mark.parametrize("ranges", [[(0, 4)], [(0, 4), (2, 6)], [(0, 3), (4, 6)], [(3, 6), (0, 3)], [(0, 7)], [(1, 6)]])
-def test_slices_that_restack_are_not_here_yet(ranges: list[tuple[int, int]]) -> None:
-    recipe: Recipe = parse_recipe({"merge_method": "linear", "slices": slices(*ranges)}, "x")
-    with pytest.raises(ConfigError, match="valid in mergekit, not supported yet"):
-        check_slices(recipe, 6)
-
-
-def test_sources_with_other_layers_are_not_here_yet() -> None:
-    part = {"sources": [slices((0, 3))[0]["sources"][0], slices((3, 6))[0]["sources"][1]]}
-    recipe = parse_recipe({"merge_method": "linear", "slices": [part, *slices((3, 6))]}, "x")
-    with pytest.raises(ConfigError, match="valid in mergekit, not supported yet"):
-        check_slices(recipe, 6)

@@ -10,7 +10,8 @@ from effective import effective, roles
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmerge.config import MergeSpec, ModelRef, check_slices, dump_recipe, parse_recipe
+from vlmerge.anatomy import joined, segments_of
+from vlmerge.config import MergeSpec, ModelRef, dump_recipe, parse_recipe
 from vlmerge.errors import ConfigError
 from vlmerge.search import GroupSpace, grouped
 
@@ -89,7 +90,8 @@ def test_a_decoded_recipe_reads_back_to_the_last_bit(space: GroupSpace, data: st
     genome = tuple(data.draw(st.lists(allowed, min_size=len(space.names), max_size=len(space.names))))
     recipe = space.decode(genome)
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe)), "recipe.yaml") == recipe
-    check_slices(recipe, space.layers)
+    (whole,) = joined(segments_of(recipe, dict.fromkeys(recipe.model_refs(), space.layers)))
+    assert (whole.first, whole.layers, set(whole.starts)) == (0, space.layers, {0})
     assert space.decode(genome) == recipe
     assert (recipe.vlm, recipe.protect, recipe.dtype) == (HOST, ("layernorm",), "float16")
 
