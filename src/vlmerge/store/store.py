@@ -1,4 +1,4 @@
-"""The record of a run: one SQLite file that survives a crash. Everything else in a run folder can be made again from it.
+"""The store: writing a run's record, and reading it.
 
 Written at ask (a generation's genomes), at each finished candidate (trial, answers, scores: one transaction) and at tell.
 """
@@ -9,147 +9,15 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from vlmerge.atomic import put
 from vlmerge.errors import RunFolderError
+from vlmerge.store.file import TABLES, connect, damaged, not_a_run
+from vlmerge.store.records import AnswerRecord, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
 from vlmerge.types import SCHEMA, Genome
-
-STORE_NAME = "run.sqlite"
-Split = Literal["search", "validation", "holdout"]
-Status = Literal["scored", "failed"]
-
-TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE models (
-  name TEXT PRIMARY KEY, position INTEGER NOT NULL, label TEXT NOT NULL, is_host INTEGER NOT NULL, is_base INTEGER NOT NULL,
-  path TEXT NOT NULL, revision TEXT, fingerprint TEXT NOT NULL, licence TEXT, family TEXT NOT NULL,
-  parameters INTEGER NOT NULL);
-CREATE TABLE tasks (
-  split TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL, metric TEXT NOT NULL, weight REAL NOT NULL, label TEXT,
-  decoding TEXT NOT NULL, prompt TEXT NOT NULL, source TEXT NOT NULL, PRIMARY KEY (split, task)) WITHOUT ROWID;
-CREATE TABLE questions (
-  split TEXT NOT NULL, task TEXT NOT NULL, question TEXT NOT NULL, position INTEGER NOT NULL, text TEXT NOT NULL,
-  reference_answers TEXT NOT NULL, kind TEXT, picture_group TEXT NOT NULL, pictures TEXT NOT NULL,
-  PRIMARY KEY (split, task, question)) WITHOUT ROWID;
-CREATE TABLE pictures (digest TEXT PRIMARY KEY, origin TEXT NOT NULL, thumbnail BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE generations (
-  stage INTEGER NOT NULL, generation INTEGER NOT NULL, genomes TEXT NOT NULL, fitness TEXT, mean TEXT, sigma REAL, seconds REAL,
-  PRIMARY KEY (stage, generation)) WITHOUT ROWID;
-CREATE TABLE trials (
-  trial INTEGER PRIMARY KEY, label TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, stage INTEGER, generation INTEGER,
-  position INTEGER,
-  genome TEXT, recipe TEXT NOT NULL, status TEXT NOT NULL, reason TEXT, seconds TEXT NOT NULL, finished_at TEXT NOT NULL);
-CREATE TABLE answers (
-  trial INTEGER NOT NULL REFERENCES trials, split TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL,
-  question TEXT NOT NULL, text TEXT NOT NULL, tokens INTEGER NOT NULL, score REAL NOT NULL,
-  PRIMARY KEY (trial, split, task, position)) WITHOUT ROWID;
-"""
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """A model that takes part. `label` is its base name where that is unique, else its full id."""
-
-    name: str
-    label: str
-    is_host: bool
-    is_base: bool
-    path: str
-    revision: str | None
-    fingerprint: str
-    licence: str | None
-    family: str
-    parameters: int
-
-
-@dataclass(frozen=True)
-class TaskRecord:
-    """How one task was asked: `decoding` and `prompt` (one real prompt, as an example) belong to every score.
-
-    `weight` 0 means: scored and shown, but no part of `all`. `label` is a heading for its column (e.g. "English kept").
-    """
-
-    split: Split
-    task: str
-    metric: str
-    weight: float
-    label: str | None
-    decoding: str
-    prompt: str
-    source: str
-
-
-@dataclass(frozen=True)
-class QuestionRecord:
-    """A question as the report shows it; `pictures` are digests into the pictures table."""
-
-    split: Split
-    task: str
-    question: str
-    text: str
-    references: tuple[str, ...]
-    kind: str | None
-    group: str
-    pictures: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class AnswerRecord:
-    """One answer with its score (0 to 1)."""
-
-    split: Split
-    task: str
-    question: str
-    text: str
-    tokens: int
-    score: float
-
-
-@dataclass(frozen=True)
-class Trial:
-    """The record of one candidate.
-
-    Attributes:
-        trial: Number, from 1, in the order of evaluation.
-        label: Unique name: `host`, `swap:NAME`, `grid@0.4`, …; `stage-1/003/05` for searched ones.
-        kind: `searched`, `baseline` or `mean`.
-        stage, generation, position: Where a searched candidate stood.
-        genome: Its genes, where it has any.
-        recipe: YAML of its recipe: `vlmerge merge` understands it.
-        status: `scored` or `failed`.
-        reason: Why it failed.
-        seconds: Seconds by part: merge, answer, score.
-        finished_at: UTC, ISO 8601.
-    """
-
-    trial: int
-    label: str
-    kind: Literal["searched", "baseline", "mean"]
-    stage: int | None
-    generation: int | None
-    position: int | None
-    genome: Genome | None
-    recipe: str
-    status: Status
-    reason: str | None
-    seconds: Mapping[str, float]
-    finished_at: str
-
-
-@dataclass(frozen=True)
-class Generation:
-    """One generation: what was asked, and (once told) the fitness of each, the distribution's mean and step size after it."""
-
-    stage: int
-    generation: int
-    genomes: tuple[Genome, ...]
-    fitness: tuple[float | None, ...] | None
-    mean: Genome | None
-    sigma: float | None
-    seconds: float | None
 
 
 class Store:
@@ -164,7 +32,7 @@ class Store:
     @classmethod
     def create(cls, path: Path) -> Store:
         """Makes a new store; the tables appear in one transaction, so a killed creation leaves an empty file at most."""
-        store = cls(_connect(path), path)
+        store = cls(connect(path), path)
         with store.transaction():
             if not store._tables():
                 for statement in TABLES.strip().split(";\n"):
@@ -176,8 +44,8 @@ class Store:
     def open(cls, path: Path) -> Store:
         """Opens an existing store for going on."""
         if not path.is_file():
-            raise _not_a_run(path)
-        store = cls(_connect(path), path)
+            raise not_a_run(path)
+        store = cls(connect(path), path)
         store._check_schema()
         return store
 
@@ -185,13 +53,13 @@ class Store:
     def read_only(cls, path: Path) -> Store:
         """Opens an existing store for looking, also while another process writes to it."""
         if not path.is_file():
-            raise _not_a_run(path)
+            raise not_a_run(path)
         try:
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)
             store = cls(connection, path)
             store._check_schema()
         except sqlite3.DatabaseError as error:
-            raise _damaged(path, error) from error
+            raise damaged(path, error) from error
         return store
 
     def close(self) -> None:
@@ -258,22 +126,11 @@ class Store:
             execute(
                 "INSERT INTO models VALUES (?,?,?,?,?,?,?,?,?,?,?)",
                 [
-                    (
-                        m.name,
-                        i,
-                        m.label,
-                        m.is_host,
-                        m.is_base,
-                        m.path,
-                        m.revision,
-                        m.fingerprint,
-                        m.licence,
-                        m.family,
-                        m.parameters,
-                    )
+                    (m.name, i, m.label, m.is_host, m.is_base, m.path, m.revision, m.fingerprint, m.licence, m.family,
+                     m.parameters)
                     for i, m in enumerate(models)
                 ],
-            )
+            )  # fmt: skip
             execute(
                 "INSERT INTO tasks VALUES (?,?,?,?,?,?,?,?,?)",
                 [
@@ -423,7 +280,7 @@ class Store:
         try:
             schema = self.get("schema") if "meta" in self._tables() else None
         except sqlite3.DatabaseError as error:
-            raise _damaged(self.path, error) from error
+            raise damaged(self.path, error) from error
         if schema != SCHEMA:
             raise RunFolderError(
                 "this store was not written by this version",
@@ -432,18 +289,6 @@ class Store:
                 found=f"schema {schema}",
                 remedy="use the version of vlmerge that made it, or another folder",
             )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        raise _damaged(path, error) from error
-    return connection
 
 
 def _json(value: Any) -> str:
@@ -459,23 +304,3 @@ def _trial(row: sqlite3.Row) -> Trial:
     genome = None if row["genome"] is None else tuple(json.loads(row["genome"]))
     fields |= {"genome": genome, "seconds": json.loads(row["seconds"])}
     return Trial(**fields)
-
-
-def _not_a_run(path: Path) -> RunFolderError:
-    return RunFolderError(
-        "this is not a run folder",
-        where=str(path.parent),
-        expected=f"a folder with {path.name}",
-        found="no such file",
-        remedy="name the folder that `vlmerge evolve` printed",
-    )
-
-
-def _damaged(path: Path, error: sqlite3.DatabaseError) -> RunFolderError:
-    return RunFolderError(
-        "the store cannot be read",
-        where=str(path),
-        expected="an SQLite database",
-        found=str(error),
-        remedy="restore it from a backup, or start in another folder",
-    )

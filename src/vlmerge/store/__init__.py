@@ -1,0 +1,29 @@
+"""The record of a run: one SQLite file that survives a crash. Everything else in a run folder can be made again from it."""
+
+from __future__ import annotations
+
+from vlmerge.store.file import STORE_NAME
+from vlmerge.store.records import (
+    AnswerRecord,
+    Generation,
+    ModelRecord,
+    QuestionRecord,
+    Split,
+    Status,
+    TaskRecord,
+    Trial,
+)
+from vlmerge.store.store import Store
+
+__all__ = [
+    "STORE_NAME",
+    "AnswerRecord",
+    "Generation",
+    "ModelRecord",
+    "QuestionRecord",
+    "Split",
+    "Status",
+    "Store",
+    "TaskRecord",
+    "Trial",
+]

@@ -1,0 +1,115 @@
+"""What a run's record holds, as values: models, tasks, questions, answers, trials, generations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from vlmerge.types import Genome
+
+Split = Literal["search", "validation", "holdout"]
+Status = Literal["scored", "failed"]
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """A model that takes part. `label` is its base name where that is unique, else its full id."""
+
+    name: str
+    label: str
+    is_host: bool
+    is_base: bool
+    path: str
+    revision: str | None
+    fingerprint: str
+    licence: str | None
+    family: str
+    parameters: int
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """How one task was asked: `decoding` and `prompt` (one real prompt, as an example) belong to every score.
+
+    `weight` 0 means: scored and shown, but no part of `all`. `label` is a heading for its column (e.g. "English kept").
+    """
+
+    split: Split
+    task: str
+    metric: str
+    weight: float
+    label: str | None
+    decoding: str
+    prompt: str
+    source: str
+
+
+@dataclass(frozen=True)
+class QuestionRecord:
+    """A question as the report shows it; `pictures` are digests into the pictures table."""
+
+    split: Split
+    task: str
+    question: str
+    text: str
+    references: tuple[str, ...]
+    kind: str | None
+    group: str
+    pictures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One answer with its score (0 to 1)."""
+
+    split: Split
+    task: str
+    question: str
+    text: str
+    tokens: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The record of one candidate.
+
+    Attributes:
+        trial: Number, from 1, in the order of evaluation.
+        label: Unique name: `host`, `swap:NAME`, `grid@0.4`, …; `stage-1/003/05` for searched ones.
+        kind: `searched`, `baseline` or `mean`.
+        stage, generation, position: Where a searched candidate stood.
+        genome: Its genes, where it has any.
+        recipe: YAML of its recipe: `vlmerge merge` understands it.
+        status: `scored` or `failed`.
+        reason: Why it failed.
+        seconds: Seconds by part: merge, answer, score.
+        finished_at: UTC, ISO 8601.
+    """
+
+    trial: int
+    label: str
+    kind: Literal["searched", "baseline", "mean"]
+    stage: int | None
+    generation: int | None
+    position: int | None
+    genome: Genome | None
+    recipe: str
+    status: Status
+    reason: str | None
+    seconds: Mapping[str, float]
+    finished_at: str
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One generation: what was asked, and (once told) the fitness of each, the distribution's mean and step size after it."""
+
+    stage: int
+    generation: int
+    genomes: tuple[Genome, ...]
+    fitness: tuple[float | None, ...] | None
+    mean: Genome | None
+    sigma: float | None
+    seconds: float | None
