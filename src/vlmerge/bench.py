@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from vlmerge.config.recipe import Recipe, dump_recipe, parse_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
+from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
 from vlmerge.store import Split, Store, Trial
 from vlmerge.tasks.sets import Sets
@@ -47,6 +48,7 @@ class Bench:
         self._live = live
         self._sets = sets
         self._merged: str | None = None
+        self._batch_size = live.batch_size
 
     def try_recipe(
         self,
@@ -123,7 +125,9 @@ class Bench:
                     self._store.record_answers(trial.trial, answers)
                     self._remember_batch_size()
             except CandidateFailure as failure:
-                self._store.set("failures", {**failures, key: failure.reason})
+                with self._store.transaction():
+                    self._store.set("failures", {**failures, key: failure.reason})
+                    self._remember_batch_size()
                 return None
         return set_score(self._store, trial, split)
 
@@ -133,9 +137,9 @@ class Bench:
             self._store.set("left_out", dict(rows))
 
     def _remember_batch_size(self) -> None:
-        """Out of memory halves it; a run that goes on must ask in the same batches."""
-        if self._live.batch_size != self._store.get("batch_size"):
-            self._store.set("batch_size", self._live.batch_size)
+        if self._live.batch_size != self._batch_size:
+            remember_batch_size(self._store, self._live.batch_size)
+            self._batch_size = self._live.batch_size
 
     def _merge(self, text: str, recipe: Recipe, seconds: dict[str, float]) -> None:
         if self._merged == text:

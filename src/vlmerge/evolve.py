@@ -14,9 +14,10 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Stage, baselines, stages
-from vlmerge.setting import Setting, begin, check_same_run
+from vlmerge.setting import Setting, begin
 from vlmerge.store import Store
 from vlmerge.types import Genome
 from vlmerge.watching import Watch
@@ -40,7 +41,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     with open_run(path) as folder:
         watch = Watch(folder, observer, lang)
         if folder.store.get("finished"):
-            check_same_run(config, folder.store)
+            stored_config(config, folder.store)  # Refuses another one.
             watch.report(final=True)
             return folder.path
         setting = begin(config, folder, observer)
@@ -136,9 +137,10 @@ def report_holdout(standing: Standing, store: Store, bench: Bench, setting: Sett
 
 
 def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch) -> None:
-    """Writes recipe.yaml and model/, marks the run as finished, and writes the page for the last time."""
+    """Writes run.yaml, recipe.yaml and model/, marks the run as finished, and writes the page for the last time."""
     winner = folder.store.trial(standing.winner)
     assert winner is not None
+    write_run(folder)
     folder.write("recipe.yaml", winner.recipe)
     export_winner(folder, winner, setting.models)
     folder.store.set("finished", True)

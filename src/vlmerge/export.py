@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import yaml
 
 from vlmerge.config.recipe import parse_recipe
-from vlmerge.errors import CheckpointError, RunFolderError
+from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, merge, prepare
+from vlmerge.recording import check_models
 from vlmerge.run_folder import RunFolder
 from vlmerge.store import STORE_NAME, Store, Trial
 
@@ -32,14 +33,14 @@ def export(run: Path, out: Path, trial: int | None = None, *, progress: Progress
         The trial.
 
     Raises:
-        RunFolderError: No such trial, or no winner yet.
-        CheckpointError: A model is gone or has changed; the output cannot be written.
+        RunFolderError: No such trial, or no winner yet; a model has changed.
+        CheckpointError: A model is gone; the output cannot be written.
     """
     with Store.read_only(run / STORE_NAME) as store:
         chosen = _choose(store, trial, run)
         recipe = parse_recipe(yaml.safe_load(chosen.recipe), chosen.label)
         prepared = prepare(recipe, cached_only=True)
-        _check_unchanged(store, prepared)
+        check_models(store, prepared.checkpoints)
         _write(store, chosen, out, prepared, progress)
         return chosen
 
@@ -81,16 +82,3 @@ def _choose(store: Store, number: int | None, run: Path) -> Trial:
             remedy="choose another number",
         )
     return found
-
-
-def _check_unchanged(store: Store, prepared: Prepared) -> None:
-    known = {record.name: record.fingerprint for record in store.models()}
-    for ref, checkpoint in prepared.checkpoints.items():
-        if checkpoint.fingerprint() != known.get(str(ref)):
-            raise CheckpointError(
-                "a model has changed since the run scored it",
-                where=str(checkpoint.path),
-                expected=f"the fingerprint {str(known.get(str(ref)))[:16]}…",
-                found=f"{checkpoint.fingerprint()[:16]}…",
-                remedy="put the model back as it was: another one would not be what was scored",
-            )

@@ -8,6 +8,8 @@ import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
+from vlmerge.recording import write_run
+
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
     from vlmerge.run_folder import RunFolder
@@ -68,6 +70,7 @@ class Watch:
             f"(so far {self._best():.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
             f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
         )
+        write_run(self._folder)  # Batches may have been halved.
         self._folder.publish()
         self.report()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from vlmerge.errors import CheckpointError, RunFolderError
+from vlmerge.errors import RunFolderError
 from vlmerge.evolve import evolve
 from vlmerge.export import export
 from vlmerge.store import Store
@@ -110,6 +110,6 @@ def test_a_model_that_changed_since_is_refused(tmp_path: Path) -> None:
     changed = tensors["model.norm.weight"].copy()
     changed[0] += 1
     save_file({**tensors, "model.norm.weight": changed}, weights, metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="a model has changed since the run scored it"):
+    with pytest.raises(RunFolderError, match="a model has changed since this run began"):
         export(run, tmp_path / "after")
     assert not (tmp_path / "after").exists()

@@ -1,0 +1,245 @@
+"""A run's setting in its store: written down at the first start, held to afterwards."""
+
+from __future__ import annotations
+
+import io
+import platform
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from vlmerge import __version__
+from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
+from vlmerge.errors import RunFolderError
+from vlmerge.search import model_labels, stages
+from vlmerge.store import ModelRecord, QuestionRecord, Split, Store, TaskRecord
+
+if TYPE_CHECKING:
+    from vlmerge.anatomy import Pairing
+    from vlmerge.checkpoint import Checkpoint
+    from vlmerge.config.model_ref import ModelRef
+    from vlmerge.merge import Prepared
+    from vlmerge.run_folder import RunFolder
+    from vlmerge.runtime.live import LiveModel
+    from vlmerge.tasks.sets import Asked, Sets
+    from vlmerge.types import Picture
+
+SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
+THUMBNAIL_PIXELS = 256
+
+
+def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
+    """The run as used, if the folder has begun: the one that is asked for may be given as it was asked for then, or as used.
+
+    Raises:
+        RunFolderError: It is another one; with what differs.
+    """
+    if store.get("config_asked") is None:
+        return None
+    begun, in_use = _read(store, "config_asked"), _read(store, "config")
+    differences = diff_runs(begun, config)
+    if differences and diff_runs(in_use, _with_smaller_batches(config, in_use)):
+        raise RunFolderError(
+            "this folder holds a run with another configuration",
+            where=str(store.path.parent),
+            expected="the configuration that the run began with",
+            found="\n    ".join(differences),
+            remedy="name another folder with --out, or take the changes back to go on",
+        )
+    return in_use
+
+
+def write_run(folder: RunFolder) -> None:
+    """Writes run.yaml, the run as used, from the store."""
+    folder.write("run.yaml", folder.store.get("config"))
+
+
+def remember_batch_size(store: Store, size: int) -> None:
+    """Out of memory halves it; a run that goes on must ask in the same batches."""
+    used = _read(store, "config")
+    store.set("config", dump_run(_with_batch_size(used, size)))
+
+
+def record_setting(
+    store: Store, name: str, asked: RunConfig, used: RunConfig, sets: Sets, models: Prepared, live: LiveModel
+) -> None:
+    """Writes down what the run is made of.
+
+    Args:
+        store: The run's store.
+        name: How the page calls the run.
+        asked: The run as it was asked for.
+        used: The same with everything decided.
+        sets: Its questions.
+        models: Its models.
+        live: The live model, for a real prompt of each task and the machine.
+    """
+    pictures = {
+        picture.digest: picture
+        for split in SPLITS
+        for task in sets[split]
+        for question in task.questions
+        for picture in question.pictures
+    }
+    layers = models.anatomies[models.host].layers
+    planned = stages(used, layers, models.host)
+    store.record_setting(
+        models=_model_records(models, used),
+        tasks=[_task_record(split, task, live) for split in SPLITS for task in sets[split]],
+        questions=list(_question_records(sets)),
+        thumbnails={digest: (picture.origin, _thumbnail(picture)) for digest, picture in pictures.items()},
+        meta={
+            "config_asked": dump_run(asked),
+            "config": dump_run(used),
+            "name": name,
+            "contaminated": [str(leak) for leak in sets.leaks],
+            "seed": used.search.seed,
+            "budget": sum(stage.budget for stage in planned),
+            "stages": [{"name": stage.name, "budget": stage.budget} for stage in planned],
+            "layers": layers,
+            "notes": _notes(models.pairing),
+            "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "vlmerge": __version__,
+            "machine": _machine(live),
+        },
+    )
+
+
+def _model_records(models: Prepared, config: RunConfig) -> list[ModelRecord]:
+    labels = model_labels(tuple(models.checkpoints))
+    return [
+        ModelRecord(
+            name=str(ref),
+            label=labels[ref],
+            is_host=ref == models.host,
+            is_base=ref == config.base_model,
+            path=str(checkpoint.path),
+            revision=checkpoint.revision,
+            fingerprint=checkpoint.fingerprint(),
+            licence=checkpoint.licence,
+            family=models.anatomies[ref].family.name,
+            parameters=models.anatomies[ref].parameters,
+        )
+        for ref, checkpoint in models.checkpoints.items()
+    ]
+
+
+def _task_record(split: Split, asked: Asked, live: LiveModel) -> TaskRecord:
+    return TaskRecord(
+        split=split,
+        task=asked.task.name,
+        metric=asked.task.metric,
+        weight=asked.weight,
+        label=asked.label,
+        decoding=asked.decoding.describe(),
+        prompt=live.prompt(asked.questions[0]),
+        source=asked.task.source,
+    )
+
+
+def _question_records(sets: Sets) -> Iterable[QuestionRecord]:
+    for split in SPLITS:
+        for asked in sets[split]:
+            for question in asked.questions:
+                yield QuestionRecord(
+                    split=split,
+                    task=asked.task.name,
+                    question=question.id,
+                    text=question.text,
+                    references=question.references,
+                    kind=question.kind,
+                    group=question.group,
+                    pictures=tuple(picture.digest for picture in question.pictures),
+                )
+
+
+def _thumbnail(picture: Picture) -> bytes:
+    image = picture.open()
+    image.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def _notes(pairing: Pairing) -> Mapping[str, Any]:
+    kept: dict[str, int] = {}
+    for one in pairing.tensors:
+        if one.reason is not None:
+            kept[one.reason] = kept.get(one.reason, 0) + 1
+    dropped: dict[str, dict[str, int]] = {}
+    for ref, tensors in pairing.dropped.items():
+        for reason in tensors.values():
+            counts = dropped.setdefault(str(ref), {})
+            counts[reason] = counts.get(reason, 0) + 1
+    return {"kept": kept, "dropped": dropped, "tensors_merged": len(pairing.merged), "warnings": list(pairing.warnings)}
+
+
+def _machine(live: LiveModel) -> Mapping[str, Any]:
+    import torch
+    import transformers
+
+    device = live.placement.device
+    return {
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads",
+        "dtype": live.placement.dtype,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "system": platform.system(),
+    }
+
+
+def check_questions(store: Store, sets: Sets) -> None:
+    """Refuses questions that are not what the run began with.
+
+    Raises:
+        RunFolderError: With the first that differs.
+    """
+    stored = store.questions()
+    found = list(_question_records(sets))
+    if stored != found:
+        places = (place for place, pair in enumerate(zip(stored, found, strict=False)) if pair[0] != pair[1])
+        place = next(places, min(len(stored), len(found)))
+        first = (stored + found)[place] if place >= len(stored) else stored[place]
+        raise RunFolderError(
+            "the questions have changed since this run began",
+            where=f"{first.split}, task {first.task!r}, question {first.question!r}",
+            expected=f"the {len(stored)} questions that the run began with",
+            found=f"{len(found)} questions, the first difference at this one",
+            remedy="put the questions back as they were, or start anew in another folder",
+        )
+
+
+def check_models(store: Store, checkpoints: Mapping[ModelRef, Checkpoint]) -> None:
+    """Refuses models that are not what the run began with.
+
+    Raises:
+        RunFolderError: One has changed.
+    """
+    known = {record.name: record.fingerprint for record in store.models()}
+    for ref, checkpoint in checkpoints.items():
+        if checkpoint.fingerprint() != known[str(ref)]:
+            raise RunFolderError(
+                "a model has changed since this run began",
+                where=str(checkpoint.path),
+                expected=f"contents with the fingerprint {known[str(ref)][:16]}…",
+                found=f"{checkpoint.fingerprint()[:16]}…",
+                remedy="put the model back as it was: another one is not what was scored. Or start anew in another folder",
+            )
+
+
+def _read(store: Store, key: str) -> RunConfig:
+    return parse_run(yaml.safe_load(store.get(key)), "run.yaml", Path("/"))
+
+
+def _with_batch_size(config: RunConfig, size: object) -> RunConfig:
+    return config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": size})})
+
+
+def _with_smaller_batches(config: RunConfig, in_use: RunConfig) -> RunConfig:
+    """The configuration with the batches in use, where it names larger ones: a run.yaml of before they were halved."""
+    given, now = config.runtime.batch_size, in_use.runtime.batch_size
+    return _with_batch_size(config, now) if isinstance(given, int) and isinstance(now, int) and given > now else config
