@@ -95,6 +95,7 @@ def record_setting(
             "config_asked": dump_run(asked),
             "config": dump_run(used),
             "name": name,
+            "data_sets": dict(sets.commits),
             "contaminated": [str(leak) for leak in sets.leaks],
             "seed": used.search.seed,
             "budget": sum(stage.budget for stage in planned),

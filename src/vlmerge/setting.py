@@ -55,7 +55,7 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
 
     store = folder.store
     used = stored_config(config, store)
-    sets = load_sets(config if used is None else used)
+    sets = load_sets(config if used is None else used, store.get("data_sets"))
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
     if used is None:

@@ -26,13 +26,14 @@ from vlmerge.config.run import TaskSpec
 from vlmerge.errors import TaskError
 from vlmerge.tasks import load_task
 answers = []
+commits = json.loads(sys.argv[2])
 for keys in json.loads(sys.argv[1]):
     try:
-        task = load_task(TaskSpec(**keys))
+        task = load_task(TaskSpec(**keys), commits=commits)
         answers.append(" | ".join([task.name, task.source, *(question.text for question in task.questions())]))
     except TaskError as error:
         answers.append(error.message())
-print(json.dumps(answers))
+print(json.dumps([answers, commits]))
 """
 
 
@@ -118,12 +119,20 @@ def endpoint() -> Iterator[str]:
 
 def ask(home: Path, environment: dict[str, str], *specs: dict[str, object]) -> list[str]:
     """Loads tasks in a process of their own: the hub's client reads its environment once, at import."""
+    return ask_again(home, environment, {}, *specs)[0]
+
+
+def ask_again(
+    home: Path, environment: dict[str, str], commits: dict[str, str], *specs: dict[str, object]
+) -> tuple[list[str], dict[str, str]]:
+    """The same at the commits that were read before; gives those that were read now, too."""
     surroundings = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     surroundings |= {"HF_HOME": str(home), **environment}
-    command = [sys.executable, "-c", ASK, json.dumps(specs)]
+    command = [sys.executable, "-c", ASK, json.dumps(specs), json.dumps(commits)]
     done = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    answers, read = json.loads(done.stdout)
+    return answers, read
 
 
 def test_a_data_set_of_the_hub_at_a_revision_and_again_offline(endpoint: str, tmp_path: Path) -> None:
@@ -143,6 +152,20 @@ def test_a_data_set_of_the_hub_at_a_revision_and_again_offline(endpoint: str, tm
     assert refused.startswith("the hub cannot be reached")
     assert f"`path: {snapshot}`" in refused
     assert by_path == f"org/open | {snapshot}, split test | new 1 | new 2"
+
+
+def test_a_branch_that_has_moved_changes_nothing_for_who_began_before(
+    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    online, main = {"HF_ENDPOINT": endpoint}, {"name": "hf:org/open"}
+    monkeypatch.setitem(COMMITS, "main", COMMITS["v1"])
+    (before,), commits = ask_again(tmp_path, online, {}, main)
+    assert commits == {"org/open@main": COMMITS["v1"]}
+    monkeypatch.undo()
+    (moved,), _ = ask_again(tmp_path, online, {}, main)
+    assert (before.rpartition(" | ")[2], moved.rpartition(" | ")[2]) == ("old", "new 2")
+    assert ask_again(tmp_path, online, commits, main) == ([before], commits)
+    assert ask_again(tmp_path / "elsewhere", online, commits, main) == ([before], commits)
 
 
 def test_refusals_name_what_to_do(endpoint: str, tmp_path: Path) -> None:

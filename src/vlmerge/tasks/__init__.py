@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
-from vlmerge.tasks.hub import open_dataset
+from vlmerge.tasks.hub import Commits, open_dataset
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
 from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
@@ -126,7 +126,9 @@ def task_name(spec: TaskSpec) -> str:
     return name if column == "question" else f"{name}:{column}"
 
 
-def load_task(spec: TaskSpec, *, preset: str | None = None, pictures: Pictures | None = None) -> Task:
+def load_task(
+    spec: TaskSpec, *, preset: str | None = None, pictures: Pictures | None = None, commits: Commits | None = None
+) -> Task:
     """Reads a task's rows. Pictures are found, not opened (check_pictures opens them).
 
     Args:
@@ -136,6 +138,7 @@ def load_task(spec: TaskSpec, *, preset: str | None = None, pictures: Pictures |
         preset: The run's preset, where the task has none of its own. A named `metric` goes before the preset's, the preset's
             before the data set's.
         pictures: Pictures that other tasks have already found, by file. Added to.
+        commits: Commits of hub data sets that are read again. Added to.
 
     Raises:
         TaskError: unknown name, metric or preset; missing or unreadable source; anything wrong with a row; no question left.
@@ -146,7 +149,7 @@ def load_task(spec: TaskSpec, *, preset: str | None = None, pictures: Pictures |
     named_metric = spec.metric or (protocol.metric if protocol else None) or (definition.metric if definition else None)
     metric = metric_named(named_metric or DEFAULT_METRIC)
     name = task_name(spec)
-    table = _open(spec, definition)
+    table = _open(spec, definition, commits)
     reading = Reading(
         task=name,
         fields={**(definition.fields if definition else {}), **spec.fields},
@@ -166,7 +169,9 @@ def load_task(spec: TaskSpec, *, preset: str | None = None, pictures: Pictures |
     )
 
 
-def load_tasks(specs: Sequence[TaskSpec], *, preset: str | None = None, pictures: Pictures | None = None) -> tuple[Task, ...]:
+def load_tasks(
+    specs: Sequence[TaskSpec], *, preset: str | None = None, pictures: Pictures | None = None, commits: Commits | None = None
+) -> tuple[Task, ...]:
     """The tasks of one set (search, validation or holdout), sharing pictures; raises TaskError for two of one name."""
     known: Pictures = {} if pictures is None else pictures
     seen: dict[str, str] = {}
@@ -180,14 +185,14 @@ def load_tasks(specs: Sequence[TaskSpec], *, preset: str | None = None, pictures
                 remedy="give each a `label:` of its own",
             )
         seen[name] = spec.name
-    return tuple(load_task(spec, preset=preset, pictures=known) for spec in specs)
+    return tuple(load_task(spec, preset=preset, pictures=known, commits=commits) for spec in specs)
 
 
 def _is_question_file(name: str) -> bool:
     return Path(name).suffix.lower() in (*JSONL_ENDINGS, *PARQUET_ENDINGS)
 
 
-def _open(spec: TaskSpec, definition: BuiltIn | None) -> Table:
+def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -> Table:
     hub = HUB_NAME.fullmatch(spec.name)
     if definition is None and hub is None and spec.name.startswith("hf:"):
         raise TaskError(
@@ -207,9 +212,9 @@ def _open(spec: TaskSpec, definition: BuiltIn | None) -> Table:
             return open_file(location)
         raise _unknown_task(spec.name)
     if definition:
-        return open_dataset(definition.repository, split=spec.split, default_split=default_split)
+        return open_dataset(definition.repository, split=spec.split, default_split=default_split, commits=commits)
     assert hub is not None
-    return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"])
+    return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"], commits=commits)
 
 
 def _unknown_task(name: str) -> TaskError:

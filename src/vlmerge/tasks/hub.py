@@ -13,6 +13,9 @@ from vlmerge.tasks.rows import Row, Table
 
 COMMIT = re.compile("[0-9a-f]{40}")
 
+Commits = dict[str, str]
+"""`org/name@revision` (a branch, a tag; `main` where none is named) → the commit that it stood for when it was first read."""
+
 
 def open_dataset(
     location: str,
@@ -21,6 +24,7 @@ def open_dataset(
     config: str | None = None,
     revision: str | None = None,
     default_split: str | None = None,
+    commits: Commits | None = None,
 ) -> Table:
     """Opens a data set through the `datasets` library; raises TaskError with the remedy where that fails.
 
@@ -30,9 +34,13 @@ def open_dataset(
         config: Configuration of a hub data set that has several.
         revision: Branch, tag or commit of a hub data set.
         default_split: Taken where `split` is None. Where this is None too, the data set must have one split only.
+        commits: What was read before, and is read again though a branch has moved since. Added to.
     """
     library: Any = import_module("datasets")
     wanted = split or default_split
+    commits = {} if commits is None else commits
+    asked = f"{location}@{revision or 'main'}"
+    revision = commits.get(asked, revision)
     folder = Path(location) if Path(location).is_dir() else None
     try:
         if folder and any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
@@ -41,7 +49,9 @@ def open_dataset(
             loaded = library.load_dataset(location, name=config, revision=revision)
     except (OSError, ValueError, RuntimeError, library.exceptions.DatasetsError) as error:
         raise _refusal(location, error) from error
-    shown = location if folder else _hub_name(location, config, revision, loaded)
+    shown, commit = (location, None) if folder else _hub_name(location, config, revision, loaded)
+    if commit:
+        commits[asked] = commit
     if isinstance(loaded, dict):
         splits = cast(dict[str, Any], loaded)
         if wanted is None and len(splits) == 1:
@@ -75,8 +85,8 @@ def _arrow_rows(dataset: Any) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _hub_name(location: str, config: str | None, revision: str | None, loaded: Any) -> str:
-    """Hub id with the commit that was really read.
+def _hub_name(location: str, config: str | None, revision: str | None, loaded: Any) -> tuple[str, str | None]:
+    """Hub id for people, with the commit that was really read, and that commit in full.
 
     Where the hub cannot be asked, the library takes the copy that was kept last, of whatever revision: that is refused.
     """
@@ -98,7 +108,7 @@ def _hub_name(location: str, config: str | None, revision: str | None, loaded: A
             found=commit,
             remedy=f"go online once, or give `path: {kept / 'snapshots' / expected}` if that folder is complete",
         )
-    return name + (f"@{commit[:12]}" if commit else f"@{revision}" if revision else "")
+    return name + (f"@{commit[:12]}" if commit else f"@{revision}" if revision else ""), commit
 
 
 def _refusal(location: str, error: Exception) -> TaskError:

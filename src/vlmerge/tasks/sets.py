@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vlmerge.errors import TaskError
 from vlmerge.tasks import load_tasks, preset_named, task_name
+from vlmerge.tasks.hub import Commits
 from vlmerge.tasks.questions import Pictures, check_pictures
 from vlmerge.tasks.splits import Leak, contamination, split_by_image
 from vlmerge.types import Decoding, Question
@@ -47,6 +48,7 @@ class Sets:
         holdout: What is reported; empty: no claim.
         leaks: What stands in two sets, if the run allows it.
         template: Prompt that the preset forces, or None.
+        commits: Commits of the hub data sets that were read.
     """
 
     search: tuple[Asked, ...]
@@ -54,24 +56,30 @@ class Sets:
     holdout: tuple[Asked, ...]
     leaks: tuple[Leak, ...]
     template: str | None
+    commits: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def __getitem__(self, split: Split) -> tuple[Asked, ...]:
         return {"search": self.search, "validation": self.validation, "holdout": self.holdout}[split]
 
 
-def load_sets(config: RunConfig) -> Sets:
+def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Sets:
     """Loads, checks and splits a run's questions.
+
+    Args:
+        config: The run.
+        commits: Commits of hub data sets that the run has begun with: a branch that has moved since changes nothing.
 
     Raises:
         TaskError: An empty task, a broken picture, or (unless the run allows it) a picture or text on two sides.
     """
     pictures: Pictures = {}
-    search = _load(config, config.tasks, pictures)
+    read: Commits = dict(commits or {})
+    search = _load(config, config.tasks, pictures, read)
     if config.validation.tasks is not None:
-        validation = _load(config, config.validation.tasks, pictures)
+        validation = _load(config, config.validation.tasks, pictures, read)
     else:
         search, validation = _split(search, config.validation.fraction, config.search.seed)
-    holdout = _load(config, config.holdout, pictures)
+    holdout = _load(config, config.holdout, pictures, read)
     for asked in (*search, *validation, *holdout):
         check_pictures(asked.questions)
     leaks = contamination(_questions(search), _questions(validation), _questions(holdout))
@@ -84,7 +92,7 @@ def load_sets(config: RunConfig) -> Sets:
             remedy="use other questions, or set `allow_contaminated_holdout: true`: every table is then marked CONTAMINATED",
         )
     specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
-    return Sets(search, validation, holdout, leaks, template_of(specs, config.preset))
+    return Sets(search, validation, holdout, leaks, template_of(specs, config.preset), read)
 
 
 def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
@@ -101,8 +109,8 @@ def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: 
     return tuple(asked)
 
 
-def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures) -> tuple[Asked, ...]:
-    tasks = load_tasks(specs, preset=config.preset, pictures=pictures)
+def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures, commits: Commits) -> tuple[Asked, ...]:
+    tasks = load_tasks(specs, preset=config.preset, pictures=pictures, commits=commits)
     return tuple(
         Asked(task, tuple(task.questions()), spec.weight, spec.label, _decoding(config, spec))
         for spec, task in zip(specs, tasks, strict=True)
