@@ -234,7 +234,7 @@ def _stream(
             require_finite(out, scratch, model=str(opened.host), name=each.host_name)
         else:
             try:
-                combine(step, read, out, scratch, check_finite=True)
+                combine(step, read, out, scratch)
             except CandidateFailure as failure:
                 _blame(each, opened, scratch)
                 raise MismatchError(

@@ -32,7 +32,8 @@ def run(
     values = Values({**DEFAULTS[name], **shared}, tuple({"weight": weight} for weight in weights))
     METHODS[name].check(values)
     result = torch.empty(tensors[0].shape, dtype=out or tensors[0].dtype)
-    METHODS[name].merge(tensors, base, values, result, Scratch("cpu", chunk))
+    scratch = Scratch("cpu", chunk)
+    METHODS[name].merge(tensors, base, values, METHODS[name].prepare(tensors, base, scratch), result, scratch)
     return result
 
 
@@ -153,5 +154,6 @@ def test_cuda_agrees_with_the_cpu(name: str, dtype: torch.dtype) -> None:
     values = Values(DEFAULTS[name], tuple({"weight": weight} for weight in weights))
     there = torch.empty_like(here, device="cuda")
     moved = None if base is None else base.cuda()
-    METHODS[name].merge([tensor.cuda() for tensor in tensors], moved, values, there, Scratch("cuda"))
+    scratch, inputs = Scratch("cuda"), [tensor.cuda() for tensor in tensors]
+    METHODS[name].merge(inputs, moved, values, METHODS[name].prepare(inputs, moved, scratch), there, scratch)
     assert torch.allclose(here, there.cpu(), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from vlmerge.methods.combine import Read, combine, keep
+from vlmerge.methods.combine import Known, Read, combine, keep
 from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.linear import Linear
@@ -22,6 +22,7 @@ METHODS: Mapping[str, Method] = {
 
 __all__ = [
     "METHODS",
+    "Known",
     "Method",
     "Read",
     "Scratch",

@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 
 Read = Callable[["ModelRef", str], "Tensor"]
 """(model, name on disk) → its tensor on the device of the merge; never written into."""
+Known = dict[object, object]
+"""What methods found out about tensors, by method, tensor and models."""
 
 
-def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, *, check_finite: bool = False) -> None:
+def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known | None = None) -> None:
     """Merges one tensor into `out`.
 
     Args:
@@ -32,21 +34,40 @@ def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, *, check_fini
         read: Gives the inputs (and, for a vocabulary, the host's tensor), all on the device of `out`.
         out: Contiguous, of the pair's shape, `step.out_dtype`. May not share memory with an input.
         scratch: Buffers of the device.
-        check_finite: Look for NaN and infinities in the result.
+        known: What methods found out about these tensors before; added to. None where nothing comes after.
 
     Raises:
-        CandidateFailure: The result is not finite (only with `check_finite`).
+        CandidateFailure: The result is not finite.
     """
-    cast = step.cast
-    tensors = [_read(read, ref, step.pair.inputs[ref], cast) for ref in step.inputs]
-    base = _read(read, step.base, step.pair.inputs[step.base], cast) if step.base is not None else None
+    tensors, base = inputs_of(step, read)
     rows = step.pair.rows
     if rows is None:
-        step.method.merge([t.view(-1) for t in tensors], _flat(base), step.values, out.view(-1), scratch)
+        finite = _merge(step, [t.view(-1) for t in tensors], _flat(base), out.view(-1), scratch, known)
     else:
-        _by_rows(step, rows, tensors, base, _read(read, step.host, step.pair.host_name, cast), out, scratch)
-    if check_finite and not is_finite(out, scratch):
+        host = _read(read, step.host, step.pair.host_name, step.cast)
+        finite = _by_rows(step, rows, tensors, base, host, out, scratch, known)
+    if not finite:
         raise CandidateFailure(f"NaN or infinity in {step.pair.name}")
+
+
+def inputs_of(step: Step, read: Read) -> tuple[list[Tensor], Tensor | None]:
+    """The inputs and the base of a step, cast as the recipe says, contiguous."""
+    tensors = [_read(read, ref, step.pair.inputs[ref], step.cast) for ref in step.inputs]
+    return tensors, None if step.base is None else _read(read, step.base, step.pair.inputs[step.base], step.cast)
+
+
+def known_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scratch, known: Known | None) -> object:
+    """What the step's method wants to know about its tensors: found out once per run and role."""
+    key = (step.method.spec.name, step.pair.name, step.inputs, step.base, step.cast)
+    if known is None:
+        return step.method.prepare(tensors, base, scratch)
+    if key not in known:
+        known[key] = step.method.prepare(tensors, base, scratch)
+    return known[key]
+
+
+def _merge(step: Step, tensors: list[Tensor], base: Tensor | None, out: Tensor, scratch: Scratch, known: Known | None) -> bool:
+    return step.method.merge(tensors, base, step.values, known_of(step, tensors, base, scratch, known), out, scratch)
 
 
 def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.dtype | None) -> None:
@@ -58,15 +79,22 @@ def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.
 
 
 def _by_rows(
-    step: Step, rows: RowMap, tensors: list[Tensor], base: Tensor | None, host: Tensor, out: Tensor, scratch: Scratch
-) -> None:
+    step: Step,
+    rows: RowMap,
+    tensors: list[Tensor],
+    base: Tensor | None,
+    host: Tensor,
+    out: Tensor,
+    scratch: Scratch,
+    known: Known | None,
+) -> bool:
     """Merges the rows that every source has, as one tensor of their own; the others are the host's."""
     if rows.straight:
         count = rows.merged
         out[count:].copy_(host[count:])
         heads = [tensor[:count].view(-1) for tensor in tensors]
-        step.method.merge(heads, _flat(base[:count] if base is not None else None), step.values, out[:count].view(-1), scratch)
-        return
+        finite = _merge(step, heads, _flat(base[:count] if base is not None else None), out[:count].view(-1), scratch, known)
+        return finite and is_finite(out[count:], scratch)
     out.copy_(host)
     gathered = [
         tensor.index_select(0, scratch.index(rows.sources[ref])).view(-1)
@@ -76,8 +104,9 @@ def _by_rows(
     if base is not None and step.base is not None:
         from_base = base.index_select(0, scratch.index(rows.sources[step.base])).view(-1)
     merged = torch.empty((rows.merged, *out.shape[1:]), dtype=out.dtype, device=out.device)
-    step.method.merge(gathered, from_base, step.values, merged.view(-1), scratch)
+    finite = _merge(step, gathered, from_base, merged.view(-1), scratch, known)
     out.index_copy_(0, scratch.index(rows.host), merged)
+    return finite and is_finite(out, scratch)
 
 
 def _read(read: Read, ref: ModelRef, name: str, cast: torch.dtype | None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from vlmerge.config.method_table import MethodSpec
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vlmerge.methods.scratch import Scratch
+    from vlmerge.methods.sums import Terms
 
 Scalar = float | bool | None
 
@@ -53,14 +54,33 @@ class Method(Protocol):
         """Raises CandidateFailure for values with which there is no result."""
         ...
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Any:
+        """What does not depend on the parameters: once per run and role. Arguments as in `merge`."""
+        ...
+
+    def merge(
+        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any, out: Tensor, scratch: Scratch
+    ) -> bool:
         """Computes one tensor.
 
         Args:
             tensors: The inputs but the base, in listed order; flat, contiguous, of one length, any float dtypes, on one device.
             base: The base, likewise; None for methods without one.
             values: Parameters.
+            known: From `prepare` for the same tensors.
             out: Receives the result, rounded once to its dtype; may not overlap an input.
             scratch: Buffers of the device.
+
+        Returns:
+            Whether all of the result is finite.
         """
+        ...
+
+
+@runtime_checkable
+class Summing(Protocol):
+    """A method whose result is one weighted sum: many of its tensors can be merged in one launch."""
+
+    def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any) -> Terms:
+        """The sum. Arguments as in `Method.merge`."""
         ...

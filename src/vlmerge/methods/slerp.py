@@ -10,9 +10,10 @@ import torch
 
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
+from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.method import Values
 from vlmerge.methods.scratch import work_dtype
-from vlmerge.methods.weighted_sum import weighted_sum
+from vlmerge.methods.sums import Terms, add_up, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,12 +33,21 @@ class Slerp:
     def check(self, values: Values) -> None:
         """Any t has a result; outside [0, 1] it extrapolates."""
 
-    def merge(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, out: Tensor, scratch: Scratch) -> None:
-        """Two passes: cosine, then the sum. The vectors are combined as they are, not normalised."""
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> float:
+        """The cosine of the angle between the two."""
         assert base is not None
-        (other,) = tensors
-        t = values.number("t")
-        weighted_sum((base, other), coefficients(t, cosine(base, other, scratch)), out, scratch)
+        return cosine(base, tensors[0], scratch)
+
+    def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: float) -> Terms:
+        """The vectors are combined as they are, not normalised."""
+        assert base is not None
+        return weighted((base, tensors[0]), coefficients(values.number("t"), known))
+
+    def merge(
+        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: float, out: Tensor, scratch: Scratch
+    ) -> bool:
+        """One pass, once the cosine is known."""
+        return add_up(self.terms(tensors, base, values, known), out, scratch)
 
 
 def coefficients(t: float, cosine: float) -> tuple[float, float]:
@@ -50,6 +60,9 @@ def coefficients(t: float, cosine: float) -> tuple[float, float]:
 
 def cosine(one: Tensor, two: Tensor, scratch: Scratch) -> float:
     """Cosine of the angle between two flat tensors, in [-1, 1]; a norm of at most 1e-8 counts as 1."""
+    compiled, arrays = kernels(one), arrays_of(one, two)
+    if compiled is not None and arrays is not None:
+        return _cosine(*compiled.moments(*arrays))
     work = work_dtype(one.dtype, two.dtype)
     # Chunk sums add up in float64: the result does not depend on the length of the chunks.
     sums = torch.zeros(3, dtype=torch.float64, device=one.device)
@@ -57,6 +70,9 @@ def cosine(one: Tensor, two: Tensor, scratch: Scratch) -> float:
         x = scratch.buffer(0, work, span.stop - span.start).copy_(one[span])
         y = scratch.buffer(1, work, span.stop - span.start).copy_(two[span])
         sums += torch.stack([torch.dot(x, y), torch.dot(x, x), torch.dot(y, y)])
-    dot, first, second = (float(each) for each in sums.cpu())
+    return _cosine(*(float(each) for each in sums.cpu()))
+
+
+def _cosine(dot: float, first: float, second: float) -> float:
     norms = [math.sqrt(square) if math.sqrt(square) > NORM_FLOOR else 1.0 for square in (first, second)]
     return min(1.0, max(-1.0, dot / (norms[0] * norms[1])))

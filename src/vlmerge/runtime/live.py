@@ -12,6 +12,7 @@ from torch import Tensor
 from vlmerge.errors import CandidateFailure, ConfigError
 from vlmerge.runtime.decode import Decoder, Row, greedy
 from vlmerge.runtime.features import FeatureCache
+from vlmerge.runtime.fused import fuse
 from vlmerge.runtime.generate import generate
 from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
@@ -21,6 +22,7 @@ from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
     from vlmerge.config.recipe import Recipe
+    from vlmerge.runtime.fused.greedy import FusedDecoder
 
 ENCODED_AT_ONCE = 32
 HOLDS = {
@@ -83,7 +85,14 @@ def choose_placement(
 
 
 class LiveModel:
-    """A host in memory, its parents beside it, and its picture features computed once."""
+    """A host in memory, its parents beside it, and its picture features computed once.
+
+    Attributes:
+        placement: Device, dtype, batch size and threads, as chosen.
+        batch_size: Questions that are answered together; halved where memory runs out.
+        prompter: Questions → token ids.
+        plain_because: Why the fast path of a GPU is not taken; None where it is.
+    """
 
     def __init__(self, loaded: Loaded, placement: Placement, *, template: str | None = None) -> None:
         self._model = loaded.model
@@ -94,6 +103,10 @@ class LiveModel:
         self._features = FeatureCache(self._model, self._device)
         self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
+        self._fused: FusedDecoder | None = None
+        self.plain_because: str | None = "this is not a GPU"
+        if self._device.type == "cuda":
+            self._fused, self.plain_because = fuse(self._decoder)
         self._parents: Parents | None = None
 
     @classmethod
@@ -196,7 +209,10 @@ class LiveModel:
             written = generate(self._model, self.prompter, encoded, features, decoding, self._decoder.ends)
         else:
             prefixes, rows = self._rows(questions, encoded)
-            written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens)
+            if self._fused is not None:
+                written = self._fused.greedy(prefixes, rows, decoding.max_new_tokens)
+            else:
+                written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens)
         decode = self.prompter.tokenizer.decode
         return [
             Answer(question, decode(list(answer.ids), skip_special_tokens=True), len(answer.ids) + answer.ended)

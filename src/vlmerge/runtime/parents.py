@@ -11,8 +11,9 @@ from torch import Tensor
 from vlmerge.anatomy import Anatomy, Pairing, live_roles
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
-from vlmerge.methods import Scratch, combine, keep, named_dtype, output_dtype, require_finite, resolve_values
+from vlmerge.methods import Known, Scratch, combine, keep, named_dtype, output_dtype, require_finite, resolve_values
 from vlmerge.methods.dtypes import TORCH_DTYPES
+from vlmerge.methods.launches import Launches
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import TensorPair
@@ -47,6 +48,8 @@ class Parents:
         self._live = live
         self._device = device
         self._scratch = Scratch(device)
+        self._known: Known = {}
+        self._launches = _launches(device) if all(each.device == device for each in tensors.values()) else None
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
         # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
@@ -99,6 +102,8 @@ class Parents:
         """
         pairing = self._models.pairing_for(recipe)
         seen_elsewhere = False
+        if self._launches is not None:
+            self._launches.begin()
         for one, step in zip(pairing.tensors, resolve_values(recipe, pairing), strict=True):
             live = self._live.get(one.role)
             if live is None or not live.dtype.is_floating_point:
@@ -109,13 +114,18 @@ class Parents:
             self._kept.pop(one.role, None)
             out = self._buffer(one, dtype, live)
             if step is not None:
-                combine(step, self._read, out, self._scratch, check_finite=True)
+                # Where the result has to be copied on, it has to be there first.
+                launches = self._launches if out.data_ptr() == live.data_ptr() else None
+                if launches is None or not launches.take(step, self._read, out, self._scratch, self._known):
+                    combine(step, self._read, out, self._scratch, self._known)
             else:
                 keep(one, self._models.host, self._read, out, named_dtype(recipe.dtype))
                 self._kept[one.role] = dtype
             if out.data_ptr() != live.data_ptr():
                 live.copy_(out)
             seen_elsewhere = seen_elsewhere or not is_decoder(one.role)
+        if self._launches is not None:
+            self._launches.finish()
         return seen_elsewhere
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
@@ -130,3 +140,13 @@ class Parents:
         if held is None or held.numel() < size:
             held = self._rounded[dtype] = torch.empty(size, dtype=dtype, device=live.device)
         return held[:size].view(one.shape)
+
+
+def _launches(device: torch.device) -> Launches | None:
+    """Merges of many tensors at once: on a GPU with Triton."""
+    if device.type != "cuda":
+        return None
+    try:
+        return Launches(device)
+    except ImportError:
+        return None

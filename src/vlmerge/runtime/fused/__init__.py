@@ -1,0 +1,69 @@
+"""The fast path of a GPU: a Llama-like decoder with fused kernels, packed prompts and CUDA graphs.
+
+What it cannot take (another kind of decoder, no Triton, other answers than the model's own forward gives) is left to
+`runtime.decode`, which runs everything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from vlmerge.runtime.decode import Decoder
+    from vlmerge.runtime.fused.greedy import FusedDecoder
+
+PROBE_TOKENS = (23, 9)
+"""Lengths of the two random prompts that both forwards read when a model is loaded."""
+AGREE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
+"""Largest difference of hidden states (root mean square, relative) that rounding explains."""
+
+
+def fuse(decoder: Decoder) -> tuple[FusedDecoder | None, str | None]:
+    """The fast path for a decoder, or the reason why there is none.
+
+    Args:
+        decoder: A live decoder on a GPU. Its projections are laid side by side in memory; values and parameters stay.
+    """
+    try:
+        from vlmerge.runtime.fused.greedy import FusedDecoder
+        from vlmerge.runtime.fused.weights import UnfamiliarError, Weights
+    except ImportError:
+        return None, "Triton is not installed"
+    try:
+        weights = Weights.join(decoder.body)
+        difference = _difference(decoder, weights)
+    except UnfamiliarError as reason:
+        return None, f"the fast path does not know {reason}"
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # A card that Triton cannot compile for says so here.
+        return None, f"Triton failed: {str(error).splitlines()[0]}"
+    if not difference <= AGREE[weights.norm.dtype]:
+        return None, f"the fast path differs from the model's own forward by {difference:.2g}"
+    return FusedDecoder(decoder, weights), None
+
+
+@torch.inference_mode()
+def _difference(decoder: Decoder, weights: object) -> float:
+    """Reads two random prompts both ways; the relative difference of hidden states."""
+    from vlmerge.runtime.decode import Row
+    from vlmerge.runtime.fused.forward import Cells, forward
+    from vlmerge.runtime.fused.kernels import queries_per_tile
+    from vlmerge.runtime.fused.prompts import lay_out, pack
+    from vlmerge.runtime.fused.weights import Weights
+
+    assert isinstance(weights, Weights)
+    generator = torch.Generator().manual_seed(1)
+    width = weights.norm.shape[0]
+    scale = float(decoder.embed(torch.arange(64, device=decoder.device)).float().std())
+    prompts = [torch.randn((length, width), generator=generator) * scale for length in PROBE_TOKENS]
+    prompts = [prompt.to(decoder.device, weights.norm.dtype) for prompt in prompts]
+    layout = lay_out(PROBE_TOKENS, [Row(number, ()) for number in range(len(prompts))], 1)
+    packed = pack(layout.first, queries_per_tile(weights.heads), decoder.device)
+    cells = Cells.empty(weights, layout.cells, layout.positions)
+    ours = forward(weights, torch.cat(prompts), packed.positions, packed.cells, packed.blocks, cells)
+    theirs = torch.cat([decoder.body(inputs_embeds=each[None], use_cache=False).last_hidden_state[0] for each in prompts])
+    error = (ours.float() - theirs.float()).pow(2).mean().sqrt() / theirs.float().pow(2).mean().sqrt()
+    return float(error)

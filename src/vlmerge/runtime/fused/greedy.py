@@ -1,0 +1,204 @@
+"""Greedy answers by the fused decoder: prompts without padding, CUDA graphs for the steps, finished rows leave the batch.
+
+Gives what `runtime.decode.greedy` gives, up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from vlmerge.errors import CandidateFailure
+from vlmerge.runtime.decode import Decoder, Row, Written
+from vlmerge.runtime.fused.forward import Cells, forward
+from vlmerge.runtime.fused.kernels import Blocks, queries_per_tile
+from vlmerge.runtime.fused.prompts import Layout, Packed, Prompt, lay_out, pack, portions
+from vlmerge.runtime.fused.weights import Weights
+
+LOOK_AFTER = 4
+"""Steps between looks at what was written: a look makes the GPU wait for the host."""
+SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Batch sizes that a graph may be made for, besides the batch's own."""
+
+
+class FusedDecoder:
+    """A decoder with its cache and graphs; both last as long as the weights stay where they are in memory."""
+
+    def __init__(self, decoder: Decoder, weights: Weights) -> None:
+        self._decoder = decoder
+        self._weights = weights
+        self._cells: Cells | None = None
+        self._steps: _Steps | None = None
+
+    @torch.inference_mode()
+    def greedy(self, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int) -> list[Written]:
+        """Answers one batch; see `runtime.decode.greedy`."""
+        layout = lay_out([len(prefix) for prefix in prefixes], rows, max_new_tokens)
+        cells = self._room(layout)
+        steps = self._steps_for(cells, len(rows), max_new_tokens)
+        hidden = self._read(layout, cells, prefixes, len(rows))
+        return steps.write(layout, hidden)
+
+    def _room(self, layout: Layout) -> Cells:
+        held = self._cells
+        if held is None or held.count < layout.cells or held.positions < layout.positions:
+            count = max(layout.cells, 0 if held is None else held.count)
+            positions = max(layout.positions, 0 if held is None else held.positions)
+            # Graphs hold on to the old cells: both go before the new ones come.
+            self._cells = self._steps = held = None
+            self._cells = held = Cells.empty(self._weights, count, positions)
+        return held
+
+    def _steps_for(self, cells: Cells, rows: int, max_new_tokens: int) -> _Steps:
+        steps = self._steps
+        if steps is None or steps.rows < rows or steps.max_new_tokens != max_new_tokens:
+            self._steps = steps = None
+            self._steps = steps = _Steps(self._decoder, self._weights, cells, rows, max_new_tokens)
+        return steps
+
+    def _read(self, layout: Layout, cells: Cells, prefixes: Sequence[Tensor], rows: int) -> Tensor:
+        """Reads all prompts; gives the hidden state [rows, hidden] that each row's first token comes from."""
+        device = self._decoder.device
+        out = self._weights.norm.new_empty((rows, len(self._weights.norm)))
+        for sequences in (layout.first, layout.second):
+            for portion in portions(sequences):
+                packed = pack(portion, queries_per_tile(self._weights.heads), device)
+                hidden = self._forward(self._embedded(portion, prefixes), packed, cells)
+                owners = [each.row for each in portion if each.row is not None]
+                if owners:
+                    out[torch.tensor(owners, device=device)] = hidden
+        return out
+
+    def _forward(self, embedded: Tensor, packed: Packed, cells: Cells) -> Tensor:
+        # A shared prefix alone asks for no hidden states; kernels want at least one.
+        wanted = packed.last if len(packed.last) else packed.last.new_zeros(1)
+        return forward(self._weights, embedded, packed.positions, packed.cells, packed.blocks, cells, wanted)
+
+    def _embedded(self, portion: Sequence[Prompt], prefixes: Sequence[Tensor]) -> Tensor:
+        ids = [token for each in portion for token in each.suffix]
+        suffixes = self._decoder.embed(torch.tensor(ids, dtype=torch.long, device=self._decoder.device))
+        parts: list[Tensor] = []
+        start = 0
+        for each in portion:
+            if each.prefix is not None:
+                parts.append(prefixes[each.prefix])
+            parts.append(suffixes[start : start + len(each.suffix)])
+            start += len(each.suffix)
+        return torch.cat(parts)
+
+
+class _Steps:
+    """Token after token for up to `rows` rows, state and graphs at fixed addresses."""
+
+    def __init__(self, decoder: Decoder, weights: Weights, cells: Cells, rows: int, max_new_tokens: int) -> None:
+        self._decoder = decoder
+        self._weights = weights
+        self._cells = cells
+        self.rows = rows
+        self.max_new_tokens = max_new_tokens
+        device = decoder.device
+        # State: token; first cell and number of what is seen whole; first cell of the row's own room; cells used there.
+        self._state = torch.zeros((5, rows), dtype=torch.long, device=device)
+        self._written = torch.zeros((rows, max_new_tokens), dtype=torch.long, device=device)
+        self._at = torch.zeros(1, dtype=torch.long, device=device)
+        self._finite = torch.ones((), dtype=torch.bool, device=device)
+        self._numbers = torch.arange(rows, device=device)
+        self._ones = torch.ones(rows, dtype=torch.long, device=device)
+        self._graphs: dict[int, Callable[[], None]] = {}
+        self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
+
+    def write(self, layout: Layout, hidden: Tensor) -> list[Written]:
+        """Writes all answers of a batch from the hidden states that its prompts end with."""
+        count = len(layout.spans)
+        size = self._size(count)
+        self._step(size)  # Made now: making it runs it, on whatever the state holds.
+        self._state.zero_()
+        self._state[3] = layout.spare
+        self._state[1:, :count] = torch.tensor(layout.spans, device=self._state.device).T
+        self._finite.fill_(True)
+        self._at.zero_()
+        self._choose(hidden, count)
+        written: list[list[int]] = [[] for _ in range(count)]
+        ended = [False] * count
+        places = list(range(count))
+        looked = 0
+        for done in range(1, self.max_new_tokens + 1):
+            if done % LOOK_AFTER == 0 or done == self.max_new_tokens:
+                going = self._look(looked, done, places, written, ended)
+                looked = done
+                if not going or done == self.max_new_tokens:
+                    break
+                if self._size(len(going)) < size:
+                    size = self._size(len(going))
+                    self._keep(going, size, layout.spare)
+                    places = [places[place] for place in going]
+            self._step(size)()
+        if not bool(self._finite):
+            raise CandidateFailure("the logits are not finite")
+        return [Written(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
+
+    # ── inside ──
+
+    def _size(self, rows: int) -> int:
+        return min((size for size in (*SIZES, self.rows) if size >= rows), default=self.rows)
+
+    def _look(self, since: int, until: int, places: list[int], written: list[list[int]], ended: list[bool]) -> list[int]:
+        """Takes down what was written; gives the places that go on."""
+        tokens = cast("list[list[int]]", self._written[: len(places), since:until].tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
+        for row, line in zip(places, tokens, strict=True):
+            for token in line:
+                if ended[row]:
+                    break
+                if token in self._decoder.ends:
+                    ended[row] = True
+                else:
+                    written[row].append(token)
+        return [place for place, row in enumerate(places) if not ended[row]]
+
+    def _keep(self, going: list[int], size: int, spare: int) -> None:
+        """Moves the rows that go on to the front; their cells stay where they are."""
+        kept = self._state[:, torch.tensor(going, device=self._state.device)]
+        saved_at = self._at.clone()
+        self._step(size)
+        self._state.zero_()
+        self._state[3] = spare
+        self._state[:, : len(going)] = kept
+        self._at.copy_(saved_at)
+
+    def _step(self, size: int) -> Callable[[], None]:
+        """A step for the first `size` rows; on a GPU a graph. Making one spoils the state."""
+        if size not in self._graphs:
+            self._graphs[size] = self._record(size) if self._pool is not None else lambda: self._run(size)
+        return self._graphs[size]
+
+    def _record(self, size: int) -> Callable[[], None]:
+        self._state.zero_()
+        self._at.zero_()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            self._run(size)  # Kernels are compiled and chosen before they are recorded.
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            self._run(size)
+        return graph.replay
+
+    def _run(self, size: int) -> None:
+        tokens, start1, length1, start2, used = self._state[:, :size].unbind()
+        blocks = Blocks(self._numbers[:size], self._ones[:size], start1, length1, start2, used + 1, tile=1)
+        embedded = self._decoder.embed(tokens)
+        hidden = forward(self._weights, embedded, length1 + used, start2 + used, blocks, self._cells)
+        used.add_(1)
+        self._choose(hidden, size)
+
+    def _choose(self, hidden: Tensor, size: int) -> None:
+        logits = self._decoder.head(hidden)
+        chosen = logits.argmax(-1)
+        self._finite.logical_and_(torch.isfinite(logits.amax()))
+        self._state[0, :size] = chosen
+        self._written[:size].index_copy_(1, self._at, chosen[:, None])
+        self._at.add_(1)
