@@ -15,6 +15,7 @@ from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
+from vlmerge.plan import Plan, plan_of
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class CheckResult:
         output_bytes: Size of the result's weights.
         memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
         licences: All licences that take part; `not stated` among them where a model has none.
+        plan: What a run would do.
     """
 
     models: tuple[ModelRow, ...]
@@ -88,6 +90,7 @@ class CheckResult:
     output_bytes: int
     memory_bytes: int
     licences: tuple[str, ...]
+    plan: Plan | None
 
 
 def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> CheckResult:
@@ -128,6 +131,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         output_bytes=output,
         memory_bytes=_run_memory(opened, anatomies, host, output) if isinstance(what, RunConfig) else _largest(recipe, pairing),
         licences=tuple(licences),
+        plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
     )
 
 
@@ -169,6 +173,7 @@ def render(result: CheckResult) -> Group:
         f"to download {size(result.download_bytes)}; result {size(result.output_bytes)}; memory {size(result.memory_bytes)}",
         f"licences: {', '.join(result.licences)}",
     ]
+    lines += result.plan.lines() if result.plan is not None else []
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
     return Group(models, tensors, *map(Text, lines))

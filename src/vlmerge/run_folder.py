@@ -160,6 +160,8 @@ def _locked(path: Path, home: Path) -> Generator[contextlib.ExitStack]:
         raise RunFolderError(
             "another process works on this run folder",
             where=str(path),
+            expected="nobody else at work here",
+            found=f"{home / LOCK_NAME} is locked",
             remedy="wait for it or stop it; `vlmerge report` can be used meanwhile",
         ) from error
     except OSError as error:

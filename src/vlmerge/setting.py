@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig, RuntimeSpec
-from vlmerge.errors import CheckpointError, RunFolderError
+from vlmerge.errors import CheckpointError, ConfigError, RunFolderError
 from vlmerge.merge import Prepared, prepare_models
 from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
 from vlmerge.store import Store
@@ -67,6 +67,7 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     else:
         models = _prepare(used, cached_only=True)
         placement = _stored_placement(used, store)
+    _check_sees(models, sets)
     for warning in models.pairing.warnings:
         observer.say(f"note: {warning}")
     live = LiveModel.load(models, placement, template=sets.template)
@@ -78,6 +79,22 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)
+
+
+def _check_sees(models: Prepared, sets: Sets) -> None:
+    if models.anatomies[models.host].is_vlm:
+        return
+    for split in ("search", "validation", "holdout"):
+        for asked in sets[split]:
+            for question in asked.questions:
+                if question.pictures:
+                    raise ConfigError(
+                        "the questions have pictures, and none of the models can see",
+                        where=f"task {asked.task.name!r}, question {question.id!r}",
+                        expected="a vision-language model among the models, or questions without pictures",
+                        found=f"the host {models.host}, a language model",
+                        remedy="add a vision-language model to the run, or ask text questions",
+                    )
 
 
 def _pinned(config: RunConfig, observer: Observer) -> RunConfig:

@@ -268,6 +268,8 @@ def test_check_tells_scripts_what_would_pair() -> None:
     told = vlmerge("check", FAMILY / "run.yaml", "--json").json
     assert told["merged"] == 57
     assert [Path(model["name"]).name for model in told["models"]] == ["vlm", "ja", "base"]
+    assert [(stage["genes"], stage["candidates"]) for stage in told["plan"]["stages"]] == [(3, 40), (12, 120)]
+    assert {"host", "swap:ja", "grid", "chat_vector:ja"} <= set(told["plan"]["baselines"])
     assert [line.split(":")[0] for line in told["questions"]] == ["search", "validation", "holdout", "holdout"]
 
 

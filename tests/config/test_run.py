@@ -215,3 +215,11 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
         load_run(path)
     for part in ("3 things", "line 1", "did you mean `space`", "line 3", "line 5"):
         assert part in str(caught.value)
+
+
+def test_a_budget_smaller_than_its_global_share_is_refused_unless_the_share_is_the_default() -> None:
+    with pytest.raises(ConfigError, match="max_fevals 30, global_fevals 40"):
+        parse({**MERGE, "search": {"max_fevals": 30, "global_fevals": 40}})
+    config = parse({**MERGE, "search": {"max_fevals": 30}})
+    assert config.search.global_fevals == 30
+    assert parse(yaml.safe_load(dump_run(config))) == config

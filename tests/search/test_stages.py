@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from vlmerge.config import ModelRef, RunConfig, dump_recipe, parse_recipe, parse_run
@@ -32,13 +32,14 @@ def test_the_global_stage_comes_first_and_starts_at_the_best_baseline() -> None:
 
 @given(st.integers(1, 300), st.integers(0, 100), st.sampled_from([1, 2, "layer"]))
 def test_all_stages_together_stay_within_the_budget(max_fevals: int, global_fevals: int, groups: int | str) -> None:
+    assume(global_fevals <= max_fevals)
     config = run(
         {"models": MODELS, "space": {"groups": groups}}, search={"max_fevals": max_fevals, "global_fevals": global_fevals}
     )
     found = stages(config, 6, HOST)
     assert found
     assert 0 < sum(stage.budget for stage in found) <= max_fevals
-    if max_fevals <= global_fevals:
+    if max_fevals == global_fevals:
         assert [stage.name for stage in found] == ["global"]
     if global_fevals == 0:
         assert [stage.name for stage in found] == ["groups"]

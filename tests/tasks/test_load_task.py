@@ -12,7 +12,17 @@ import pytest
 
 from vlmerge.config.run import TaskSpec
 from vlmerge.errors import TaskError
-from vlmerge.tasks import BUILT_IN, METRICS, PRESETS, describe_tasks, load_task, metric_named, preset_named, task_name
+from vlmerge.tasks import (
+    BUILT_IN,
+    METRICS,
+    PRESETS,
+    check_names,
+    describe_tasks,
+    load_task,
+    metric_named,
+    preset_named,
+    task_name,
+)
 
 HOLDOUT = Path(str(resources.files("vlmerge"))) / "demo" / "bench" / "holdout" / "questions.jsonl"
 JAPANESE = {"question": "question_ja", "answer": "answer_ja"}
@@ -155,3 +165,16 @@ for task in tasks:
         "rougeL ['fugashi', 'emoji', 'neologdn']",
         "rougeL_ja ['fugashi', 'fasttext', 'emoji', 'neologdn']",
     ], done.stderr
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [({"metric": "rougel_jp"}, "metric"), ({"preset": "sakna"}, "preset"), ({"name": "ja-vg-vqa-50"}, "ja-vg-vqa-50")],
+)
+def test_names_are_checked_before_anything_is_read(mine: str, wrong: dict[str, str], where: str) -> None:
+    unreadable = TaskSpec(name="/nowhere/first.jsonl")
+    with pytest.raises(TaskError) as caught:
+        check_names([unreadable, TaskSpec.model_validate({"name": mine, **wrong})], None)
+    assert where in str(caught.value.where)
+    with pytest.raises(TaskError, match="sakana"):
+        check_names([unreadable], "sakna")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import re
 import threading
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -67,6 +69,15 @@ def _starts_with(path: Path, magic: bytes) -> bool:
         ) from error
 
 
+def _reason(error: BaseException) -> str:
+    """What the loader met, without torch's advice to load the file all the same."""
+    named = re.search(r"GLOBAL ([\w.]+)", str(error))
+    unknown = re.search(r"Unsupported \w+ \S+", str(error))
+    if named:
+        return f"a pickled {named[1]}"
+    return unknown[0] if unknown else type(error).__name__
+
+
 def _load(path: Path, *, mapped: bool) -> Mapping[str, torch.Tensor]:
     import torch
 
@@ -77,13 +88,15 @@ def _load(path: Path, *, mapped: bool) -> Mapping[str, torch.Tensor]:
             remedy="run `git lfs pull` in that folder, or give the hub id instead of the clone",
         )
     try:
-        data: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of pickle protocols: what cannot be read is refused below.
+            data: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             "a .bin file holds more than tensors, or is damaged, and was refused; nothing from the file was executed",
             where=str(path),
             expected="tensors alone, as torch's restricted loader (weights_only=True) accepts them",
-            found=str(error).strip().splitlines()[0],
+            found=_reason(error),
             remedy="use a safetensors version of this model, from an author you trust",
         ) from error
     except MemoryError:

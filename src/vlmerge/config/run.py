@@ -99,6 +99,15 @@ class RunConfig(Block):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight above 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
+        if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
+            found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
+            if "global_fevals" in self.search.model_fields_set:
+                raise complaint(
+                    "the budget is smaller than the share of it that goes to one number per model",
+                    expected="`search.global_fevals` of at most `search.max_fevals`",
+                    found=found,
+                    remedy="a larger `max_fevals`, or a smaller `global_fevals`",
+                )
         if self.search.population and self.search.population > self.search.max_fevals:
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
@@ -106,7 +115,8 @@ class RunConfig(Block):
 
     def completed(self) -> RunConfig:
         """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
-        search = {"sigma": self.sigma, "global_fevals": self.search.global_fevals if self.merge else 0}
+        coarse = min(self.search.global_fevals, self.search.max_fevals)
+        search = {"sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
         every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
         named = self.preset is not None or any(task.preset for task in every)

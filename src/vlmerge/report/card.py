@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import yaml
 
+from vlmerge.anatomy import FAMILIES
 from vlmerge.errors import RunFolderError
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.phrases import read_phrases
@@ -97,7 +98,9 @@ def _languages(store: Store) -> list[str]:
 def _introduction(models: Sequence[ModelRecord], trial: Trial) -> str:
     method = yaml.safe_load(trial.recipe).get("merge_method", "")
     host = next((model for model in models if model.is_host), None)
-    kept = f" Everything outside the decoder is that of {_code(host.label)}." if host is not None else ""
+    # Two models that see share a tower, which is then merged too.
+    alone = sum(FAMILIES[model.family].is_vlm for model in models if model.family in FAMILIES) == 1
+    kept = f" Everything outside the decoder is that of {_code(host.label)}." if host is not None and alone else ""
     names = ", ".join(_code(model.label) for model in models)
     return f"A merge of {names} by the method `{method}`, found with vlmerge. No weight was trained.{kept}"
 

@@ -9,7 +9,9 @@ from typing import Literal
 from vlmerge.report.results import ALL, Difference, Row, is_hand_set
 from vlmerge.store import Split, Store
 
-State = Literal["running", "nothing", "no_claim", "contaminated", "claim"]
+State = Literal["running", "choosing", "scoring", "nothing", "no_claim", "contaminated", "claim"]
+GOING_ON: tuple[State, ...] = ("running", "choosing", "scoring")
+"""States of a run that has not come to its end."""
 Verdict = Literal["above", "level", "below", "unknown"]
 
 
@@ -18,7 +20,8 @@ class Claim:
     """The headline of a run.
 
     Attributes:
-        state: `claim`, or why there is none: the run goes on, nothing was elected, no holdout, a contaminated holdout.
+        state: `claim`, or why there is none: the run goes on (search, election, holdout), nothing was elected, no holdout, a
+            contaminated holdout.
         set: The set that the figures are of; None where nothing is scored yet.
         winner: The winner's row on it.
         baseline: The best hand-set row on the very same questions: the hardest one to beat, not the kindest.
@@ -45,7 +48,8 @@ def read_claim(store: Store, rows: Sequence[Row], *, finished: bool) -> Claim:
     on_it = {row.candidate: row for row in rows if row.set == shown and row.task == ALL}
     by_hand = [row for name, row in on_it.items() if is_hand_set(name)]
     if not finished:
-        state: State = "running"
+        done = sum(trial.kind == "searched" for trial in store.trials()) >= store.get("budget", 0)
+        state: State = "scoring" if store.get("standing") else "choosing" if done else "running"
     elif not elected:
         state = "nothing"
     elif shown != "holdout":

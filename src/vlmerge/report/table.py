@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from vlmerge.report.claim import verdict
+from vlmerge.report.claim import GOING_ON, verdict
 from vlmerge.report.phrases import Language, Phrases, read_phrases
 from vlmerge.report.results import Difference, Row
 from vlmerge.report.tables import Line, score_table
@@ -79,8 +79,8 @@ def results_table(store: Store, *, lang: Language = "en", width: int = WIDE) -> 
 def claim_line(view: RunView, say: Phrases) -> str:
     """The headline, and the paired differences that it stands on."""
     claim = view.claim
-    if claim.state == "running":
-        return say("headline.running")
+    if claim.state in GOING_ON:
+        return say(f"headline.{claim.state}")
     if claim.winner is None or claim.set is None:
         return say("headline.nothing")
     winner = claim.winner

@@ -82,24 +82,40 @@ DEFAULT_METRIC = "char_rougeL"
 HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?(?:@(?P<revision>\S+))?")
 
 
-def metric_named(name: str) -> Metric:
+def check_names(specs: Iterable[TaskSpec], preset: str | None) -> None:
+    """Raises TaskError for a metric, preset or task that there is none of, before anything is read."""
+    if preset is not None:
+        preset_named(preset, "preset")
+    for spec in specs:
+        if spec.metric is not None:
+            metric_named(spec.metric, f"task {spec.name!r}, metric")
+        if spec.preset is not None:
+            preset_named(spec.preset, f"task {spec.name!r}, preset")
+        local = spec.path or spec.name
+        known = spec.name in BUILT_IN or spec.name.startswith("hf:") or spec.path is not None
+        if not known and not _looks_local(local) and not Path(local).exists():
+            raise _unknown_task(spec.name)
+
+
+def metric_named(name: str, where: str = "metric") -> Metric:
     """The metric of that name; raises TaskError naming the nearest one."""
     if name not in METRICS:
-        raise _unknown("metric", name, METRICS)
+        raise _unknown("metric", name, METRICS, where)
     return METRICS[name]
 
 
-def preset_named(name: str) -> Preset:
+def preset_named(name: str, where: str = "preset") -> Preset:
     """The preset of that name; raises TaskError naming the nearest one."""
     if name not in PRESETS:
-        raise _unknown("preset", name, PRESETS)
+        raise _unknown("preset", name, PRESETS, where)
     return PRESETS[name]
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> TaskError:
+def _unknown(what: str, name: str, known: Iterable[str], where: str) -> TaskError:
     near = nearest(name, known)
     return TaskError(
         f"unknown {what} {name!r}",
+        where=where,
         expected=f"one of {', '.join(known)}",
         found=name,
         remedy=f"write {near!r}" if near else f"choose a {what} from the list",
@@ -192,6 +208,10 @@ def _is_question_file(name: str) -> bool:
     return Path(name).suffix.lower() in (*JSONL_ENDINGS, *PARQUET_ENDINGS)
 
 
+def _looks_local(name: str) -> bool:
+    return _is_question_file(name) or Path(name).is_absolute() or name.startswith(".")
+
+
 def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -> Table:
     hub = HUB_NAME.fullmatch(spec.name)
     if definition is None and hub is None and spec.name.startswith("hf:"):
@@ -208,7 +228,7 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
         location = Path(local)
         if location.is_dir():
             return open_dataset(str(location), split=spec.split, default_split=default_split)
-        if spec.path or location.exists() or _is_question_file(local) or location.is_absolute() or local.startswith("."):
+        if spec.path or location.exists() or _looks_local(local):
             return open_file(location)
         raise _unknown_task(spec.name)
     if definition:

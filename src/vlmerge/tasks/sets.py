@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vlmerge.errors import TaskError
-from vlmerge.tasks import load_tasks, preset_named, task_name
+from vlmerge.tasks import check_names, load_tasks, preset_named, task_name
 from vlmerge.tasks.hub import Commits
 from vlmerge.tasks.questions import Pictures, check_pictures
 from vlmerge.tasks.splits import Leak, contamination, split_by_image
@@ -72,6 +72,7 @@ def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Se
     Raises:
         TaskError: An empty task, a broken picture, or (unless the run allows it) a picture or text on two sides.
     """
+    check_names((*config.tasks, *(config.validation.tasks or ()), *config.holdout), config.preset)
     pictures: Pictures = {}
     read: Commits = dict(commits or {})
     search = _load(config, config.tasks, pictures, read)
@@ -97,6 +98,7 @@ def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Se
 
 def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
     """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
+    check_names(specs, preset)
     tasks = load_tasks(specs, preset=preset)
     asked: list[Asked] = []
     for spec, task in zip(specs, tasks, strict=True):

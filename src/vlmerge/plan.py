@@ -1,0 +1,70 @@
+"""What a run would do, before it does: stages, baselines, and how many answers that comes to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.search import baselines, stages
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.run import RunConfig
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """One search: its name, how many numbers it varies, and how many candidates it tries."""
+
+    name: str
+    genes: int
+    candidates: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's plan.
+
+    Attributes:
+        stages: Searches, in order.
+        baselines: Rows of hand-set merges that are scored beside.
+        baseline_merges: Merges that these rows take; the best of a row is shown.
+        left_out: Row → why it cannot be.
+    """
+
+    stages: tuple[PlannedStage, ...]
+    baselines: tuple[str, ...]
+    baseline_merges: int
+    left_out: Mapping[str, str]
+
+    @property
+    def candidates(self) -> int:
+        """Candidates of all stages."""
+        return sum(stage.candidates for stage in self.stages)
+
+    def lines(self) -> list[str]:
+        """For people."""
+        searches = "; ".join(f"{stage.name}, {stage.genes} genes, {stage.candidates} candidates" for stage in self.stages)
+        lines = [f"search: {searches}", f"baselines ({self.baseline_merges} merges): {', '.join(self.baselines)}"]
+        lines += [f"left out: {row}, {reason}" for row, reason in self.left_out.items()]
+        count = self.candidates + self.baseline_merges
+        return [*lines, f"time: {count} merges, each asked all search questions; the first generation's line tells how long"]
+
+
+def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
+    """The plan of a run over models whose host has that many decoder layers.
+
+    Raises:
+        ConfigError: The search's space does not fit the number of layers.
+    """
+    planned = tuple(PlannedStage(stage.name, len(stage.space.names), stage.budget) for stage in stages(run, layers, host))
+    hand_set = baselines(run, host)
+    can_be = [each for each in hand_set if each.recipe is not None]
+    return Plan(
+        stages=planned,
+        baselines=tuple(dict.fromkeys(each.row for each in can_be)),
+        baseline_merges=len(can_be),
+        left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
+    )
