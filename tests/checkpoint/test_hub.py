@@ -191,7 +191,7 @@ def test_a_token_from_the_environment_opens_gated_and_private_models(hub: Hub, m
     assert reads_as_published(resolve(MODEL))
 
 
-def test_what_is_not_there_is_named(hub: Hub, monkeypatch):
+def test_what_is_not_there_is_named(hub: Hub, monkeypatch, capsys):
     from huggingface_hub import constants
 
     assert "no such model" in refusal(ModelRef("org/nothing")).what
@@ -203,9 +203,13 @@ def test_what_is_not_there_is_named(hub: Hub, monkeypatch):
     del hub.repositories["org/model"].files["model-00002-of-00002.safetensors"]
     assert "model-00002-of-00002.safetensors" in refusal().found
     for name in ("./nothing", "/nothing", "a/b/c", "~/nothing"):
-        assert "no such model" in refusal(ModelRef(name)).what
+        assert "no such folder" in refusal(ModelRef(name)).what
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
-    assert "http://127.0.0.1:9" in refusal(ModelRef("org/new")).expected
+    capsys.readouterr()
+    error = refusal(ModelRef("org/new"))
+    assert "http://127.0.0.1:9" in error.expected
+    assert "no such folder either" in error.found
+    assert capsys.readouterr().err == "", "the client's own lines about trying again are kept quiet"
 
 
 def test_a_hub_in_trouble_is_named(hub: Hub):
@@ -216,6 +220,7 @@ def test_a_hub_in_trouble_is_named(hub: Hub):
 def test_offline_without_a_copy_says_so(cache: Path):
     error = refusal()
     assert "HF_HUB_OFFLINE" in error.found
+    assert "no such folder either" in error.found
     assert str(cache) in error.expected
     assert "hf download org/model" in error.remedy
 

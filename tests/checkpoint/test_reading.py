@@ -149,7 +149,7 @@ def test_what_is_missing_is_named(tmp_path: Path):
     assert "LoRA" in refusal(folder).remedy
     (folder / "config.json").write_text("{]")
     assert "config.json" in refusal(folder).where
-    with pytest.raises(CheckpointError, match="no such model"):
+    with pytest.raises(CheckpointError, match="no such folder"):
         opened(tmp_path / "nowhere")
 
 

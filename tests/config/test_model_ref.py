@@ -68,6 +68,9 @@ def test_local_paths_are_relative_to_the_file_and_names_stay_names(tmp_path: Pat
     assert located("org/here") == ModelRef(str(tmp_path / "org/here"))
     assert located("org/there") == ModelRef("org/there")
     assert located("org/there@main") == ModelRef("org/there", "main")
+    (tmp_path / "org" / "here" / "config.json").write_text("{}")
+    assert located("org/there") == ModelRef(str(tmp_path / "org/there")), "a slip beside models is no organisation"
+    assert located("org/there@main") == ModelRef("org/there", "main")
     assert located("./missing") == ModelRef(str(tmp_path / "missing"))
     assert located("../beside") == ModelRef(str(tmp_path.parent / "beside"))
     assert located("~/models/x") == ModelRef("/somebody/models/x")

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.config.problems import nearest
 from vlmerge.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -21,10 +24,14 @@ def explained(ref: ModelRef) -> Generator[None]:
     # The client's exceptions for a broken connection derive from its HTTP library's base class, which has changed its package
     # between versions of the client: taken from a class that is there in all of them.
     transport: type[BaseException] = HfHubHTTPError.__mro__[1]
+    # The client logs every try again; the error tells what came of them.
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.CRITICAL)
     try:
         yield
     except HFValidationError as error:
-        raise no_such_model(ref) from error
+        raise no_such_folder(ref) from error
     except SafetensorsParsingError as error:
         raise CheckpointError(
             "the header of a weight file on the hub is damaged",
@@ -34,16 +41,21 @@ def explained(ref: ModelRef) -> Generator[None]:
         ) from error
     except (OSError, transport) as error:
         raise _explain(ref, error) from error
+    finally:
+        client.setLevel(level)
 
 
-def no_such_model(ref: ModelRef) -> CheckpointError:
-    """Neither a folder nor what a hub id looks like."""
+def no_such_folder(ref: ModelRef) -> CheckpointError:
+    """A path, or a name that no hub id can have, and no folder there."""
+    path = Path(ref.path).expanduser().absolute()
+    beside = sorted(entry.name for entry in path.parent.iterdir() if entry.is_dir()) if path.parent.is_dir() else []
+    near = nearest(path.name, beside)
     return CheckpointError(
-        "there is no such model",
+        "there is no such folder",
         where=str(ref),
-        expected="a folder that exists, or a hub id like `org/name`",
-        found="neither",
-        remedy="check the path; a local path in a YAML file is relative to that file",
+        expected="a model's folder that exists, or a hub id (`org/name`; `org/name@main` if a folder `org` lies here too)",
+        found=f"nothing of that name in {path.parent}" if path.parent.is_dir() else f"not even the folder {path.parent}",
+        remedy=f"did you mean `{near}`?" if near else "check the path; a local path in a YAML file is relative to that file",
     )
 
 
@@ -55,7 +67,8 @@ def offline(ref: ModelRef) -> CheckpointError:
         "the model is not whole in the hub's cache, and downloads are switched off",
         where=str(ref),
         expected=f"the model in {constants.HF_HUB_CACHE}",
-        found="HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "only the cache was to be used",
+        found=("HF_HUB_OFFLINE is set" if constants.is_offline_mode() else "only the cache was to be used")
+        + "; there is no such folder either",
         remedy=f"unset HF_HUB_OFFLINE, or download it first: hf download {ref.path}"
         + (f" --revision {ref.revision}" if ref.revision else ""),
     )
@@ -88,7 +101,7 @@ def _explain(ref: ModelRef, error: BaseException) -> CheckpointError:
             "the hub has no such model, or it is private",
             where=str(ref),
             expected=f"a model at {page}",
-            found=f"no such folder here, and not found there with {_token()}",
+            found=f"nothing there with {_token()}; there is no such folder either",
             remedy="check the name; for a private model run `hf auth login` or set HF_TOKEN",
         )
     if isinstance(cause, RevisionNotFoundError):
@@ -127,8 +140,10 @@ def _explain(ref: ModelRef, error: BaseException) -> CheckpointError:
         "the model could not be fetched from the hub",
         where=str(ref),
         expected=f"an answer from {constants.ENDPOINT}",
-        found=f"HTTP {status}" if status else f"{type(cause).__name__}: {cause}".splitlines()[0],
-        remedy="check the network and run again: files that are finished are not downloaded twice",
+        found=(f"HTTP {status}" if status else f"{type(cause).__name__}: {cause}".splitlines()[0])
+        + "; there is no such folder either",
+        remedy="check the name (a local path is relative to the YAML file) and the network, and run again: files that are "
+        "finished are not downloaded twice",
     )
 
 

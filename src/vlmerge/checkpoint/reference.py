@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from vlmerge.checkpoint import hub
 from vlmerge.checkpoint.hub import RemoteCheckpoint
-from vlmerge.checkpoint.hub_errors import no_such_model
+from vlmerge.checkpoint.hub_errors import no_such_folder
 from vlmerge.checkpoint.progress import Progress
 from vlmerge.checkpoint.reader import Checkpoint, open_checkpoint
 from vlmerge.errors import CheckpointError
@@ -56,7 +56,7 @@ def resolve(
             )
         return open_checkpoint(folder, ref)
     if not _HUB_ID.fullmatch(ref.path):
-        raise no_such_model(ref)
+        raise no_such_folder(ref)
     if cached_only or is_offline_mode():
         return hub.open_cached(ref)
     return hub.fetch(ref, headers_only=headers_only, progress=progress)

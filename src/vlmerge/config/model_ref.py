@@ -64,8 +64,12 @@ class ModelRef:
     def relative_to(self, folder: Path) -> ModelRef:
         """The same model with a local path made absolute.
 
-        A path is local if it starts with `.`, `/` or `~`, or if it exists in `folder`; anything else stays a hub id.
+        A path is local if it starts with `.`, `/` or `~`, if it exists in `folder`, or if (without a revision) it would lie in
+        a folder of models there: `models/lava-7b` beside `models/llava-7b` is a slip, not an organisation. Anything else stays
+        a hub id.
         """
+        if self.revision is None and _beside_models(self.path, folder):
+            return ModelRef(os.path.abspath(folder / self.path))  # noqa: PTH100 - as below
         whole = ModelRef(str(self))
         for candidate in (whole, self):
             path = local_path(candidate.path, folder)
@@ -81,6 +85,13 @@ def local_path(text: str, folder: Path) -> Path | None:
     if text.startswith((".", "/", "~")) or (text and located.exists()):
         return Path(os.path.abspath(located))  # noqa: PTH100 - resolve() would also follow links
     return None
+
+
+def _beside_models(text: str, folder: Path) -> bool:
+    first, slash, rest = text.partition("/")
+    if not slash or not rest or first.startswith((".", "~")) or not first:
+        return False
+    return next(Path(folder, first).glob("*/config.json"), None) is not None
 
 
 def _from_text(text: str) -> ModelRef:
