@@ -181,7 +181,7 @@ def test_biases_that_one_side_lacks_are_warned_of() -> None:
     ]
     assert set(pairing.dropped[ONE].values()) == {"the host has no such tensor"}
     pairing = paired(vlm(roles=SHAPES | bias | EYES), lm(ONE))
-    assert "one has no layers.*.self_attn.q_proj.bias: the host's is kept" in pairing.warnings
+    assert "one has no layers.*.self_attn.q_proj.bias (2 tensors): the host's is kept" in pairing.warnings
 
 
 def test_settings_that_differ_are_warned_of_and_sizes_refused() -> None:

@@ -189,8 +189,9 @@ def test_ask_says_why_a_picture_cannot_be_fetched(site: str, monkeypatch: pytest
     vlmerge("ask", VLM, f"{site}/000.png", "?").refuses("the picture is too large", f"{site}/000.png")
 
 
-def test_ask_says_that_a_broken_model_cannot_answer(infinite: Path) -> None:
-    vlmerge("ask", infinite, PICTURE, "?").refuses("the model cannot answer", str(infinite), "the logits are not finite")
+@pytest.mark.parametrize("options", [(), ("--temperature", 0.7)], ids=["greedy", "sampled"])
+def test_ask_says_that_a_broken_model_cannot_answer(infinite: Path, options: tuple[object, ...]) -> None:
+    vlmerge("ask", infinite, PICTURE, "?", *options).refuses("the model cannot answer", str(infinite), "the logits are not finite")
 
 
 # ── evaluate ──
@@ -221,8 +222,9 @@ def test_evaluate_refuses_names_that_it_does_not_know() -> None:
     vlmerge("evaluate", VLM, "--task", QUESTIONS, "--field", "question=vibes").refuses("vibes")
 
 
-def test_evaluate_says_that_a_broken_model_cannot_answer(infinite: Path) -> None:
-    done = vlmerge("evaluate", infinite, "--task", QUESTIONS, *FIELDS, "--limit", 2)
+@pytest.mark.parametrize("options", [(), ("--preset", "sakana")], ids=["greedy", "beams"])
+def test_evaluate_says_that_a_broken_model_cannot_answer(infinite: Path, options: tuple[object, ...]) -> None:
+    done = vlmerge("evaluate", infinite, "--task", QUESTIONS, *FIELDS, "--limit", 2, *options)
     assert done.code == 2
     assert "the model cannot answer" in done.err
     assert "the logits are not finite" in done.err

@@ -155,7 +155,7 @@ def pair(
     tensors = tuple(
         work.tensor(name, role, source_role) for name, role, source_role in _outline(anatomies[host], host, segments)
     )
-    warnings += work.warnings
+    warnings += [*work.missed(), *work.warnings]
     known = {every_layer(role) for role in anatomies[host].roles}
     for ref in sources:
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
@@ -176,7 +176,15 @@ class _Work:
     ) -> None:
         self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
         self.warnings: list[str] = []
+        self.missing: dict[tuple[ModelRef, str], list[str]] = {}
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
+
+    def missed(self) -> list[str]:
+        """One line for each kind of tensor that a source lacks: which one, or how many."""
+        return [
+            f"{ref} has no {roles[0] if len(roles) == 1 else f'{kind} ({len(roles)} tensors)'}: the host's is kept"
+            for (ref, kind), roles in self.missing.items()
+        ]
 
     def segment(self, role: str) -> Segment:
         layer = decoder_layer(role)
@@ -207,7 +215,7 @@ class _Work:
             its_name = self.anatomies[ref].role_name(its_role)
             if its_name is None or not self.anatomies[ref].tensors[its_name].is_float:
                 if is_decoder(role):
-                    self.warnings.append(f"{ref} has no {every_layer(its_role)}: the host's is kept")
+                    self.missing.setdefault((ref, every_layer(its_role)), []).append(its_role)
                 return _because(kept, f"{ref} has no such tensor")
             inputs[ref] = its_name
             names[ref] = (self.anatomies[ref].roles.get(its_role, canonical_name(its_role)), canonical_name(its_role))
