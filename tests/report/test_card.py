@@ -41,6 +41,12 @@ def test_the_winners_card_has_scores_protocol_and_recipe(finished: Path) -> None
     assert "model: ./vlm" in recipe
 
 
+def test_what_was_merged_is_what_the_run_noted(finished: Path) -> None:
+    card = card_of(finished)
+    assert "- 57 are merged" in card
+    assert "- 93 are, wholly or in part, those of `vlm`: ja has none" in card
+
+
 def test_any_trial_has_a_card(finished: Path) -> None:
     card = card_of(finished, 2)
     assert "trial 2" in card

@@ -8,7 +8,7 @@ from conftest import Kind
 from rich.console import Console
 
 from vlmerge.report import results_table, rows
-from vlmerge.store import STORE_NAME, Store
+from vlmerge.store import STORE_NAME, AnswerRecord, Store
 
 
 def printed(folder: Path, lang: str = "en", width: int = 110) -> str:
@@ -54,3 +54,33 @@ def test_a_run_that_goes_on_has_a_table(make_run: Callable[[Kind], Path]) -> Non
     text = printed(make_run(Kind(finished=False, generations=2)), "ja")
     assert "均等な重み" in text
     assert "探索を続けています。" in text
+
+
+def test_a_run_that_goes_on_says_which_step_it_is_at(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(finished=False, generations=2))
+
+    def said() -> str:
+        return " ".join(printed(folder).split())
+
+    assert "The search goes on." in said()
+    with Store.open(folder / STORE_NAME) as store:
+        store.set("budget", 20)
+    assert "the winner is being chosen on validation" in said()
+    with Store.open(folder / STORE_NAME) as store:
+        places = {"winner": 1, "host": 1, "equal": 2}
+        store.set("standing", places)
+    assert "the holdout is being scored" in said()
+    with Store.open(folder / STORE_NAME) as store:
+        for trial in set(places.values()):
+            questions = store.questions("holdout")
+            store.record_answers(trial, [AnswerRecord("holdout", one.task, one.question, "", 0, 0.0) for one in questions])
+    assert "the winner is being written" in said()
+
+
+def test_the_claim_names_the_row_that_won_be_it_one_without_a_search(finished: Path, make_run: Callable[[Kind], Path]) -> None:
+    assert "The winner (distribution mean) scores" in " ".join(printed(finished).split())
+    folder = make_run(Kind(generations=5))
+    with Store.open(folder / STORE_NAME) as store:
+        standing = store.get("standing")
+        store.set("standing", {**standing, "winner": standing["host"]})
+    assert "The winner (host, unmerged) scores" in " ".join(printed(folder).split())

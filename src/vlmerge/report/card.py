@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import yaml
 
-from vlmerge.anatomy import FAMILIES
 from vlmerge.errors import RunFolderError
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.phrases import read_phrases
@@ -43,6 +42,7 @@ def model_card(store: Store, trial: int | None = None) -> str:
         _introduction(models, chosen),
         _scores(store, found, chosen, read_claim(store, found, finished=True) if is_winner else None),
         _recipe(models, chosen),
+        _tensors(store, models),
         _models(models),
         _rebuild(chosen, is_winner),
     ]
@@ -97,12 +97,21 @@ def _languages(store: Store) -> list[str]:
 
 def _introduction(models: Sequence[ModelRecord], trial: Trial) -> str:
     method = yaml.safe_load(trial.recipe).get("merge_method", "")
-    host = next((model for model in models if model.is_host), None)
-    # Two models that see share a tower, which is then merged too.
-    alone = sum(FAMILIES[model.family].is_vlm for model in models if model.family in FAMILIES) == 1
-    kept = f" Everything outside the decoder is that of {_code(host.label)}." if host is not None and alone else ""
     names = ", ".join(_code(model.label) for model in models)
-    return f"A merge of {names} by the method `{method}`, found with vlmerge. No weight was trained.{kept}"
+    return f"A merge of {names} by the method `{method}`, found with vlmerge. No weight was trained."
+
+
+def _tensors(store: Store, models: Sequence[ModelRecord]) -> str:
+    """What merges and what is the host's, as the run noted it over all its models."""
+    notes, host = store.get("notes"), next((model.label for model in models if model.is_host), None)
+    if not notes or host is None:
+        return ""
+    lines = ["## Tensors", "", "Over all models of the run:", "", f"- {notes['tensors_merged']} are merged"]
+    for reason, count in notes["kept"].items():
+        for model in sorted(models, key=lambda model: -len(model.name)):
+            reason = reason.replace(model.name, model.label)
+        lines.append(f"- {count} are, wholly or in part, those of {_code(host)}: {_plain(reason)}")
+    return "\n".join(lines)
 
 
 def _scores(store: Store, found: Sequence[Row], trial: Trial, claim: Claim | None) -> str:

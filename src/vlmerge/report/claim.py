@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from vlmerge.report.results import ALL, Difference, Row, is_hand_set
 from vlmerge.store import Split, Store
 
-State = Literal["running", "choosing", "scoring", "nothing", "no_claim", "contaminated", "claim"]
-GOING_ON: tuple[State, ...] = ("running", "choosing", "scoring")
+State = Literal[
+    "running", "choosing", "choosing_on_search", "scoring", "exporting", "nothing", "no_claim", "contaminated", "claim"
+]
+GOING_ON: tuple[State, ...] = ("running", "choosing", "choosing_on_search", "scoring", "exporting")
 """States of a run that has not come to its end."""
 Verdict = Literal["above", "level", "below", "unknown"]
 
@@ -20,10 +22,11 @@ class Claim:
     """The headline of a run.
 
     Attributes:
-        state: `claim`, or why there is none: the run goes on (search, election, holdout), nothing was elected, no holdout, a
-            contaminated holdout.
+        state: `claim`, or why there is none: the run goes on (search, election, holdout, export), nothing was elected, no
+            holdout, a contaminated holdout.
         set: The set that the figures are of; None where nothing is scored yet.
         winner: The winner's row on it.
+        name: The row that won: `mean`, `grid`, …; None before the election.
         baseline: The best hand-set row on the very same questions: the hardest one to beat, not the kindest.
         searched: The row of one freely searched weight per model.
     """
@@ -31,6 +34,7 @@ class Claim:
     state: State
     set: Split | None
     winner: Row | None
+    name: str | None
     baseline: Row | None
     searched: Row | None
 
@@ -48,8 +52,7 @@ def read_claim(store: Store, rows: Sequence[Row], *, finished: bool) -> Claim:
     on_it = {row.candidate: row for row in rows if row.set == shown and row.task == ALL}
     by_hand = [row for name, row in on_it.items() if is_hand_set(name)]
     if not finished:
-        done = sum(trial.kind == "searched" for trial in store.trials()) >= store.get("budget", 0)
-        state: State = "scoring" if store.get("standing") else "choosing" if done else "running"
+        state: State = _step(store)
     elif not elected:
         state = "nothing"
     elif shown != "holdout":
@@ -60,9 +63,29 @@ def read_claim(store: Store, rows: Sequence[Row], *, finished: bool) -> Claim:
         state=state,
         set=shown,
         winner=on_it.get("winner"),
+        name=_winning_row(store),
         baseline=max(by_hand, key=lambda row: row.score, default=None),
         searched=on_it.get("global"),
     )
+
+
+def _step(store: Store) -> State:
+    """What a run that goes on is at, from what its store holds so far."""
+    if store.get("standing") is None:
+        searched = sum(trial.kind == "searched" for trial in store.trials())
+        if searched < int(store.get("budget") or searched + 1):
+            return "running"
+        return "choosing" if store.tasks("validation") else "choosing_on_search"
+    trials = set(cast(Mapping[str, int], store.get("standing")).values())
+    left = store.tasks("holdout") and not all(store.has_answers(trial, "holdout") for trial in trials)
+    return "scoring" if left else "exporting"
+
+
+def _winning_row(store: Store) -> str | None:
+    """The row whose trial won; of several, the one that needs the least explaining."""
+    rows = cast(Mapping[str, int], store.get("standing") or {})
+    same = [row for row, trial in rows.items() if row != "winner" and trial == rows.get("winner")]
+    return min(same, key=lambda row: not is_hand_set(row), default=None)
 
 
 def claim_set(store: Store, rows: Sequence[Row], candidate: str | None) -> Split | None:

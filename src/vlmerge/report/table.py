@@ -84,7 +84,13 @@ def claim_line(view: RunView, say: Phrases) -> str:
     if claim.winner is None or claim.set is None:
         return say("headline.nothing")
     winner = claim.winner
-    text = say(f"headline.{claim.state}", score=f"{winner.score:.1f}", questions=winner.questions, set=say(f"set.{claim.set}"))
+    text = say(
+        f"headline.{claim.state}",
+        name=say.candidate(claim.name or "winner"),
+        score=f"{winner.score:.1f}",
+        questions=winner.questions,
+        set=say(f"set.{claim.set}"),
+    )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
     return " ".join([text, *(_against(row, say) for row in against)])
 
