@@ -65,6 +65,7 @@ class CheckResult:
     Attributes:
         models: Every model.
         host: Whose tower, processor, names and config the result has.
+        host_sees: Whether it is a VLM.
         host_tokens: Tokens of the host's tokenizer; None without tokenizer files.
         merged: Tensors that would be merged, wholly or in some rows; None where names are not known before a download.
         kept: Why → number of tensors of the result that (in part) are the host's.
@@ -80,6 +81,7 @@ class CheckResult:
 
     models: tuple[ModelRow, ...]
     host: str
+    host_sees: bool
     host_tokens: int | None
     merged: int | None
     kept: Mapping[str, int]
@@ -121,6 +123,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     return CheckResult(
         models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
         host=str(host),
+        host_sees=anatomies[host].is_vlm,
         host_tokens=len(anatomies[host].vocabulary.ids or ()) or None,
         merged=None if pairing is None else len(pairing.merged),
         kept=_counted(each.reason for each in pairing.tensors if each.reason is not None) if pairing is not None else {},

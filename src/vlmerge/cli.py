@@ -9,11 +9,14 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vlmerge.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError
+
+if TYPE_CHECKING:
+    from vlmerge.check import CheckResult
 
 app = typer.Typer(
     name="vlmerge",
@@ -80,11 +83,14 @@ def check(
     """What would pair, what would not, memory, disk, licences. Reads configs and headers only."""
     from vlmerge.check import check as look
     from vlmerge.check import render, to_json
+    from vlmerge.plan import check_room
     from vlmerge.terminal import ByteProgress, console
 
     what = _recipe_or_run(file)
     result = look(what, progress=ByteProgress())
-    questions = _questions(what)
+    if result.plan is not None:
+        check_room(Path("runs") / file.stem, result.output_bytes)
+    questions = _questions(what, result)
     if as_json:
         _print_json(to_json(result) | {"questions": questions})
         return
@@ -361,10 +367,10 @@ def _recipe_or_run(file: Path) -> Any:
     return load_recipe(file)
 
 
-def _questions(what: Any) -> list[str]:
+def _questions(what: Any, result: CheckResult) -> list[str]:
     """What a run would ask, one line a task; only local questions are opened, so that a check fetches nothing large."""
     from vlmerge.config.run import RunConfig
-    from vlmerge.tasks.sets import load_sets
+    from vlmerge.tasks.sets import check_eyes, load_sets
 
     if not isinstance(what, RunConfig):
         return []
@@ -373,6 +379,8 @@ def _questions(what: Any) -> list[str]:
     if away:
         return [f"questions not looked at (they are on the hub): {', '.join(dict.fromkeys(away))}"]
     sets = load_sets(what)
+    if not result.host_sees:
+        check_eyes(sets, result.host)
     lines = [
         f"{split}: {asked.task.name}, {len(asked.questions)} questions, metric {asked.task.metric}, {asked.decoding.describe()}"
         for split in ("search", "validation", "holdout")

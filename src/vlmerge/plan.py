@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.errors import CheckpointError
 from vlmerge.search import baselines, stages
 
 if TYPE_CHECKING:
@@ -68,3 +71,17 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
     )
+
+
+def check_room(folder: Path, model_bytes: int) -> None:
+    """Raises CheckpointError if the disk of a run folder (which need not be there yet) has no room for the run's model."""
+    here = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    need, free = model_bytes * 1.05, shutil.disk_usage(here).free
+    if free < need:
+        raise CheckpointError(
+            "the disk has no room for the model that this run will write at its end",
+            where=str(folder),
+            expected=f"{need / 1e9:.1f} GB free",
+            found=f"{free / 1e9:.1f} GB free",
+            remedy="free some room, or name a folder on another disk with --out",
+        )

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig, RuntimeSpec
-from vlmerge.errors import CheckpointError, ConfigError, RunFolderError
+from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
+from vlmerge.plan import check_room
 from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
 from vlmerge.store import Store
-from vlmerge.tasks.sets import Sets, load_sets
+from vlmerge.tasks.sets import Sets, check_eyes, load_sets
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
@@ -61,13 +60,14 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     if used is None:
         pinned = _pinned(config, observer)
         models = _prepare(pinned, cached_only=True)
-        _check_disk(folder.path, models)
+        check_room(folder.path, models.checkpoints[models.host].total_bytes)
         placement = _placement(pinned.runtime, models, pinned)
         used = pinned.model_copy(update={"runtime": _spec(placement)})
     else:
         models = _prepare(used, cached_only=True)
         placement = _stored_placement(used, store)
-    _check_sees(models, sets)
+    if not models.anatomies[models.host].is_vlm:
+        check_eyes(sets, str(models.host))
     for warning in models.pairing.warnings:
         observer.say(f"note: {warning}")
     live = LiveModel.load(models, placement, template=sets.template)
@@ -79,22 +79,6 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)
-
-
-def _check_sees(models: Prepared, sets: Sets) -> None:
-    if models.anatomies[models.host].is_vlm:
-        return
-    for split in ("search", "validation", "holdout"):
-        for asked in sets[split]:
-            for question in asked.questions:
-                if question.pictures:
-                    raise ConfigError(
-                        "the questions have pictures, and none of the models can see",
-                        where=f"task {asked.task.name!r}, question {question.id!r}",
-                        expected="a vision-language model among the models, or questions without pictures",
-                        found=f"the host {models.host}, a language model",
-                        remedy="add a vision-language model to the run, or ask text questions",
-                    )
 
 
 def _pinned(config: RunConfig, observer: Observer) -> RunConfig:
@@ -131,19 +115,6 @@ def _prepare(config: RunConfig, *, cached_only: bool) -> Prepared:
     return prepare_models(
         config.models, vlm=config.vlm, base=config.base_model, protect=config.protect, cached_only=cached_only
     )
-
-
-def _check_disk(folder: Path, models: Prepared) -> None:
-    need = models.checkpoints[models.host].total_bytes
-    free = shutil.disk_usage(folder).free
-    if free < need * 1.05:
-        raise CheckpointError(
-            "the disk has no room for the model that this run will write at its end",
-            where=str(folder),
-            expected=f"{need * 1.05 / 1e9:.1f} GB free",
-            found=f"{free / 1e9:.1f} GB free",
-            remedy="free some room, or name a folder on another disk with --out",
-        )
 
 
 def _placement(spec: RuntimeSpec, models: Prepared, config: RunConfig) -> Placement:

@@ -191,7 +191,8 @@ def test_ask_says_why_a_picture_cannot_be_fetched(site: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("options", [(), ("--temperature", 0.7)], ids=["greedy", "sampled"])
 def test_ask_says_that_a_broken_model_cannot_answer(infinite: Path, options: tuple[object, ...]) -> None:
-    vlmerge("ask", infinite, PICTURE, "?", *options).refuses("the model cannot answer", str(infinite), "the logits are not finite")
+    done = vlmerge("ask", infinite, PICTURE, "?", *options)
+    done.refuses("the model cannot answer", str(infinite), "the logits are not finite")
 
 
 # ── evaluate ──
@@ -266,6 +267,22 @@ def test_a_file_that_is_not_there_or_not_yaml_is_refused(command: str, tmp_path:
     vlmerge(command, tmp_path / "broken.yaml", *out).refuses("broken.yaml")
 
 
+def test_a_file_from_an_editor_of_windows_is_read(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(b"\xef\xbb\xbf" + RECIPE.replace("\n", "\r\n").encode())
+    assert vlmerge("check", tmp_path / "recipe.yaml", "--json").json["merged"] == 57
+
+
+def test_check_refuses_pictures_for_models_without_eyes(tmp_path: Path) -> None:
+    blind = small_run(merge={"models": [str(FAMILY / "ja")], "method": "linear"})
+    vlmerge("check", write_run(tmp_path, blind)).refuses("none of the models can see", str(FAMILY / "ja"))
+
+
+def test_check_refuses_a_run_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: full)
+    vlmerge("check", write_run(tmp_path, small_run())).refuses("the disk has no room", "--out")
+
+
 def test_check_tells_scripts_what_would_pair() -> None:
     told = vlmerge("check", FAMILY / "run.yaml", "--json").json
     assert told["merged"] == 57
@@ -322,6 +339,7 @@ def test_export_writes_a_trial(run: Path, tmp_path: Path) -> None:
     assert done.code == 0
     assert done.out.startswith("trial 1 (")
     assert (tmp_path / "one" / "README.md").is_file()
+    vlmerge("export", run, tmp_path / "one").refuses("not empty", str(tmp_path / "one"))
     vlmerge("export", run, tmp_path / "none", "--trial", 4711).refuses("trial 4711 cannot be exported")
 
 

@@ -96,6 +96,21 @@ def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Se
     return Sets(search, validation, holdout, leaks, template_of(specs, config.preset), read)
 
 
+def check_eyes(sets: Sets, host: str) -> None:
+    """For a host without eyes: raises TaskError if any question has a picture."""
+    for split in ("search", "validation", "holdout"):
+        for asked in sets[split]:
+            for question in asked.questions:
+                if question.pictures:
+                    raise TaskError(
+                        "the questions have pictures, and none of the models can see",
+                        where=f"task {asked.task.name!r}, question {question.id!r}",
+                        expected="a vision-language model among the models, or questions without pictures",
+                        found=f"the host {host}, a language model",
+                        remedy="add a vision-language model to the run, or ask text questions",
+                    )
+
+
 def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
     """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
     check_names(specs, preset)
