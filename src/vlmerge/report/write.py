@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from pathlib import Path
 
 from vlmerge.atomic import write_text
+from vlmerge.errors import RunFolderError
 from vlmerge.report.figures import draw_figures, write_figures
 from vlmerge.report.fonts import find_typeface
 from vlmerge.report.page import render
@@ -28,7 +31,7 @@ def write_report(folder: Path, *, lang: Language = "en", store: Store | None = N
         Path of the page.
 
     Raises:
-        RunFolderError: There is no store in the folder, or it cannot be read.
+        RunFolderError: There is no store in the folder, or it cannot be read; the folder cannot be written.
     """
     if store is None:
         with Store.read_only(folder / STORE_NAME) as opened:
@@ -39,7 +42,8 @@ def write_report(folder: Path, *, lang: Language = "en", store: Store | None = N
 def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> Path:
     """Figure 2 has many pictures and a run that goes on has no time for them: there it stands on the page alone."""
     view, phrases = read_view(store), read_phrases(lang)
-    write_results(store, folder, view.rows)
+    with _writing(folder):
+        write_results(store, folder, view.rows)
     images = draw_figures(
         history=view.history,
         rows=view.rows,
@@ -49,5 +53,21 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),
     )
-    write_figures(folder, images)
-    return write_text(folder / PAGE_NAME, render(view, phrases, images))
+    page = render(view, phrases, images)
+    with _writing(folder):
+        write_figures(folder, images)
+        return write_text(folder / PAGE_NAME, page)
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(
+            "the report cannot be written into the run folder",
+            where=str(folder),
+            expected="a folder that can be written, with room on its disk",
+            found=str(error),
+            remedy="make room or change the permissions; a copy of the folder elsewhere can be reported on as well",
+        ) from error
