@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
-import signal
-import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vlmerge.errors import EXIT_INTERRUPTED, EXIT_USER, ConfigError, UserError
+from vlmerge.errors import ConfigError
+from vlmerge.exits import run_and_exit
 
 if TYPE_CHECKING:
-    from vlmerge.check import CheckResult
+    from vlmerge.listings import Listing
 
 app = typer.Typer(
     name="vlmerge",
@@ -78,26 +75,35 @@ def demo(out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/dem
 
 @app.command(epilog=example("vlmerge check recipe.yaml", "vlmerge check run.yaml --json"))
 def check(
-    file: Annotated[Path, typer.Argument(metavar="RECIPE|RUN.yaml", help="A recipe or a run.")], as_json: Json = False
+    file: Annotated[Path, typer.Argument(metavar="RECIPE|RUN.yaml", help="A recipe or a run.")],
+    out: Annotated[Path | None, typer.Option(help="A run's folder, as for `vlmerge evolve`.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """What would pair, what would not, memory, disk, licences. Reads configs and headers only."""
+    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only."""
     from vlmerge.check import check as look
     from vlmerge.check import render, to_json
+    from vlmerge.config.file_kinds import load_either
+    from vlmerge.config.run import RunConfig
+    from vlmerge.outlook import outlook
     from vlmerge.plan import check_room
-    from vlmerge.terminal import ByteProgress, console
+    from vlmerge.tasks.sets import check_run_names
+    from vlmerge.terminal import ByteProgress, console, print_json
 
-    what = _recipe_or_run(file)
+    what = load_either(file)
+    if isinstance(what, RunConfig):
+        check_run_names(what, str(file))
     result = look(what, progress=ByteProgress())
-    if result.plan is not None:
-        check_room(Path("runs") / file.stem, result.output_bytes)
-    questions = _questions(what, result)
+    folder = out or Path("runs") / file.stem
+    ahead = outlook(what, result, folder) if isinstance(what, RunConfig) else None
     if as_json:
-        _print_json(to_json(result) | {"questions": questions})
-        return
-    screen = console()
-    screen.print(render(result))
-    for line in questions:
-        screen.print(line, markup=False)
+        print_json(to_json(result) | ({} if ahead is None else ahead.plain()))
+    else:
+        screen = console()
+        screen.print(render(result))
+        for line in [] if ahead is None else ahead.lines():
+            screen.print(line, markup=False)
+    if ahead is not None:
+        check_room(folder, result.output_bytes)
 
 
 @app.command(epilog=example("vlmerge merge recipe.yaml merged-model"))
@@ -107,12 +113,11 @@ def merge(
 ) -> None:
     """One merge, to disk."""
     from vlmerge.check import size
-    from vlmerge.config.recipe import load_recipe
+    from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
 
-    _refuse(recipe, ("merge", "genome", "tasks"), "this is a run, not a recipe", "vlmerge evolve")
-    summary = run_merge(load_recipe(recipe), out, progress=ByteProgress())
+    summary = run_merge(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
     for warning in summary.pairing.warnings:
         screen.print(f"note: {warning}", markup=False)
@@ -183,7 +188,7 @@ def evaluate(
 ) -> None:
     """Score any VLM on a task."""
     from vlmerge.evaluate import evaluate_model
-    from vlmerge.terminal import ByteProgress, TerminalObserver, console
+    from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
     specs = [{"name": name, "split": split, "limit": limit, "metric": metric, "fields": _pairs(field or [])} for name in task]
     results = evaluate_model(
@@ -196,7 +201,7 @@ def evaluate(
         progress=ByteProgress(),
     )
     if as_json:
-        _print_json([result.plain() for result in results])
+        print_json([result.plain() for result in results])
         return
     for result in results:
         console().print(result.line(), markup=False)
@@ -216,14 +221,14 @@ def ask(
     """Talk to a model about a picture."""
     from vlmerge.ask import ask as run_ask
     from vlmerge.config.run import RuntimeSpec
-    from vlmerge.terminal import ByteProgress
+    from vlmerge.terminal import ByteProgress, print_json
     from vlmerge.types import Decoding
 
     decoding = Decoding(max_new_tokens=max_new_tokens, temperature=temperature)
     runtime = RuntimeSpec(device=device.value)
     answer = run_ask(model, [image], question, decoding, runtime, progress=ByteProgress())
     if as_json:
-        _print_json({"question": question, "answer": answer.text, "tokens": answer.tokens})
+        print_json({"question": question, "answer": answer.text, "tokens": answer.tokens})
     else:
         print(answer.text)
 
@@ -231,162 +236,56 @@ def ask(
 @app.command(epilog=example("vlmerge tasks", "vlmerge tasks --json"))
 def tasks(as_json: Json = False) -> None:
     """Built-in tasks, metrics and presets."""
-    from vlmerge.tasks import METRICS, PRESETS, describe_tasks
+    from vlmerge import listings
 
-    described = describe_tasks()
-    rows = [(task.name, task.what, ", ".join(task.languages), task.metric, task.licence, task.good_for) for task in described]
-    _print_table(("task", "what", "languages", "metric", "licence", "good for"), rows, as_json)
-    if not as_json:
-        _print_table(("metric", "what it measures"), [(name, metric.description) for name, metric in METRICS.items()], False)
-        _print_table(("preset", "protocol"), [(name, preset.description) for name, preset in PRESETS.items()], False)
+    _list([listings.tasks(), listings.metrics(), listings.presets()], as_json)
 
 
 @app.command(epilog=example("vlmerge methods", "vlmerge methods --json"))
 def methods(as_json: Json = False) -> None:
     """Merge methods and their parameters."""
-    from vlmerge.config.method_table import METHODS
+    from vlmerge import listings
 
-    rows = [
-        (
-            spec.name,
-            spec.summary,
-            spec.base,
-            ", ".join(
-                f"{parameter.name} ({'required' if parameter.required else parameter.default})"
-                for parameter in spec.parameters.values()
-                if not parameter.ignored
-            ),
-            "yes" if spec.available else "not yet",
-        )
-        for spec in sorted(METHODS.values(), key=lambda spec: not spec.available)
-    ]
-    _print_table(("method", "what it does", "base", "parameters (default)", "here"), rows, as_json)
+    _list([listings.methods()], as_json)
 
 
 @app.command(epilog=example("vlmerge families", "vlmerge families --json"))
 def families(as_json: Json = False) -> None:
     """Model families and their layouts on disk."""
-    from vlmerge.anatomy import FAMILIES
+    from vlmerge import listings
 
-    rows = [
-        (
-            family.name,
-            ", ".join(family.model_types),
-            "yes" if family.is_vlm else "no",
-            ", ".join(family.decoders),
-            family.summary,
-        )
-        for family in FAMILIES.values()
-    ]
-    _print_table(("family", "model_type", "sees", "decoders", "layouts (prefix of the decoder)"), rows, as_json)
+    _list([listings.families()], as_json)
 
 
 def main() -> None:
-    """Entry point: turns errors into messages and exit codes."""
-    signal.signal(signal.SIGTERM, _interrupt)
-    # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
-    if not sys.stdout.isatty():
-        os.environ.setdefault("COLUMNS", "140")
-    try:
-        # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
-        code = app(standalone_mode=False)
-    except UserError as error:
-        from vlmerge.terminal import print_error
-
-        print_error(error)
-        sys.exit(EXIT_USER)
-    except (KeyboardInterrupt, typer.Abort):
-        code = EXIT_INTERRUPTED
-    except Exception as error:
-        # Wrong usage (click's errors carry their own exit code and message); anything else is a bug and keeps its traceback.
-        show = getattr(error, "show", None)
-        if show is None:
-            raise
-        show()
-        sys.exit(EXIT_USER)
-    if code == EXIT_INTERRUPTED:
-        resumes = sys.argv[1:2] in (["evolve"], ["demo"])
-        print(
-            f"\ninterrupted. To {'go on' if resumes else 'start over'}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}",
-            file=sys.stderr,
-        )
-    sys.exit(code if isinstance(code, int) else 0)
+    """Entry point."""
+    run_and_exit(app)
 
 
 # ── inside ──
 
 
 def _evolve(run_file: Path, out: Path, lang: Lang) -> None:
-    from vlmerge.config.run import load_run
+    from vlmerge.config.file_kinds import load_only_run
+    from vlmerge.tasks.sets import check_run_names
+    from vlmerge.terminal import TerminalObserver, print_outcome
+
+    config = load_only_run(run_file)
+    check_run_names(config, str(run_file))
+    # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve
-    from vlmerge.report import results_table
-    from vlmerge.store import STORE_NAME, Store
-    from vlmerge.terminal import TerminalObserver, console
 
-    _refuse(run_file, ("merge_method",), "this is a recipe, not a run", "vlmerge merge")
-    config = load_run(run_file)
-    folder = run_evolve(config, out, TerminalObserver(), lang=lang.value)
-    screen = console()
-    with Store.read_only(folder / STORE_NAME) as store:
-        screen.print(results_table(store))
-        line = _ask_line(store, out)
-    screen.print(f"page:  {out / 'report.html'}", markup=False)
-    screen.print(f"model: {out / 'model'}", markup=False)
-    if line:
-        screen.print(f"try:   {line}", markup=False)
+    print_outcome(run_evolve(config, out, TerminalObserver(), lang=lang.value), out)
 
 
-def _ask_line(store: Any, out: Path) -> str | None:
-    """A command that asks the winner one of the run's own questions."""
-    for split in ("holdout", "validation", "search"):
-        for question in store.questions(split):
-            for digest in question.pictures:
-                origin = store.picture_origin(digest)
-                if Path(origin).is_file():
-                    return shlex.join(["vlmerge", "ask", str(out / "model"), origin, question.text])
-    return None
+def _list(listings: Sequence[Listing], as_json: bool) -> None:
+    from vlmerge.terminal import print_json, print_listing
 
-
-def _refuse(file: Path, keys: tuple[str, ...], what: str, command: str) -> None:
-    """A file of the other kind gets one clear sentence instead of a list of unknown keys."""
-    from vlmerge.config.yaml_file import read_yaml
-
-    found = [key for key in keys if key in read_yaml(file).data]
-    if found:
-        raise ConfigError(what, where=str(file), found=f"the key `{found[0]}`", remedy=f"use `{command} {file}`")
-
-
-def _recipe_or_run(file: Path) -> Any:
-    from vlmerge.config.recipe import load_recipe
-    from vlmerge.config.run import load_run
-    from vlmerge.config.yaml_file import read_yaml
-
-    data = read_yaml(file).data
-    if "merge" in data or "genome" in data or "tasks" in data:
-        return load_run(file)
-    return load_recipe(file)
-
-
-def _questions(what: Any, result: CheckResult) -> list[str]:
-    """What a run would ask, one line a task; only local questions are opened, so that a check fetches nothing large."""
-    from vlmerge.config.run import RunConfig
-    from vlmerge.tasks.sets import check_eyes, load_sets
-
-    if not isinstance(what, RunConfig):
-        return []
-    specs = [*what.tasks, *(what.validation.tasks or ()), *what.holdout]
-    away = [spec.name for spec in specs if not Path(spec.path or spec.name).exists()]
-    if away:
-        return [f"questions not looked at (they are on the hub): {', '.join(dict.fromkeys(away))}"]
-    sets = load_sets(what)
-    if not result.host_sees:
-        check_eyes(sets, result.host)
-    lines = [
-        f"{split}: {asked.task.name}, {len(asked.questions)} questions, metric {asked.task.metric}, {asked.decoding.describe()}"
-        for split in ("search", "validation", "holdout")
-        for asked in sets[split]
-    ]
-    return [*lines, *(f"CONTAMINATED: {leak}" for leak in sets.leaks)]
+    if as_json:
+        print_json(listings[0].plain())
+        return
+    for listing in listings:
+        print_listing(listing)
 
 
 def _pairs(fields: list[str]) -> dict[str, str]:
@@ -399,26 +298,3 @@ def _pairs(fields: list[str]) -> dict[str, str]:
             )
         pairs[ours] = theirs
     return pairs
-
-
-def _print_table(heads: tuple[str, ...], rows: list[tuple[str, ...]], as_json: bool) -> None:
-    if as_json:
-        _print_json([dict(zip(heads, row, strict=True)) for row in rows])
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    from vlmerge.terminal import console
-
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    console().print(table)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

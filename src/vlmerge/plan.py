@@ -1,4 +1,4 @@
-"""What a run would do, before it does: stages, baselines, and how many answers that comes to."""
+"""What a run would do, before it does: its stages and baselines; and whether the disk has room for what it writes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.run import RunConfig
+
+ROOM = 1.05
+"""Free room that is asked for, in sizes of the model: beside its weights come tokenizer, figures and the record."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ class Plan:
         searches = "; ".join(f"{stage.name}, {stage.genes} genes, {stage.candidates} candidates" for stage in self.stages)
         lines = [f"search: {searches}", f"baselines ({self.baseline_merges} merges): {', '.join(self.baselines)}"]
         lines += [f"left out: {row}, {reason}" for row, reason in self.left_out.items()]
-        count = self.candidates + self.baseline_merges
-        return [*lines, f"time: {count} merges, each asked all search questions; the first generation's line tells how long"]
+        return lines
 
 
 def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
@@ -76,7 +78,7 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
 def check_room(folder: Path, model_bytes: int) -> None:
     """Raises CheckpointError if the disk of a run folder (which need not be there yet) has no room for the run's model."""
     here = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    need, free = model_bytes * 1.05, shutil.disk_usage(here).free
+    need, free = model_bytes * ROOM, shutil.disk_usage(here).free
     if free < need:
         raise CheckpointError(
             "the disk has no room for the model that this run will write at its end",

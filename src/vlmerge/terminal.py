@@ -1,14 +1,23 @@
-"""What people see in a terminal: progress bars, lines, errors. Where there is no terminal, plain lines."""
+"""What people see in a terminal: progress bars, lines, tables, errors. Where there is no terminal, plain lines."""
 
 from __future__ import annotations
 
+import json
+import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from vlmerge.listings import Listing
+    from vlmerge.store import Split, Store
+
+SPLITS: tuple[Split, ...] = ("holdout", "validation", "search")
+"""Sets in the order in which a question to try is taken from them."""
 
 
 def console(*, error: bool = False) -> Console:
@@ -27,6 +36,53 @@ def print_error(error: UserError) -> None:
     screen.print(Text.assemble(("error: ", "bold red"), (first, "bold")))
     for line in rest:
         screen.print(Text(line))
+
+
+def print_json(value: Any) -> None:
+    """Plain values for scripts, on standard output."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_listing(listing: Listing) -> None:
+    """A table of what is built in."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*listing.heads)
+    for row in listing.rows:
+        table.add_row(*map(Text, row))
+    console().print(table)
+
+
+def print_outcome(folder: Path, shown: Path) -> None:
+    """A run's table, where its page and model are, and a command that asks the winner.
+
+    Args:
+        folder: The run folder.
+        shown: The same as the person named it.
+    """
+    from vlmerge.report import results_table
+    from vlmerge.store import STORE_NAME, Store
+
+    screen = console()
+    with Store.read_only(folder / STORE_NAME) as store:
+        screen.print(results_table(store))
+        line = _ask_line(store, shown)
+    screen.print(f"page:  {shown / 'report.html'}", markup=False)
+    screen.print(f"model: {shown / 'model'}", markup=False)
+    if line:
+        screen.print(f"try:   {line}", markup=False)
+
+
+def _ask_line(store: Store, shown: Path) -> str | None:
+    """A command that asks the winner one of the run's own questions."""
+    for split in SPLITS:
+        for question in store.questions(split):
+            for digest in question.pictures:
+                origin = store.picture_origin(digest)
+                if Path(origin).is_file():
+                    return shlex.join(["vlmerge", "ask", str(shown / "model"), origin, question.text])
+    return None
 
 
 class TerminalObserver:

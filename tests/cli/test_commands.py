@@ -280,7 +280,11 @@ def test_check_refuses_pictures_for_models_without_eyes(tmp_path: Path) -> None:
 def test_check_refuses_a_run_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)
-    vlmerge("check", write_run(tmp_path, small_run())).refuses("the disk has no room", "--out")
+    done = vlmerge("check", write_run(tmp_path, small_run()), "--out", tmp_path / "run")
+    assert done.code == 2
+    assert "1.0 kB free" in done.out, "what there is to know is told all the same"
+    assert "the disk has no room" in done.err
+    assert "--out" in done.err
 
 
 def test_check_tells_scripts_what_would_pair() -> None:
@@ -289,7 +293,10 @@ def test_check_tells_scripts_what_would_pair() -> None:
     assert [Path(model["name"]).name for model in told["models"]] == ["vlm", "ja", "base"]
     assert [(stage["genes"], stage["candidates"]) for stage in told["plan"]["stages"]] == [(3, 40), (12, 120)]
     assert {"host", "swap:ja", "grid", "chat_vector:ja"} <= set(told["plan"]["baselines"])
-    assert [line.split(":")[0] for line in told["questions"]] == ["search", "validation", "holdout", "holdout"]
+    assert [one["set"] for one in told["tasks"]] == ["search", "validation", "holdout", "holdout"]
+    assert sum(one["questions"] for one in told["tasks"]) > 500
+    assert told["need_bytes"] < told["free_bytes"]
+    assert told["seconds_per_trial"] is None
 
 
 def test_check_tells_people_the_same() -> None:
@@ -297,6 +304,16 @@ def test_check_tells_people_the_same() -> None:
     assert done.code == 0
     assert "57" in done.out
     assert "holdout" in done.out
+    assert "groups, 12 genes, 120 candidates" in done.out
+    assert "the first generation will tell" in done.out
+
+
+def test_check_tells_the_time_from_a_run_that_has_begun(run: Path) -> None:
+    own = (run.parent / "small.yaml", "--out", run)
+    assert vlmerge("check", *own, "--json").json["seconds_per_trial"] > 0
+    assert f"s per trial so far in {run}" in vlmerge("check", *own).out
+    other = write_run(run.parent, small_run(search={"max_fevals": 4, "population": 2}), "other.yaml")
+    assert vlmerge("check", other, "--out", run, "--json").json["seconds_per_trial"] is None
 
 
 # ── lists ──

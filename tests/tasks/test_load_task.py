@@ -169,12 +169,16 @@ for task in tasks:
 
 @pytest.mark.parametrize(
     ("wrong", "where"),
-    [({"metric": "rougel_jp"}, "metric"), ({"preset": "sakna"}, "preset"), ({"name": "ja-vg-vqa-50"}, "ja-vg-vqa-50")],
+    [
+        ({"metric": "rougel_jp"}, "tasks[1].metric"),
+        ({"preset": "sakna"}, "tasks[1].preset"),
+        ({"name": "ja-vg-vqa-50"}, "tasks[1].name"),
+    ],
 )
 def test_names_are_checked_before_anything_is_read(mine: str, wrong: dict[str, str], where: str) -> None:
     unreadable = TaskSpec(name="/nowhere/first.jsonl")
     with pytest.raises(TaskError) as caught:
-        check_names([unreadable, TaskSpec.model_validate({"name": mine, **wrong})], None)
-    assert where in str(caught.value.where)
+        check_names({"tasks[0]": unreadable, "tasks[1]": TaskSpec.model_validate({"name": mine, **wrong})}, None, "run.yaml")
+    assert caught.value.where == f"run.yaml, {where}"
     with pytest.raises(TaskError, match="sakana"):
-        check_names([unreadable], "sakna")
+        check_names({"tasks[0]": unreadable}, "sakna")

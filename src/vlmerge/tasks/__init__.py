@@ -82,19 +82,26 @@ DEFAULT_METRIC = "char_rougeL"
 HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?(?:@(?P<revision>\S+))?")
 
 
-def check_names(specs: Iterable[TaskSpec], preset: str | None) -> None:
-    """Raises TaskError for a metric, preset or task that there is none of, before anything is read."""
+def check_names(specs: Mapping[str, TaskSpec], preset: str | None, file: str | None = None) -> None:
+    """Raises TaskError for a metric, preset or task that there is none of, before anything is read.
+
+    Args:
+        specs: Tasks by their keys: `tasks[0]`, …
+        preset: The preset of all of them.
+        file: Where they are from.
+    """
+    begin = f"{file}, " if file else ""
     if preset is not None:
-        preset_named(preset, "preset")
-    for spec in specs:
+        preset_named(preset, f"{begin}preset")
+    for key, spec in specs.items():
         if spec.metric is not None:
-            metric_named(spec.metric, f"task {spec.name!r}, metric")
+            metric_named(spec.metric, f"{begin}{key}.metric")
         if spec.preset is not None:
-            preset_named(spec.preset, f"task {spec.name!r}, preset")
+            preset_named(spec.preset, f"{begin}{key}.preset")
         local = spec.path or spec.name
         known = spec.name in BUILT_IN or spec.name.startswith("hf:") or spec.path is not None
         if not known and not _looks_local(local) and not Path(local).exists():
-            raise _unknown_task(spec.name)
+            raise _unknown_task(spec.name, f"{begin}{key}.name")
 
 
 def metric_named(name: str, where: str = "metric") -> Metric:
@@ -237,11 +244,11 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
     return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"], commits=commits)
 
 
-def _unknown_task(name: str) -> TaskError:
+def _unknown_task(name: str, where: str | None = None) -> TaskError:
     near = nearest(name, BUILT_IN)
     return TaskError(
         f"unknown task {name!r}",
-        where=f"task {name!r}",
+        where=where or f"task {name!r}",
         expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
         found=f"{name}, which is none of these; tasks of lm-evaluation-harness are not supported yet",
         remedy=f"write {near!r}"

@@ -62,6 +62,13 @@ class Sets:
         return {"search": self.search, "validation": self.validation, "holdout": self.holdout}[split]
 
 
+def check_run_names(config: RunConfig, file: str | None = None) -> None:
+    """Raises TaskError for a name in a run that nobody knows, with its key: at once, since reading and loading take long."""
+    blocks = {"tasks": config.tasks, "validation": config.validation.tasks or (), "holdout": config.holdout}
+    keyed = {f"{block}[{place}]": spec for block, specs in blocks.items() for place, spec in enumerate(specs)}
+    check_names(keyed, config.preset, file)
+
+
 def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Sets:
     """Loads, checks and splits a run's questions.
 
@@ -72,7 +79,7 @@ def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Se
     Raises:
         TaskError: An empty task, a broken picture, or (unless the run allows it) a picture or text on two sides.
     """
-    check_names((*config.tasks, *(config.validation.tasks or ()), *config.holdout), config.preset)
+    check_run_names(config)
     pictures: Pictures = {}
     read: Commits = dict(commits or {})
     search = _load(config, config.tasks, pictures, read)
@@ -113,7 +120,7 @@ def check_eyes(sets: Sets, host: str) -> None:
 
 def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
     """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
-    check_names(specs, preset)
+    check_names({f"task {spec.name!r}": spec for spec in specs}, preset)
     tasks = load_tasks(specs, preset=preset)
     asked: list[Asked] = []
     for spec, task in zip(specs, tasks, strict=True):

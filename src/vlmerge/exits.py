@@ -1,0 +1,50 @@
+"""How a command ends. Exit codes: 0 done, 1 a bug, 2 the user can mend it, 130 interrupted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from pathlib import Path
+
+import typer
+
+from vlmerge.errors import EXIT_INTERRUPTED, EXIT_USER, UserError
+
+GOING_ON = ("evolve", "demo")
+"""Commands that go on where they stopped; of the others nothing half-written is left."""
+
+
+def run_and_exit(app: typer.Typer) -> None:
+    """Runs the command line and exits; errors become messages, a bug keeps its traceback."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
+    if not sys.stdout.isatty():
+        os.environ.setdefault("COLUMNS", "140")
+    try:
+        # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
+        code = app(standalone_mode=False)
+    except UserError as error:
+        from vlmerge.terminal import print_error
+
+        print_error(error)
+        sys.exit(EXIT_USER)
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except Exception as error:
+        # Wrong usage (click's errors carry their own exit code and message); anything else is a bug and keeps its traceback.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        sys.exit(EXIT_USER)
+    if code == EXIT_INTERRUPTED:
+        goes_on = sys.argv[1:2] and sys.argv[1] in GOING_ON
+        what_now = "what is finished is kept. To go on" if goes_on else "nothing half-written is left. To start over"
+        print(f"\ninterrupted: {what_now}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt

@@ -1,0 +1,92 @@
+"""What is built in, as tables: tasks, metrics and presets, merge methods, model families. Nothing is loaded for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One table.
+
+    Attributes:
+        heads: Names of its columns.
+        rows: Cells, one per column.
+    """
+
+    heads: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+    def plain(self) -> list[dict[str, str]]:
+        """For JSON."""
+        return [dict(zip(self.heads, row, strict=True)) for row in self.rows]
+
+
+def tasks() -> Listing:
+    """Built-in tasks."""
+    from vlmerge.tasks import describe_tasks
+
+    return Listing(
+        ("task", "what", "languages", "metric", "licence", "good for"),
+        [
+            (task.name, task.what, ", ".join(task.languages), task.metric, task.licence, task.good_for)
+            for task in describe_tasks()
+        ],
+    )
+
+
+def metrics() -> Listing:
+    """How answers are scored."""
+    from vlmerge.tasks import METRICS
+
+    return Listing(("metric", "what it measures"), [(name, metric.description) for name, metric in METRICS.items()])
+
+
+def presets() -> Listing:
+    """Protocols of published experiments."""
+    from vlmerge.tasks import PRESETS
+
+    return Listing(("preset", "protocol"), [(name, preset.description) for name, preset in PRESETS.items()])
+
+
+def methods() -> Listing:
+    """Merge methods, the available ones first."""
+    from vlmerge.config.method_table import METHODS
+
+    return Listing(
+        ("method", "what it does", "base", "parameters (default)", "here"),
+        [
+            (
+                spec.name,
+                spec.summary,
+                spec.base,
+                ", ".join(
+                    f"{parameter.name} ({'required' if parameter.required else parameter.default})"
+                    for parameter in spec.parameters.values()
+                    if not parameter.ignored
+                ),
+                "yes" if spec.available else "not yet",
+            )
+            for spec in sorted(METHODS.values(), key=lambda spec: not spec.available)
+        ],
+    )
+
+
+def families() -> Listing:
+    """Model families and their layouts on disk."""
+    from vlmerge.anatomy import FAMILIES
+
+    return Listing(
+        ("family", "model_type", "sees", "decoders", "layouts (prefix of the decoder)"),
+        [
+            (
+                family.name,
+                ", ".join(family.model_types),
+                "yes" if family.is_vlm else "no",
+                ", ".join(family.decoders),
+                family.summary,
+            )
+            for family in FAMILIES.values()
+        ],
+    )

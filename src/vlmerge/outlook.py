@@ -1,0 +1,148 @@
+"""What a run would ask, what room it needs, and how long it would take: beside what `check` says of its models."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vlmerge.check import CheckResult, size
+from vlmerge.errors import RunFolderError
+from vlmerge.plan import ROOM, Plan
+from vlmerge.recording import stored_config
+from vlmerge.report.results import seconds_per_trial
+from vlmerge.store import STORE_NAME, Split, Store
+from vlmerge.tasks.sets import check_eyes, load_sets
+
+if TYPE_CHECKING:
+    from vlmerge.config.run import RunConfig
+
+SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
+
+
+@dataclass(frozen=True)
+class PlannedTask:
+    """One task of one set, as it would be asked; weight 0: shown, no part of the score."""
+
+    set: Split
+    task: str
+    questions: int
+    weight: float
+    metric: str
+    decoding: str
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is ahead of a run.
+
+    Attributes:
+        plan: Its stages and baselines.
+        tasks: What it would ask; empty where `away` is not.
+        away: Questions on the hub, which a check does not fetch.
+        leaks: What stands in two sets, if the run allows it.
+        folder: The run folder.
+        need_bytes: Room that the run's model needs on its disk.
+        free_bytes: Room that is there.
+        seconds_per_trial: Mean of this run's trials so far; None before the first.
+    """
+
+    plan: Plan
+    tasks: tuple[PlannedTask, ...]
+    away: tuple[str, ...]
+    leaks: tuple[str, ...]
+    folder: str
+    need_bytes: int
+    free_bytes: int
+    seconds_per_trial: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON, but for the plan, which `check` tells."""
+        return {key: value for key, value in asdict(self).items() if key != "plan"}
+
+    def lines(self) -> list[str]:
+        """For people."""
+        lines = [
+            f"{one.set}: {one.task}, {one.questions} questions, metric {one.metric}, {one.decoding}"
+            + ("" if one.weight else " (shown, no part of the score)")
+            for one in self.tasks
+        ]
+        if self.away:
+            lines.append(f"questions not looked at (they are on the hub): {', '.join(self.away)}")
+        lines += [f"CONTAMINATED: {leak}" for leak in self.leaks]
+        lines.append(f"disk: {size(self.need_bytes)} for the run's model, {size(self.free_bytes)} free at {self.folder}")
+        return [*lines, self._time()]
+
+    def _time(self) -> str:
+        trials = self.plan.candidates + self.plan.baseline_merges
+        asked = sum(one.questions for one in self.tasks if one.set == "search")
+        work = f"{self.plan.candidates} candidates and {self.plan.baseline_merges} hand-set merges"
+        work += f" × {asked} search questions = {trials * asked:,} answers" if asked else ", each asked all search questions"
+        fresh = [(one.set, one.questions) for one in self.tasks if one.set != "search"]
+        if fresh:
+            counts: Counter[str] = Counter()
+            for split, count in fresh:
+                counts[split] += count
+            each = " and ".join(f"{count} {split}" for split, count in counts.items())
+            work += f", then every row of the table × {each} questions"
+        if self.seconds_per_trial is None:
+            return f"time: {work}; how long one takes, the first generation will tell"
+        minutes = trials * self.seconds_per_trial / 60
+        return (
+            f"time: {work}; {self.seconds_per_trial:.1f} s per trial so far in {self.folder}, "
+            f"so about {minutes:,.0f} min for all trials of the search"
+        )
+
+
+def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
+    """Looks ahead. Questions on the hub are left alone; local ones are read, with their pictures.
+
+    Args:
+        run: The run.
+        found: What `check` says of it.
+        folder: Its run folder, which need not be there.
+
+    Raises:
+        TaskError: Questions that cannot be asked, or pictures for models that cannot see.
+        RunFolderError: The record of a run in the folder cannot be read.
+    """
+    assert found.plan is not None
+    specs = [*run.tasks, *(run.validation.tasks or ()), *run.holdout]
+    away = tuple(dict.fromkeys(spec.name for spec in specs if not Path(spec.path or spec.name).exists()))
+    tasks: tuple[PlannedTask, ...] = ()
+    leaks: tuple[str, ...] = ()
+    if not away:
+        sets = load_sets(run)
+        if not found.host_sees:
+            check_eyes(sets, found.host)
+        leaks = tuple(str(leak) for leak in sets.leaks)
+        tasks = tuple(
+            PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.decoding.describe())
+            for split in SPLITS
+            for one in sets[split]
+        )
+    here = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    return Outlook(
+        plan=found.plan,
+        tasks=tasks,
+        away=away,
+        leaks=leaks,
+        folder=str(folder),
+        need_bytes=int(found.output_bytes * ROOM),
+        free_bytes=shutil.disk_usage(here).free,
+        seconds_per_trial=_seconds(run, folder),
+    )
+
+
+def _seconds(run: RunConfig, folder: Path) -> float | None:
+    """Mean seconds of this run's trials, where it has begun in the folder; None where the folder holds nothing of it."""
+    if not (folder / STORE_NAME).is_file():
+        return None
+    with Store.read_only(folder / STORE_NAME) as store:
+        try:
+            begun = stored_config(run, store)
+        except RunFolderError:
+            return None  # Another run's seconds say nothing; `evolve` refuses the folder, with what differs.
+        return None if begun is None else seconds_per_trial(store.trials())
