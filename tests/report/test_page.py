@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import HOSTILE, Kind
 
+from vlmerge.errors import RunFolderError
 from vlmerge.report import rows, write_report
 from vlmerge.report.page import render
 from vlmerge.report.phrases import LANGUAGES, Language, read_phrases
@@ -225,3 +226,11 @@ def test_nothing_half_written_is_left(finished: Path) -> None:
     assert {path.name for path in (finished / "figures").iterdir()} == {
         f"{name}.{kind}" for name in ("search", "examples", "recipe") for kind in ("png", "svg")
     }
+
+
+def test_a_folder_that_cannot_be_written_is_the_persons_to_mend(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(finished=False, generations=1))
+    (folder / "figures").write_text("a file where the figures should go")
+    with pytest.raises(RunFolderError, match="the report cannot be written") as caught:
+        write_report(folder)
+    assert str(folder) in caught.value.message()

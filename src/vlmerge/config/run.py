@@ -12,8 +12,9 @@ import yaml
 from pydantic import AfterValidator, ValidationError, model_validator
 
 from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
+from vlmerge.config.lm_eval_keys import without_lm_eval
 from vlmerge.config.model_ref import ModelRef, local_path
-from vlmerge.config.problems import LineOf, Problem, no_lines, refuse
+from vlmerge.config.problems import LineOf, no_lines, refuse
 from vlmerge.config.run_blocks import (
     FIRST_SIGMA,
     DecodingSpec,
@@ -44,15 +45,6 @@ __all__ = [
     "parse_run",
     "parse_tasks",
 ]
-
-NO_FEWSHOT: Mapping[str, tuple[object, ...]] = {
-    "num_fewshot": (None, 0),
-    "shuffle": (None, False),
-    "apply_chat_template": (None, True),
-    # How examples would be laid out says nothing where there are none.
-    "fewshot_as_multiturn": (None, True, False),
-}
-"""mergekit-evolve's keys about lm-eval → the values that ask for what vlmerge does anyway."""
 
 ABSENT = object()
 
@@ -167,7 +159,7 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
     Raises:
         ConfigError: Naming every mistake at once.
     """
-    given, problems = _without_lm_eval(data)
+    given, problems = without_lm_eval(data)
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:
@@ -209,35 +201,6 @@ def dump_run(config: RunConfig) -> str:
 def diff_runs(ours: RunConfig, theirs: RunConfig) -> list[str]:
     """What differs: `search.seed: 1 → 2`, one line each, in the file's order."""
     return list(_differences("", _plain(ours), _plain(theirs)))
-
-
-def _without_lm_eval(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Takes mergekit-evolve's top-level keys out: `limit` goes to the tasks, the rest must ask for what is done anyway."""
-    given = dict(data)
-    problems: list[Problem] = []
-    if "genome" not in given:
-        return given, problems
-    for key, harmless in NO_FEWSHOT.items():
-        value = given.pop(key, None)
-        if not any(value is each or (isinstance(value, int) and value == each) for each in harmless):
-            expected = f"{key}: {yaml.safe_dump(harmless[-1]).splitlines()[0]}"
-            problems.append(
-                Problem(f"this value of `{key}` is valid in mergekit, not supported yet", (key,), expected, str(value))
-            )
-    limit, tasks = given.pop("limit", None), given.get("tasks")
-    if limit is None:
-        return given, problems
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
-        problems.append(Problem("`limit` cannot have this value", ("limit",), "a whole number from 1", repr(limit), "mend it"))
-    elif isinstance(tasks, list):
-        given["tasks"] = [_limited(task, limit) for task in cast("list[object]", tasks)]
-    return given, problems
-
-
-def _limited(task: object, limit: int) -> object:
-    if isinstance(task, str):
-        return {"name": task, "limit": limit}
-    return {"limit": limit, **cast("Mapping[str, Any]", task)} if isinstance(task, Mapping) else task
 
 
 def _located(config: RunConfig, folder: Path) -> RunConfig:
