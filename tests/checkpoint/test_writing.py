@@ -319,7 +319,12 @@ def test_two_writers_of_one_folder_do_not_meet(tmp_path: Path):
 def test_an_interrupted_process_cleans_up(tmp_path: Path):
     out = tmp_path / "out"
     with subprocess.Popen(
-        [sys.executable, "-c", SLOW_WRITER, str(out)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-c", SLOW_WRITER, str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # A test run in the background ignores SIGINT, and would hand that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stdout.readline().strip() == "t0"
         time.sleep(0.01)

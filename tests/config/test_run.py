@@ -171,7 +171,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no models": ({**MERGE, "merge": {"models": []}}, "at least one entry"),
     "a model that YAML read as a flag": ({**MERGE, "merge": {"models": ["a", False]}}, "in quotes"),
     "a task that YAML read as a flag": ({**MERGE, "tasks": [{"name": False}]}, "in quotes"),
-    "method not here": ({**MERGE, "merge": {"models": ["a", "b"], "method": "ties"}}, "`ties` is valid in mergekit"),
+    "method not here": ({**MERGE, "merge": {"models": ["a", "b"], "method": "della"}}, "`della` is valid in mergekit"),
     "method unknown": ({**MERGE, "merge": {"models": ["a", "b"], "method": "slurp"}}, "did you mean `slerp`"),
     "slerp of three": ({**MERGE, "merge": {"models": ["a", "b", "c"], "method": "slerp", "base_model": "a"}}, "two models"),
     "slerp without base": ({**MERGE, "merge": {"models": ["a", "b"], "method": "slerp"}}, "one of them `base_model`"),
@@ -181,7 +181,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "random_init in merge": ({**MERGE, "random_init": True}, "belongs to `genome:`"),
     "limit in merge": ({**MERGE, "limit": 5}, "unknown key `limit`"),
-    "genome method not here": ({**GENOME, "genome": {"models": ["a", "b"], "merge_method": "dare_ties"}}, "not supported yet"),
+    "genome method not here": ({**GENOME, "genome": {"models": ["a", "b"], "merge_method": "della"}}, "not supported yet"),
+    "genome method without genes": (
+        {**GENOME, "genome": {"models": ["a", "b"], "merge_method": "dare_linear", "base_model": "a"}}, "knows no genes",
+    ),
+    "fixed parameter of another method": (
+        {**MERGE, "merge": {**MERGE["merge"], "parameters": {"density": 0.5}}}, "no parameter of linear",
+    ),
     "genome base without genes": (
         {**GENOME, "genome": {**GENOME["genome"], "base_model": "c"}}, "linear needs a weight for its base",
     ),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given as drawn_from
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -16,7 +17,14 @@ from vlmerge.methods import METHODS, Scratch, Values
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 WEIGHT = st.floats(-2, 2).filter(lambda weight: abs(weight) > 1e-3)
-DEFAULTS = {"linear": {"normalize": False}, "slerp": {"t": 0.3}, "task_arithmetic": {"lambda": 1.0, "normalize": False}}
+DEFAULTS = {
+    "linear": {"normalize": False},
+    "slerp": {"t": 0.3},
+    "task_arithmetic": {"lambda": 1.0, "normalize": False},
+    "ties": {"lambda": 1.1, "normalize": True, "rescale": False},
+    "dare_linear": {"lambda": 1.1, "normalize": False, "rescale": True},
+    "dare_ties": {"lambda": 1.1, "normalize": True, "rescale": True},
+}
 
 
 def noise(seed: int, dtype: torch.dtype = torch.float32, length: int = 1001) -> Tensor:
@@ -25,11 +33,18 @@ def noise(seed: int, dtype: torch.dtype = torch.float32, length: int = 1001) -> 
     return tensor
 
 
+def given(name: str, weights: list[float], **shared: float | bool) -> Values:
+    """Parameters: the method's defaults above, and a density for each source."""
+    densities = itertools.cycle((0.6, 1.0, 0.3))
+    sources = tuple({"weight": weight, "density": next(densities)} for weight in weights)
+    return Values({**DEFAULTS[name], **shared}, sources, tuple((number, 7) for number in range(len(weights))))
+
+
 def run(
     name: str, tensors: list[Tensor], weights: list[float], base: Tensor | None = None, out: torch.dtype | None = None,
     chunk: int = 1 << 20, **shared: float | bool,
 ) -> Tensor:  # fmt: skip
-    values = Values({**DEFAULTS[name], **shared}, tuple({"weight": weight} for weight in weights))
+    values = given(name, weights, **shared)
     METHODS[name].check(values)
     result = torch.empty(tensors[0].shape, dtype=out or tensors[0].dtype)
     scratch = Scratch("cpu", chunk)
@@ -73,7 +88,7 @@ def test_no_task_vector_is_the_base_bit_for_bit(dtype: torch.dtype) -> None:
     assert torch.equal(bits(run("task_arithmetic", [base, base], [0.7, -0.2], base)), bits(base + 0.0))
 
 
-@given(st.lists(WEIGHT, min_size=2, max_size=4), st.randoms(use_true_random=False))
+@drawn_from(st.lists(WEIGHT, min_size=2, max_size=4), st.randoms(use_true_random=False))
 def test_the_order_of_the_sources_changes_nothing_but_the_last_place(weights: list[float], random: object) -> None:
     models = [noise(seed) for seed in range(len(weights))]
     order = list(range(len(weights)))
@@ -92,7 +107,7 @@ def test_the_order_of_the_sources_changes_nothing_but_the_last_place(weights: li
         assert ((one.double() - two.double()).abs() <= torch.maximum(ulp, room * 2)).all()
 
 
-@given(st.lists(WEIGHT, min_size=1, max_size=4))
+@drawn_from(st.lists(WEIGHT, min_size=1, max_size=4))
 def test_float64_inputs_are_computed_in_float64(weights: list[float]) -> None:
     models = [noise(seed, torch.float64) for seed in range(len(weights))]
     want = sum(weight * model for weight, model in zip(weights, models, strict=True))
@@ -102,7 +117,7 @@ def test_float64_inputs_are_computed_in_float64(weights: list[float]) -> None:
     assert torch.allclose(run("task_arithmetic", models, weights, base), want, rtol=0, atol=1e-13)
 
 
-@given(st.floats(-0.5, 1.5), st.sampled_from([0.0, 0.4, 1e-4]))
+@drawn_from(st.floats(-0.5, 1.5), st.sampled_from([0.0, 0.4, 1e-4]))
 def test_slerp_of_unit_vectors_stays_on_the_sphere_and_divides_the_angle(t: float, closeness: float) -> None:
     base = torch.nn.functional.normalize(noise(1, torch.float64), dim=0)
     other = torch.nn.functional.normalize(base * bool(closeness) + noise(2, torch.float64) * (closeness or 1), dim=0)
@@ -122,7 +137,7 @@ def test_the_length_of_chunks_changes_no_bit(name: str, dtype: torch.dtype) -> N
     base = None if name == "linear" else noise(5, dtype)
     whole = run(name, tensors, [0.3, 0.5, -0.1][: len(tensors)], base)
     pieces = run(name, tensors, [0.3, 0.5, -0.1][: len(tensors)], base, chunk=64)
-    if name == "slerp":  # its two factors come from sums over chunks
+    if name == "slerp" or DEFAULTS[name].get("rescale"):  # factors come from sums over chunks
         assert torch.allclose(whole, pieces, rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
     else:
         assert torch.equal(whole, pieces)
@@ -151,7 +166,7 @@ def test_cuda_agrees_with_the_cpu(name: str, dtype: torch.dtype) -> None:
     base = None if name == "linear" else noise(5, dtype)
     weights = [0.3, 0.5, -0.1][: len(tensors)]
     here = run(name, tensors, weights, base)
-    values = Values(DEFAULTS[name], tuple({"weight": weight} for weight in weights))
+    values = given(name, weights)
     there = torch.empty_like(here, device="cuda")
     moved = None if base is None else base.cuda()
     scratch, inputs = Scratch("cuda"), [tensor.cuda() for tensor in tensors]

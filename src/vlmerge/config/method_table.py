@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -40,6 +40,7 @@ class MethodSpec:
         sources: Fewest and most models, the base not counted, except where it is `ordinary` and for slerp, whose two
             models include it.
         available: False: valid in mergekit, not supported yet.
+        draws: Whether it draws differences at random, from the recipe's seed.
         summary: One line for `vlmerge methods`.
     """
 
@@ -49,6 +50,12 @@ class MethodSpec:
     summary: str
     parameters: Mapping[str, ParameterSpec] = field(default_factory=lambda: MappingProxyType({}))
     available: bool = False
+    draws: bool = False
+
+    @property
+    def subtracts(self) -> bool:
+        """Whether a base is subtracted from the others, and has no number of its own."""
+        return self.base == "required" and "t" not in self.parameters
 
 
 WEIGHT = ParameterSpec("weight", per_source=True, required=True)
@@ -77,9 +84,12 @@ def _spec(
     return MethodSpec(name, base, sources, summary, MappingProxyType({p.name: p for p in parameters}), available)
 
 
-def _family(name: str, summary: str, *parameters: ParameterSpec, normalize: bool, available: bool = False) -> MethodSpec:
+def _family(
+    name: str, summary: str, *parameters: ParameterSpec, normalize: bool, available: bool = False, draws: bool = False
+) -> MethodSpec:
     common = (WEIGHT, LAMBDA, _flag("normalize", normalize), INT8_MASK)
-    return _spec(name, "required", (0, None), summary, *common, *parameters, available=available)
+    spec = _spec(name, "required", (0, None), summary, *common, *parameters, available=available)
+    return replace(spec, draws=draws)
 
 
 METHODS: Mapping[str, MethodSpec] = MappingProxyType(
@@ -100,12 +110,12 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
             ),
             _family(
                 "ties", "task arithmetic of trimmed differences that agree in sign",
-                DENSITY, _flag("rescale", False), normalize=True,
+                DENSITY, _flag("rescale", False), normalize=True, available=True,
             ),
             _family("dare_linear", "task arithmetic of randomly thinned differences",
-                    DENSITY, _flag("rescale", True), normalize=False),
+                    DENSITY, _flag("rescale", True), normalize=False, available=True, draws=True),
             _family("dare_ties", "randomly thinned differences that agree in sign",
-                    DENSITY, _flag("rescale", True), normalize=False),
+                    DENSITY, _flag("rescale", True), normalize=False, available=True, draws=True),
             _family(
                 "breadcrumbs", "task arithmetic without the largest and the smallest differences",
                 DENSITY, ParameterSpec("gamma", per_source=True, default=0.01), _flag("rescale", False), normalize=False,

@@ -80,6 +80,7 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
         "protect": list(recipe.protect) or None,
         "dtype": recipe.dtype,
         "out_dtype": recipe.out_dtype,
+        "seed": recipe.seed,
     }
     return {key: value for key, value in plain.items() if value is not None}
 

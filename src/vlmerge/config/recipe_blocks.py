@@ -72,6 +72,7 @@ class Recipe(Block):
         protect: Substrings of tensor names; what holds one stays the host's.
         dtype: Inputs are cast to it when read.
         out_dtype: The result is rounded to it once.
+        seed: For methods that draw at random; the same seed draws the same, wherever and in whatever order.
         name: For headings.
     """
 
@@ -87,6 +88,7 @@ class Recipe(Block):
     protect: tuple[Text, ...] = ()
     dtype: DtypeField | None = None
     out_dtype: DtypeField | None = None
+    seed: Annotated[Whole, Field(ge=0)] | None = None
 
     def model_refs(self) -> tuple[ModelRef, ...]:
         """Every model that takes part, in order of first appearance; then the base, if it is not listed. Not `vlm`."""

@@ -8,7 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
+from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.recipe_blocks import ParametersField
 from vlmerge.config.recipe_checks import find_method
 from vlmerge.types import Decoding
 
@@ -151,8 +153,9 @@ class MergeSpec(Block):
         models: The models that have numbers of their own (a base that a method subtracts has none).
         base_model: The common ancestor. Methods that need one take it from here; the others only for the baselines.
         vlm: The host; None: the first VLM.
-        method: linear, slerp (two models, `base_model` one of them) or task_arithmetic.
+        method: linear, slerp (two models, `base_model` one of them), or a method of differences from `base_model`.
         space: What is searched.
+        parameters: Of the method, the same in every candidate (density, lambda, …); what is searched cannot stand here.
         normalize: Whether the weights are divided by their sum.
         protect: Substrings of tensor names that stay the host's, in candidates and baselines alike.
         dtype: As in a recipe.
@@ -164,6 +167,7 @@ class MergeSpec(Block):
     vlm: Model | None = None
     method: Text = "linear"
     space: SpaceSpec = SpaceSpec()
+    parameters: ParametersField = Field(default_factory=dict)
     normalize: bool = False
     protect: tuple[Text, ...] = ()
     dtype: DtypeField | None = None
@@ -178,9 +182,14 @@ class MergeSpec(Block):
             raise complaint("slerp is between two models, one of them `base_model`", expected="two models", found=found)
         if self.method == "slerp" and self.normalize:
             raise complaint("slerp does not normalise", expected="normalize: false", found="true", remedy="take it out")
-        if self.method == "task_arithmetic":
+        for name in self.parameters:
+            fixed = [key for key in METHODS[self.method].parameters if key not in ("weight", "t", "normalize")]
+            if name not in fixed:
+                what = f"`{name}` is no parameter of {self.method} that a run can fix"
+                raise complaint(what, expected=", ".join(fixed) or "none", found=name, remedy="take it out")
+        if METHODS[self.method].subtracts:
             if self.base_model is None:
-                raise complaint("task_arithmetic needs a base", expected="a `base_model`", remedy="name the common ancestor")
+                raise complaint(f"{self.method} needs a base", expected="a `base_model`", remedy="name the common ancestor")
             if not self.searched:
                 raise complaint("nothing to search: the only model is the base", expected="another model", remedy="add one")
         return self
@@ -188,8 +197,12 @@ class MergeSpec(Block):
     @property
     def searched(self) -> tuple[ModelRef, ...]:
         """The models that have a weight to be searched."""
-        subtracts = self.method == "task_arithmetic"
+        subtracts = METHODS[self.method].subtracts
         return tuple(model for model in self.models if not (subtracts and model == self.base_model))
+
+
+EVOLVED = ("linear", "slerp", "task_arithmetic", "ties", "dare_ties")
+"""Methods that mergekit-evolve has genes for."""
 
 
 class GenomeSpec(Block):
@@ -197,7 +210,7 @@ class GenomeSpec(Block):
 
     Attributes:
         models: Every one has genes, a base among them too.
-        merge_method: linear, slerp, task_arithmetic.
+        merge_method: linear, slerp, task_arithmetic, ties, dare_ties.
         base_model: As there: added to every slice where it is not among the models.
         layer_granularity: Layers in a group of genes; 0: one group for all.
         normalize: None: true for linear, ties and dare_ties.
@@ -233,8 +246,15 @@ class GenomeSpec(Block):
     def _fits_the_method(self) -> GenomeSpec:
         _unlike(self.models)
         _available(self.merge_method)
-        if self.merge_method == "task_arithmetic" and self.base_model is None:
-            raise complaint("task_arithmetic needs a base", expected="a `base_model`", remedy="name the common ancestor")
+        if self.merge_method not in EVOLVED:
+            raise complaint(
+                f"mergekit-evolve knows no genes for {self.merge_method}",
+                expected=", ".join(EVOLVED),
+                found=self.merge_method,
+                remedy="use vlmerge's own `merge:`",
+            )
+        if METHODS[self.merge_method].subtracts and self.base_model is None:
+            raise complaint(f"{self.merge_method} needs a base", expected="a `base_model`", remedy="name the common ancestor")
         if self.merge_method == "slerp":
             self._fits_slerp()
         elif self.base_model is not None and self.merge_method == "linear" and self.base_model not in self.models:

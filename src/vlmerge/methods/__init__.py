@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.methods.combine import Known, Read, combine, keep
 from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
@@ -12,12 +13,16 @@ from vlmerge.methods.method import Method, Values
 from vlmerge.methods.resolved import Step, resolve_values
 from vlmerge.methods.scratch import Scratch
 from vlmerge.methods.slerp import Slerp
+from vlmerge.methods.sparse import Sparse
 from vlmerge.methods.task_arithmetic import TaskArithmetic
 
 METHODS: Mapping[str, Method] = {
     "linear": Linear(),
     "slerp": Slerp(),
     "task_arithmetic": TaskArithmetic(),
+    "ties": Sparse(SPECS["ties"], random=False, elect=True),
+    "dare_linear": Sparse(SPECS["dare_linear"], random=True, elect=False),
+    "dare_ties": Sparse(SPECS["dare_ties"], random=True, elect=True),
 }
 
 __all__ = [

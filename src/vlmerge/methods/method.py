@@ -24,10 +24,12 @@ class Values:
     Attributes:
         shared: Parameters of the tensor as a whole.
         sources: Parameters of each input but the base, in the order of the inputs.
+        keys: For methods that draw: what each input's lots for this tensor come from.
     """
 
     shared: Mapping[str, Scalar]
     sources: tuple[Mapping[str, Scalar], ...]
+    keys: tuple[tuple[int, int], ...] = ()
 
     def number(self, name: str) -> float:
         """A shared number."""

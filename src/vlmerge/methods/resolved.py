@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +13,7 @@ from vlmerge.anatomy.roles import canonical_name, decoder_layer, position_of, vi
 from vlmerge.config.method_table import MethodSpec, ParameterSpec
 from vlmerge.config.parameters import resolve
 from vlmerge.errors import CandidateFailure, ConfigError
+from vlmerge.methods.differences import Key, key_of
 from vlmerge.methods.dtypes import named_dtype, output_dtype
 from vlmerge.methods.method import Method, Scalar, Values
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.parameter_values import ParameterValue
     from vlmerge.config.recipe_blocks import Parameters, Recipe
+
+
+DEFAULT_SEED = 1
+"""Of recipes that name none."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +99,20 @@ def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
             )
         inputs = tuple(ref for ref in pair.inputs if ref != base)
         values = _values(method.spec, pair, inputs, level, t)
+        if method.spec.draws:
+            values = replace(values, keys=_keys(recipe.seed or DEFAULT_SEED, inputs, pair.role))
         try:
             method.check(values)
         except CandidateFailure as failure:
             raise CandidateFailure(f"{pair.name}: {failure.reason}") from failure
         steps.append(Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair)))
     return steps
+
+
+def _keys(seed: int, inputs: Sequence[ModelRef], role: str) -> tuple[Key, ...]:
+    """Keys by the models' names: neither the order of the models nor the folder that they lie in decides what is drawn."""
+    names = [ref.name for ref in inputs]
+    return tuple(key_of(seed, f"{name}#{names[:number].count(name)}", role) for number, name in enumerate(names))
 
 
 @dataclass(frozen=True)

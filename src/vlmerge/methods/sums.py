@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NO_DIVISOR = 1e-8
+"""Weights of differences whose sum is smaller than this do not divide (mergekit's threshold)."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """One sum. Tensors are flat, contiguous and of one length, on one device.

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.method import Values
-from vlmerge.methods.sums import Terms, add_up
+from vlmerge.methods.sums import NO_DIVISOR, Terms, add_up
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vlmerge.methods.scratch import Scratch
-
-
-NO_DIVISOR = 1e-8
-"""Weights whose sum is smaller than this do not divide (mergekit's threshold)."""
 
 
 class TaskArithmetic:

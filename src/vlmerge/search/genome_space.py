@@ -21,7 +21,7 @@ DTYPE = "bfloat16"
 
 @dataclass(frozen=True)
 class GenomeSpace:
-    """The space; see the module. Genes are ordered (group of layers, model, filter).
+    """The space; see the module. Genes are ordered (group of layers, model, filter, parameter).
 
     Attributes:
         spec: The block.
@@ -61,24 +61,33 @@ class GenomeSpace:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """`layers 0-3/model`, with `/filter` where there are filters."""
+        """`layers 0-3/model`, with `/filter` where there are filters and `/density` for a density."""
         labels = model_labels(self.spec.models)
         suffixes = [f"/{name or 'rest'}" if len(self.filters) > 1 else "" for name in self.filters]
         return tuple(
-            f"layers {first}-{first + self.step - 1}/{labels[model]}{suffix}"
+            f"layers {first}-{first + self.step - 1}/{labels[model]}{suffix}{'' if number == 0 else f'/{parameter}'}"
             for first in range(0, self.layers, self.step)
             for model in self.spec.models
             for suffix in suffixes
+            for number, parameter in enumerate(self.parameters)
         )
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """What each model has genes for."""
+        if self.spec.merge_method == "slerp":
+            return ("t",)
+        return ("weight", "density") if self.spec.merge_method in ("ties", "dare_ties") else ("weight",)
+
+    @property
     def start(self) -> Genome:
-        """1/n everywhere, rounded to float32 as there; or random in [0, 1)."""
+        """Weights of 1/n, rounded to float32 as there, and densities of 1; or everything random in [0, 1)."""
         if self.random_seed is not None:
             generator = random.Random(self.random_seed)
             return tuple(generator.random() for _ in self.names)
         (weight,) = struct.unpack("f", struct.pack("f", 1 / len(self.spec.models)))
-        return (weight,) * len(self.names)
+        one = (weight, 1.0)[: len(self.parameters)]
+        return one * (len(self.names) // len(one))
 
     def genome_of(self, weights: Mapping[ModelRef, float]) -> Genome | None:  # noqa: ARG002 - the protocol's
         """None: the start is what mergekit-evolve's is."""
@@ -121,11 +130,14 @@ class GenomeSpace:
         base = self.spec.base_model
         return [] if base is None or base in self.spec.models else [base]
 
-    def _gene(self, genome: Genome, group: int, model: int, place: int = 0) -> float:
-        return float(genome[(group * len(self.spec.models) + model) * len(self.filters) + place])
+    def _gene(self, genome: Genome, group: int, model: int, place: int = 0, parameter: int = 0) -> float:
+        number = (group * len(self.spec.models) + model) * len(self.filters) + place
+        return float(genome[number * len(self.parameters) + parameter])
 
-    def _weight(self, genome: Genome, group: int, model: int, place: int) -> float:
-        gene = self._gene(genome, group, model, place)
+    def _value(self, genome: Genome, group: int, model: int, place: int, parameter: int) -> float:
+        gene = self._gene(genome, group, model, place, parameter)
+        if self.parameters[parameter] == "density":
+            return min(abs(gene), 1.0)
         return gene if self.spec.allow_negative_weights else abs(gene)
 
     def _by_filter(self, values: list[Any]) -> Any:
@@ -143,8 +155,11 @@ class GenomeSpace:
         for group in self._groups:
             sources: list[dict[str, Any]] = []
             for index, model in enumerate(self.spec.models):
-                weight = self._by_filter([self._weight(genome, group, index, place) for place in places])
-                sources.append({"model": model, "layer_range": self._range(group), "parameters": {"weight": weight}})
+                values = {
+                    name: self._by_filter([self._value(genome, group, index, place, number) for place in places])
+                    for number, name in enumerate(self.parameters)
+                }
+                sources.append({"model": model, "layer_range": self._range(group), "parameters": values})
             sources += [{"model": base, "layer_range": self._range(group)} for base in self._unlisted_base]
             slices.append({"sources": sources})
         return slices
@@ -152,11 +167,14 @@ class GenomeSpace:
     def _smooth_models(self, genome: Genome) -> list[dict[str, Any]]:
         models: list[dict[str, Any]] = []
         for index, model in enumerate(self.spec.models):
-            gradients: list[Any] = []
-            for place in range(len(self.filters)):
-                gradient = [self._weight(genome, group, index, place) for group in self._groups]
-                gradients.append(gradient[0] if len(gradient) == 1 else gradient)
-            models.append({"model": model, "parameters": {"weight": self._by_filter(gradients)}})
+            values: dict[str, Any] = {}
+            for number, name in enumerate(self.parameters):
+                gradients: list[Any] = []
+                for place in range(len(self.filters)):
+                    gradient = [self._value(genome, group, index, place, number) for group in self._groups]
+                    gradients.append(gradient[0] if len(gradient) == 1 else gradient)
+                values[name] = self._by_filter(gradients)
+            models.append({"model": model, "parameters": values})
         return models + [{"model": base} for base in self._unlisted_base]
 
     def _slerp_slices(self, genome: Genome) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The space of `merge:`: one number per model (linear, task_arithmetic) or one t (slerp) for each group of tensors.
+"""The space of `merge:`: one number per model, or one t (slerp), for each group of tensors.
 
 Groups are embeddings, runs of layers, and final norm with lm_head: few, because a layer-wise search loses to three numbers at
 the budgets that people have. The coarsest form has one group for everything.
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from vlmerge.config import Filtered, MergeSpec, ModelRef, ParameterValue, Recipe, Slice, SliceSource, Source
+from vlmerge.config.method_table import METHODS
 from vlmerge.errors import ConfigError
 from vlmerge.search.space import model_labels
 from vlmerge.types import Genome
@@ -105,7 +106,7 @@ class GroupSpace:
             base_model=base,
             models=models,
             slices=self._slices(rows) if self.ranges else None,
-            parameters=shared,
+            parameters={**self.merge.parameters, **shared},
             protect=self.merge.protect,
             dtype=self.merge.dtype,
             out_dtype=self.merge.out_dtype,
@@ -113,7 +114,7 @@ class GroupSpace:
 
     def _slices(self, rows: Mapping[str, Genome]) -> tuple[Slice, ...]:
         merge = self.merge
-        unlisted = merge.method == "task_arithmetic" and merge.base_model not in merge.models
+        unlisted = METHODS[merge.method].subtracts and merge.base_model not in merge.models
         extra = [merge.base_model] if unlisted and merge.base_model else []
         slices: list[Slice] = []
         for index, (first, end) in enumerate(self.ranges):

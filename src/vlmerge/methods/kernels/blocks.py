@@ -93,7 +93,7 @@ def drawn(source: Any, origin: Any, begin: Any, chance: Any, key: Any, kept: Any
     """Differences whose 24-bit lot is below `chance`; 0 elsewhere. A lot depends on the key (two words) and the index alone."""
     first, second = key[0], key[1]
     for i in range(len(kept)):
-        bits = UNSIGNED(UNSIGNED(begin + i) * UNSIGNED(0x9E3779B1)) + first
+        bits = UNSIGNED(UNSIGNED(begin + i) * UNSIGNED(0x9E3779B1) + first)
         bits = UNSIGNED((bits ^ UNSIGNED(bits >> UNSIGNED(16))) * UNSIGNED(0x85EBCA6B))
         bits = UNSIGNED((bits ^ UNSIGNED(bits >> UNSIGNED(13))) * UNSIGNED(0xC2B2AE35))
         bits = UNSIGNED((bits ^ UNSIGNED(bits >> UNSIGNED(16))) + second)

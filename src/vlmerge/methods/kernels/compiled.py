@@ -12,30 +12,73 @@ import torch
 from numba import config as numba_config
 from numba import get_num_threads, set_num_threads
 
-from vlmerge.methods.kernels import cpu
+from vlmerge.methods.kernels.kept import kept_on_disk
+
+with kept_on_disk():
+    from vlmerge.methods.kernels import cpu
+    from vlmerge.methods.kernels.select import nth_largest
 
 if TYPE_CHECKING:
+    from vlmerge.methods.differences import Choice
+    from vlmerge.methods.sparse import ChosenTerms
     from vlmerge.methods.sums import Terms
+
+KINDS = {"all": cpu.ALL, "largest": cpu.LARGEST, "drawn": cpu.DRAWN}
 
 
 class Compiled:
-    """Kernels on as many threads as torch uses."""
+    """Kernels on as many threads as torch uses. Arrays are as `arrays_of` gives them."""
 
     def add_up(self, arrays: tuple[Any, ...], terms: Terms, out: Any) -> bool:
         """A sum over arrays (the base first, if there is one); gives whether the results are finite."""
-        self._use_torchs_threads()
+        _use_torchs_threads()
         weights = np.array(terms.weights, np.float32)
         if terms.base is None:
             return cpu.sum_up(arrays, weights, np.float32(terms.divisor), out) == 0
         numbers = (np.float32(terms.divisor), np.float32(terms.scale))
         return cpu.add_tasks(arrays[0], arrays[1:], weights, *numbers, out) == 0
 
+    def add_chosen(self, arrays: tuple[Any, ...], terms: ChosenTerms, out: Any) -> bool:
+        """A sum of chosen differences, the base's array first; gives whether the results are finite."""
+        _use_torchs_threads()
+        choices = terms.choices
+        bad = cpu.add_chosen(
+            arrays[0],
+            arrays[1:],
+            np.array(terms.weights, np.float32),
+            np.array(terms.factors, np.float32),
+            np.array([KINDS[choice.kind] for choice in choices], np.int64),
+            np.array([choice.threshold for choice in choices], np.uint32),
+            np.array([choice.last for choice in choices], np.int64),
+            np.array([choice.chance for choice in choices], np.uint32),
+            np.array([choice.key for choice in choices], np.uint32),
+            terms.elect,
+            terms.share,
+            np.float32(terms.divisor),
+            np.float32(terms.scale),
+            out,
+        )
+        return bad == 0
+
     def moments(self, one: Any, two: Any) -> tuple[float, float, float]:
         """Sums of x·y, x·x and y·y."""
-        self._use_torchs_threads()
+        _use_torchs_threads()
         return cpu.moments(one, two)
 
-    def _use_torchs_threads(self) -> None:
-        threads = min(torch.get_num_threads(), int(numba_config.NUMBA_NUM_THREADS))
-        if threads != get_num_threads():
-            set_num_threads(threads)
+    def norms(self, arrays: tuple[Any, ...], choice: Choice) -> tuple[float, float]:
+        """Base and source: sums of magnitudes of all differences, and of those that are kept."""
+        _use_torchs_threads()
+        key = np.array(choice.key, np.uint32)
+        kind, threshold, chance = KINDS[choice.kind], np.uint32(choice.threshold), np.uint32(choice.chance)
+        return cpu.norms(*arrays, kind, threshold, choice.last, chance, key)
+
+    def largest(self, arrays: tuple[Any, ...], count: int) -> tuple[int, int]:
+        """Base and source: bits of the `count`-th largest magnitude, and the index of the last one that is kept at it."""
+        _use_torchs_threads()
+        return nth_largest(*arrays, count)
+
+
+def _use_torchs_threads() -> None:
+    threads = min(torch.get_num_threads(), int(numba_config.NUMBA_NUM_THREADS))
+    if threads != get_num_threads():
+        set_num_threads(threads)

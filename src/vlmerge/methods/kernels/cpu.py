@@ -156,6 +156,23 @@ def add_chosen(
     return bad
 
 
+@njit(cache=True)
+def step_of(length: Any, parts: Any) -> Any:
+    """Elements of a part: whole blocks."""
+    return ((length + parts - 1) // parts + BLOCK - 1) // BLOCK * BLOCK
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def magnitudes(base: Any, one: Any, bits: Any) -> None:
+    """Bits of |one - base|."""
+    for begin in range(0, len(one), BLOCK):
+        end = min(begin + BLOCK, len(one))
+        difference = np.empty(end - begin, FLOAT)
+        all_of(one[begin:end], base[begin:end], difference)
+        for i in range(end - begin):
+            bits[begin + i] = FLOAT(abs(difference[i])).view(UNSIGNED)
+
+
 @njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def between(base: Any, one: Any, low: Any, high: Any, sizes: Any, places: Any, counts: Any) -> Any:
     """Counts magnitudes above `high` and collects those in [low, high], part by part in order.
@@ -171,7 +188,7 @@ def between(base: Any, one: Any, low: Any, high: Any, sizes: Any, places: Any, c
     """
     above = 0
     parts, room = sizes.shape
-    step = ((len(one) + parts - 1) // parts + BLOCK - 1) // BLOCK * BLOCK
+    step = step_of(len(one), parts)
     for part in prange(parts):
         found = 0
         buffer = np.empty(BLOCK, FLOAT)

@@ -19,6 +19,8 @@ from torch import Tensor
 
 BLOCK = 4096
 """Elements of one program."""
+ALIGNED = 16
+"""Bytes of the widest words that memory is read in; and elements of a length that needs no narrower ones at its end."""
 TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
@@ -45,7 +47,13 @@ class Sum:
     @property
     def kind(self) -> tuple[object, ...]:
         """What tensors of one launch have in common."""
-        return (len(self.inputs), self.base is None, self.inputs[0].dtype, self.out.dtype)
+        return (len(self.inputs), self.base is None, self.inputs[0].dtype, self.out.dtype, self.aligned)
+
+    @property
+    def aligned(self) -> bool:
+        """Whether every tensor begins and ends where the widest words do."""
+        tensors = (self.out, *self.inputs, *(() if self.base is None else (self.base,)))
+        return self.out.numel() % ALIGNED == 0 and all(each.data_ptr() % ALIGNED == 0 for each in tensors)
 
 
 class Sums:
@@ -68,7 +76,8 @@ class Sums:
         first = sums[0]
         _sum[(len(table.owners),)](
             table.addresses, numbers.to(self._device, non_blocking=True), table.owners, table.starts, wrong,
-            len(first.inputs), first.base is not None, TYPES[first.inputs[0].dtype], TYPES[first.out.dtype], BLOCK,
+            len(first.inputs), first.base is not None, TYPES[first.inputs[0].dtype], TYPES[first.out.dtype],
+            first.aligned, BLOCK,
             num_warps=8, enable_fp_fusion=False,
         )  # fmt: skip
         return wrong
@@ -108,33 +117,45 @@ def _addresses(each: Sum) -> tuple[int, ...]:
 @triton.jit
 def _sum(
     addresses, numbers, owners, starts, wrong,
-    MANY: tl.constexpr, HAS_BASE: tl.constexpr, GIVEN: tl.constexpr, RESULT: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, HAS_BASE: tl.constexpr, GIVEN: tl.constexpr, RESULT: tl.constexpr, EVEN: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0)
     owner = tl.load(owners + program)
     row = addresses + owner * (3 + MANY)
     number = numbers + owner * (MANY + 2)
-    at = tl.load(starts + program) + tl.arange(0, BLOCK)
-    inside = at < tl.load(row + 1)
+    length = tl.load(row + 1)
+    if EVEN:  # Only then are the widest words right.
+        length = tl.multiple_of(length, 16)
+    at = tl.multiple_of(tl.load(starts + program), BLOCK) + tl.arange(0, BLOCK)
+    inside = at < length
     origin = tl.zeros([BLOCK], tl.float32)
     if HAS_BASE:
         base = tl.load(row + 2).to(tl.pointer_type(GIVEN))
-        origin = tl.load(tl.multiple_of(base, 16) + at, mask=inside, other=0.0).to(tl.float32)
+        if EVEN:
+            base = tl.multiple_of(base, 16)
+        origin = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
     total = tl.zeros([BLOCK], tl.float32)
     for j in tl.static_range(MANY):
         one = tl.load(row + 3 + j).to(tl.pointer_type(GIVEN))
-        value = tl.load(tl.multiple_of(one, 16) + at, mask=inside, other=0.0).to(tl.float32)
+        if EVEN:
+            one = tl.multiple_of(one, 16)
+        value = tl.load(one + at, mask=inside, other=0.0).to(tl.float32)
         if HAS_BASE:
             value = value - origin
         weight = tl.zeros([BLOCK], tl.float32) + tl.load(number + j)
         # The first product is not added to zero: -0.0 stays -0.0.
         total = value * weight if j == 0 else tl.fma(value, weight, total)
-    total = tl.div_rn(total, tl.zeros([BLOCK], tl.float32) + tl.load(number + MANY))
+    divisor = tl.load(number + MANY)
+    if divisor != 1.0:
+        total = tl.div_rn(total, tl.zeros([BLOCK], tl.float32) + divisor)
     if HAS_BASE:
         total = tl.fma(total, tl.zeros([BLOCK], tl.float32) + tl.load(number + MANY + 1), origin)
     result = total.to(RESULT)
     out = tl.load(row).to(tl.pointer_type(RESULT))
-    tl.store(tl.multiple_of(out, 16) + at, result, mask=inside)
+    if EVEN:
+        out = tl.multiple_of(out, 16)
+    tl.store(out + at, result, mask=inside)
     back = result.to(tl.float32)
     broken = tl.max((inside & ((back - back) != 0.0)).to(tl.int32), axis=0)
     if broken > 0:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from vlmerge.runtime.fused.kernels import Blocks, attend, gated, rms_norm, turn_and_keep
+from vlmerge.runtime.fused.kernels import attend, gated, rms_norm, turn_and_keep
+from vlmerge.runtime.fused.shapes import Blocks
 from vlmerge.runtime.fused.weights import Weights
 
 

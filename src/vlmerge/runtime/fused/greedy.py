@@ -14,8 +14,8 @@ from torch import Tensor
 from vlmerge.errors import CandidateFailure
 from vlmerge.runtime.decode import Decoder, Row, Written
 from vlmerge.runtime.fused.forward import Cells, forward
-from vlmerge.runtime.fused.kernels import Blocks, queries_per_tile
 from vlmerge.runtime.fused.prompts import Layout, Packed, Prompt, lay_out, pack, portions
+from vlmerge.runtime.fused.shapes import Blocks, queries_per_tile
 from vlmerge.runtime.fused.weights import Weights
 
 LOOK_AFTER = 4
@@ -171,12 +171,17 @@ class _Steps:
     def _step(self, size: int) -> Callable[[], None]:
         """A step for the first `size` rows; on a GPU a graph. Making one spoils the state."""
         if size not in self._graphs:
-            self._graphs[size] = self._record(size) if self._pool is not None else lambda: self._run(size)
+            self._graphs[size] = self._record(size)
         return self._graphs[size]
 
     def _record(self, size: int) -> Callable[[], None]:
         self._state.zero_()
+        # What is run here writes into cells: into the last ones, which no prompt and no row has.
+        self._state[3] = self._cells.count - self.max_new_tokens
         self._at.zero_()
+        if self._pool is None:
+            self._run(size)
+            return lambda: self._run(size)
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):

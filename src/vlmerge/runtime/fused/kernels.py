@@ -9,15 +9,12 @@ inside attention alone. With TRITON_INTERPRET=1 the same kernels run on a CPU, s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-TILE = 128
-"""Rows of queries (times heads that share keys) in a tile of prompt attention, at most."""
+from vlmerge.runtime.fused.shapes import Blocks, Heads
 
 
 def rms_norm(hidden: Tensor, weight: Tensor, epsilon: float, *, added: Tensor | None = None) -> Tensor:
@@ -46,20 +43,6 @@ def gated(both: Tensor) -> Tensor:
     return out
 
 
-@dataclass(frozen=True)
-class Heads:
-    """Shape of attention: query heads, key-value heads, size of each."""
-
-    queries: int
-    keys: int
-    size: int
-
-    @property
-    def group(self) -> int:
-        """Query heads that share keys."""
-        return self.queries // self.keys
-
-
 def turn_and_keep(
     qkv: Tensor, heads: Heads, positions: Tensor, cells: Tensor, turns: tuple[Tensor, Tensor], cache: tuple[Tensor, Tensor]
 ) -> None:
@@ -80,30 +63,6 @@ def turn_and_keep(
     _turn_and_keep[grid](
         qkv, positions, cells, *turns, *cache, heads.queries, heads.keys, heads.size, at_once, num_warps=1
     )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Which queries look at which cells; one entry for each tile, int64 on the device.
-
-    The queries of a tile are neighbours and belong to one row. They see a first span of cells whole; of a second one, which
-    their own cells end, query number j sees `seen + j`.
-
-    Attributes:
-        first: First query of the tile.
-        count: Queries in it.
-        start1, length1: First span of cells.
-        start2, seen: Second span.
-        tile: Queries a tile has at most.
-    """
-
-    first: Tensor
-    count: Tensor
-    start1: Tensor
-    length1: Tensor
-    start2: Tensor
-    seen: Tensor
-    tile: int
 
 
 def attend(qkv: Tensor, heads: Heads, blocks: Blocks, cache: tuple[Tensor, Tensor]) -> Tensor:
@@ -132,11 +91,6 @@ def attend(qkv: Tensor, heads: Heads, blocks: Blocks, cache: tuple[Tensor, Tenso
         num_stages=2 if tile > 16 else 3,
     )  # fmt: skip
     return out
-
-
-def queries_per_tile(heads: Heads) -> int:
-    """Queries of one row that prompt attention takes together."""
-    return max(1, TILE // triton.next_power_of_2(heads.group))
 
 
 def _warps(block: int) -> int:

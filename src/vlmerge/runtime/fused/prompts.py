@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.runtime.decode import Row
-from vlmerge.runtime.fused.kernels import Blocks
+from vlmerge.runtime.fused.shapes import Blocks
 
 READ_AT_ONCE = 16384
 """Tokens that are read together: enough to keep a GPU busy, few enough that activations stay small."""
@@ -72,7 +72,8 @@ def lay_out(lengths: Sequence[int], rows: Sequence[Row], room: int) -> Layout:
     shared: dict[int, tuple[int, int]] = {}
     whole: dict[int, tuple[int, int]] = {}
     for number, row in enumerate(rows):
-        if row.prefix is not None and users[row.prefix] > 1:
+        # A row without a suffix needs the prefix's own last hidden state, and so a reading of its own.
+        if row.prefix is not None and row.suffix and users[row.prefix] > 1:
             if row.prefix not in shared:
                 shared[row.prefix] = (end, lengths[row.prefix])
                 first.append(Prompt(row.prefix, (), None, end, lengths[row.prefix]))

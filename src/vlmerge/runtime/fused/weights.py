@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vlmerge.runtime.fused.kernels import Heads
+from vlmerge.runtime.fused.shapes import Heads
 
 FAMILIAR = ("llama", "mistral", "qwen2")
 """model_type of decoders of this shape: pre-norm, rotary halves, gated silu, no scalings in between."""

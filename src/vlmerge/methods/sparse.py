@@ -1,0 +1,152 @@
+"""Task arithmetic over chosen differences: TIES (the largest, elected by sign) and DARE (drawn at random, with and without)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlmerge.config.method_table import MethodSpec
+from vlmerge.methods.differences import ALL, Choice, Differences, drawn, kept
+from vlmerge.methods.finite import is_finite
+from vlmerge.methods.kernels import arrays_of, kernels
+from vlmerge.methods.method import Values
+from vlmerge.methods.scratch import work_dtype
+from vlmerge.methods.sums import NO_DIVISOR
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.methods.scratch import Scratch
+
+
+@dataclass(frozen=True)
+class ChosenTerms:
+    """base + scale · Σ wᵢ·fᵢ·kept(xᵢ - base) [/ Σ wᵢ], of the elected sign alone with `elect`. Tensors are flat.
+
+    Attributes:
+        base: What differences are taken from.
+        inputs: Sources.
+        weights: One each.
+        factors: What a source's kept differences are rescaled by.
+        choices: What a source keeps.
+        elect: Entries whose sign is not that of their sum are left out (a sum of zero elects plus).
+        share: With `elect`: divide each entry by the weights that take part in it (a sum of 0 counts as 1).
+        divisor: Divides every entry.
+        scale: lambda.
+    """
+
+    base: Tensor
+    inputs: tuple[Tensor, ...]
+    weights: tuple[float, ...]
+    factors: tuple[float, ...]
+    choices: tuple[Choice, ...]
+    elect: bool
+    share: bool
+    divisor: float
+    scale: float
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """TIES (Yadav et al. 2023) and DARE (Yu et al. 2024), with mergekit's parameters.
+
+    Attributes:
+        spec: Row of the method table.
+        random: Differences are drawn (DARE); else the largest are kept (TIES).
+        elect: Signs are elected.
+    """
+
+    spec: MethodSpec
+    random: bool
+    elect: bool
+
+    def check(self, values: Values) -> None:
+        """Any values have a result."""
+
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Differences:
+        """Thresholds and norms are found out when a density is first asked for."""
+        del tensors, base, scratch
+        return Differences()
+
+    def merge(
+        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Differences, out: Tensor, scratch: Scratch
+    ) -> bool:
+        """One pass, once thresholds (and norms, with `rescale`) are known."""
+        assert base is not None
+        scale, rescale = values.number("lambda"), values.flag("rescale")
+        weights = values.weights()
+        used: list[tuple[Tensor, float, float, Choice]] = []
+        for number, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
+            density = float(values.sources[number]["density"] or 0.0)
+            choice = self._choice(number, tensor, base, density, values, known)
+            if choice is None or weight == 0 or scale == 0:
+                continue
+            factor = known.rescaling(number, tensor, base, choice, scratch) if rescale and choice is not ALL else 1.0
+            used.append((tensor, weight, factor, choice))
+        if not used:
+            out.copy_(base)
+            return is_finite(out, scratch)
+        normalize = values.flag("normalize")
+        divisor = sum(weights) if normalize and not self.elect else 1.0
+        inputs, powers, factors, choices = zip(*used, strict=True)
+        terms = ChosenTerms(
+            base, inputs, powers, factors, choices, self.elect, normalize and self.elect,
+            1.0 if abs(divisor) < NO_DIVISOR else divisor, scale,
+        )  # fmt: skip
+        return add_chosen(terms, out, scratch)
+
+    def _choice(
+        self, number: int, tensor: Tensor, base: Tensor, density: float, values: Values, known: Differences
+    ) -> Choice | None:
+        """What a source keeps; None: nothing."""
+        if density >= 1:
+            return ALL
+        if density <= 0:
+            return None
+        if self.random:
+            return drawn(density, values.keys[number])
+        return known.largest(number, tensor, base, max(1, int(density * len(tensor))))
+
+
+def add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> bool:
+    """Writes the result into `out`, rounded once; gives whether all of it is finite."""
+    compiled = kernels(out)
+    arrays, target = arrays_of(terms.base, *terms.inputs), arrays_of(out)
+    if compiled is not None and arrays is not None and target is not None:
+        return compiled.add_chosen(arrays, terms, target[0])
+    _add_chosen(terms, out, scratch)
+    return is_finite(out, scratch)
+
+
+def _add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> None:
+    """In chunks of plain torch, rounding by rounding what the kernels do."""
+    work = work_dtype(terms.base.dtype, *(tensor.dtype for tensor in terms.inputs))
+    divisor = torch.tensor(terms.divisor, dtype=work, device=out.device)
+    for span in scratch.spans(out.numel()):
+        origin = terms.base[span].to(work)
+        parts: list[Tensor] = []
+        for tensor, weight, factor, choice in zip(terms.inputs, terms.weights, terms.factors, terms.choices, strict=True):
+            chosen = kept(tensor[span].to(work) - origin, choice, span.start)
+            parts.append(chosen.mul(factor).mul_(weight))
+        total = parts[0].clone()
+        for part in parts[1:]:
+            total.add_(part)
+        if terms.elect:
+            total = _elected(total, parts, terms)
+        if terms.divisor != 1:
+            total.div_(divisor)
+        out[span].copy_(torch.add(origin, total, alpha=terms.scale))
+
+
+def _elected(total: Tensor, parts: Sequence[Tensor], terms: ChosenTerms) -> Tensor:
+    """The sum over the parts that have its sign; divided by their weights if asked."""
+    plus = total >= 0
+    mixed, share = torch.zeros_like(total), torch.zeros_like(total)
+    for part, weight in zip(parts, terms.weights, strict=True):
+        joins = (part != 0) & ((part > 0) == plus)
+        mixed.add_(torch.where(joins, part, 0.0))
+        share.add_(joins.to(share.dtype).mul_(weight))
+    return mixed / torch.where(share == 0, 1.0, share) if terms.share else mixed
