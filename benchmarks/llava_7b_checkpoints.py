@@ -81,13 +81,13 @@ def build(folder: Path, sizes: Sizes, dtype: torch.dtype) -> dict[str, Path]:
         if name == "host":
             shapes += list(_vision(sizes)) + list(_projector(sizes))
         tensors = ((n, _noise(n, s, generator, difference, dtype, device)) for n, s in shapes)
-        _write_shards(path, tensors)
-        _write_json(path / "config.json", _host_config(sizes, dtype) if name == "host" else _plain_config(sizes, dtype))
-        _write_json(
+        write_shards(path, tensors)
+        write_json_file(path / "config.json", _host_config(sizes, dtype) if name == "host" else _plain_config(sizes, dtype))
+        write_json_file(
             path / "generation_config.json",
             {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": PAD_TOKEN if name == "host" else 0},
         )
-        _write_tokenizer(path, is_host=name == "host")
+        write_tokenizer(path, is_host=name == "host")
         if name == "host":
             _write_processor(path, sizes)
         (path / "complete").touch()
@@ -154,7 +154,7 @@ def _projector(s: Sizes) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield "multi_modal_projector.linear_2.bias", (s.hidden,)
 
 
-def _write_shards(path: Path, tensors: Iterator[tuple[str, Tensor]], shard_bytes: int = 4_000_000_000) -> None:
+def write_shards(path: Path, tensors: Iterator[tuple[str, Tensor]], shard_bytes: int = 4_000_000_000) -> None:
     """Writes tensors as they come, never more than one shard in memory."""
     parts: list[tuple[Path, list[str]]] = []
     total = 0
@@ -181,7 +181,7 @@ def _write_shards(path: Path, tensors: Iterator[tuple[str, Tensor]], shard_bytes
         final = f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         partial.rename(path / final)
         weight_map |= dict.fromkeys(names, final)
-    _write_json(path / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
+    write_json_file(path / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": weight_map})
 
 
 def _text_config(s: Sizes) -> dict[str, Any]:
@@ -241,7 +241,7 @@ def _host_config(s: Sizes, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
-def _write_tokenizer(path: Path, *, is_host: bool) -> None:
+def write_tokenizer(path: Path, *, is_host: bool) -> None:
     """A byte-fallback BPE of Llama 2's size: its bytes, the printable ASCII characters, and fillers for the rest."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -268,7 +268,7 @@ def _write_tokenizer(path: Path, *, is_host: bool) -> None:
 
 def _write_processor(path: Path, s: Sizes) -> None:
     mean, deviation = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-    _write_json(
+    write_json_file(
         path / "preprocessor_config.json",
         {
             "crop_size": {"height": s.picture, "width": s.picture},
@@ -286,7 +286,7 @@ def _write_processor(path: Path, s: Sizes) -> None:
             "size": {"shortest_edge": s.picture},
         },
     )
-    _write_json(
+    write_json_file(
         path / "processor_config.json",
         {
             "image_token": "<image>",
@@ -297,8 +297,8 @@ def _write_processor(path: Path, s: Sizes) -> None:
         },
     )
     (path / "chat_template.jinja").write_text(CHAT_TEMPLATE)
-    _write_json(path / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
+    write_json_file(path / "chat_template.json", {"chat_template": CHAT_TEMPLATE})
 
 
-def _write_json(path: Path, content: object) -> None:
+def write_json_file(path: Path, content: object) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

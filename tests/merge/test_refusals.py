@@ -143,6 +143,11 @@ def test_models_of_a_run_serve_any_recipe_over_them(tmp_path: Path) -> None:
         },
         "task_arithmetic": {**linear(0.4, 0.7), "merge_method": "task_arithmetic", "base_model": "./base"},
     }  # fmt: skip
+    for name in ("ties", "dare_linear", "dare_ties"):
+        recipes[name] = {
+            **linear(0.4, 0.7), "merge_method": name, "base_model": "./base",
+            "parameters": {"density": 0.4, "rescale": True},
+        }  # fmt: skip
     assert {recipe["merge_method"] for recipe in recipes.values()} == set(METHODS)
     loaded = {}
     for name, recipe in recipes.items():

@@ -45,6 +45,20 @@ RECIPES = {
         {"merge_method": "slerp", "base_model": VLM, "models": [{"model": VLM}, {"model": JA}], "parameters": {"t": 0.3}},
         "a test",
     ),
+    **{
+        name: parse_recipe(
+            {
+                "merge_method": name,
+                "base_model": BASE,
+                "models": [
+                    {"model": m, "parameters": {"weight": w, "density": d}} for m, w, d in ((VLM, 1.0, 0.6), (JA, 0.7, 0.3))
+                ],
+                "parameters": {"rescale": True},
+            },
+            "a test",
+        )
+        for name in ("ties", "dare_linear", "dare_ties")
+    },
 }
 
 
