@@ -82,7 +82,8 @@ class Ours:
         self.paths = [str(demo / name) for name in MODELS]
         self.questions, self.task = questions, task
         prepared = prepare(self.recipe(0))
-        self.live = LiveModel.load(prepared, choose_placement(host_dtype="float16"))
+        facts = prepared.anatomies[prepared.host].facts
+        self.live = LiveModel.load(prepared, choose_placement(host_dtype="float16", facts=facts))
         self.answers: list[str] = []
 
     def recipe(self, turn: int) -> Recipe:

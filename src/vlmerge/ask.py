@@ -95,7 +95,14 @@ def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None,
     ref = ModelRef.parse(_winner(model)).relative_to(Path.cwd())
     models = prepare_models([ref], progress=progress)
     host_dtype = FLOAT_DTYPES[models.anatomies[ref].dtypes[0]]
-    placement = choose_placement(runtime.device, runtime.dtype, runtime.batch_size, runtime.threads, host_dtype=host_dtype)
+    placement = choose_placement(
+        runtime.device,
+        runtime.dtype,
+        runtime.batch_size,
+        runtime.threads,
+        host_dtype=host_dtype,
+        facts=models.anatomies[ref].facts,
+    )
     return LiveModel.load_single(models, placement, template=template)
 
 

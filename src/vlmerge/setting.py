@@ -124,7 +124,14 @@ def _placement(spec: RuntimeSpec, models: Prepared, config: RunConfig) -> Placem
     block = config.merge
     named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
     host = models.anatomies[models.host].dtypes
-    return choose_placement(spec.device, spec.dtype, spec.batch_size, spec.threads, host_dtype=named or FLOAT_DTYPES[host[0]])
+    return choose_placement(
+        spec.device,
+        spec.dtype,
+        spec.batch_size,
+        spec.threads,
+        host_dtype=named or FLOAT_DTYPES[host[0]],
+        facts=models.anatomies[models.host].facts,
+    )
 
 
 def _stored_placement(config: RunConfig, store: Store) -> Placement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from vlmerge.anatomy import FAMILIES, roles_of
 from vlmerge.config.recipe import Recipe, parse_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.merge import Prepared, merge
-from vlmerge.runtime.live import LiveModel
+from vlmerge.runtime.live import LiveModel, choose_placement
 
 from .conftest import FAMILY
 
@@ -98,3 +99,15 @@ def test_weights_that_overflow_fail_the_candidate_and_not_the_next_one(live: Liv
     live.merge(RECIPES["slerp"])
     after = weights_of(live)
     assert all(torch.equal(before[role], after[role]) for role in before)
+
+
+def test_a_cpus_batch_is_as_large_as_its_caches_allow(family: Prepared) -> None:
+    facts = family.anatomies[family.host].facts
+    sizes = {
+        "small": replace(facts, max_positions=256),
+        "1.1 billion": replace(facts, layers=22, kv_heads=4, head_dim=64, max_positions=2048),
+        "7 billion": replace(facts, layers=32, kv_heads=32, head_dim=128, max_positions=4096),
+    }
+    chosen = {name: choose_placement("cpu", host_dtype="float16", facts=each).batch_size for name, each in sizes.items()}
+    assert chosen == {"small": 192, "1.1 billion": 23, "7 billion": 4}
+    assert choose_placement("cpu", batch_size=7, host_dtype="float16", facts=facts).batch_size == 7

@@ -21,6 +21,7 @@ from vlmerge.runtime.prompts import Encoded, Prompter
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
+    from vlmerge.anatomy.facts import Facts
     from vlmerge.config.recipe import Recipe
     from vlmerge.runtime.fused.greedy import FusedDecoder
 
@@ -32,6 +33,13 @@ HOLDS = {
     "float64": ("float64",),
 }
 """dtype of merged weights → dtypes that hold every value of it."""
+
+
+CPU_CACHE = 1 << 30
+"""Bytes of host memory that the caches of a batch may take on a CPU, in float32."""
+LONG_PROMPT = 1024
+"""Tokens of a row that this reckons with, where the model reads as many."""
+FEWEST_ROWS, MOST_ROWS = 4, 192
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,13 @@ class Placement:
 
 
 def choose_placement(
-    device: str = "auto", dtype: str = "auto", batch_size: int | str = "auto", threads: int | None = None, *, host_dtype: str
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int | str = "auto",
+    threads: int | None = None,
+    *,
+    host_dtype: str,
+    facts: Facts | None = None,
 ) -> Placement:
     """Turns `auto` into what this machine should do.
 
@@ -63,6 +77,7 @@ def choose_placement(
         batch_size: auto or a number.
         threads: CPU threads.
         host_dtype: dtype of the merged weights.
+        facts: The host's decoder, by whose cache a CPU's batch size is chosen; None: a small batch.
 
     Raises:
         ConfigError: A live dtype that cannot hold the merged weights: what is scored would not be what is exported.
@@ -80,8 +95,16 @@ def choose_placement(
             remedy="leave `dtype: auto`, or set the merge's `out_dtype` to the dtype that should be scored",
         )
     if batch_size == "auto":
-        batch_size = 64 if device == "cpu" else 50
+        batch_size = _rows_for(facts) if device == "cpu" else 50
     return Placement(device, dtype, int(batch_size), threads)
+
+
+def _rows_for(facts: Facts | None) -> int:
+    """As many rows as a CPU's share of memory holds caches for: small models gain by large batches."""
+    if facts is None:
+        return FEWEST_ROWS
+    cache = 2 * facts.layers * facts.kv_heads * facts.head_dim * 4 * min(facts.max_positions, LONG_PROMPT)
+    return max(FEWEST_ROWS, min(MOST_ROWS, CPU_CACHE // cache))
 
 
 class LiveModel:
