@@ -10,7 +10,7 @@ from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.linear import Linear
 from vlmerge.methods.method import Method, Values
-from vlmerge.methods.resolved import Step, resolve_values
+from vlmerge.methods.resolved import Step, resolve_values, steps_of
 from vlmerge.methods.scratch import Scratch
 from vlmerge.methods.slerp import Slerp
 from vlmerge.methods.sparse import Sparse
@@ -41,4 +41,5 @@ __all__ = [
     "require_finite",
     "resolve_values",
     "spelling",
+    "steps_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -53,13 +53,19 @@ class Step:
 
 
 def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
-    """What to do for each tensor of the result: a step, or None where the host's is kept.
+    """All of `steps_of` at once: whatever is wrong with the values is found before anything is merged."""
+    return list(steps_of(recipe, pairing))
+
+
+def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
+    """What to do for each tensor of the result: a step, or None where the host's is kept; one by one, so that a GPU can merge
+    the first tensors while the host looks up the values of the next.
 
     Args:
         recipe: Must have the pairing's structure (same models in the same layers); only its parameters are new.
         pairing: See `anatomy.pair`.
 
-    Returns:
+    Yields:
         One entry for each of `pairing.tensors`, in its order.
 
     Raises:
@@ -81,10 +87,9 @@ def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
         )
     levels = [_levels(recipe, number) for number in range(len(segments))]
     tower = 1 + max((vision_layer(pair.role) or 0 for pair in pairing.tensors), default=0)
-    steps: list[Step | None] = []
     for pair in pairing.tensors:
         if not pair.merged:
-            steps.append(None)
+            yield None
             continue
         number, t = _place(pair.role, segments, tower)
         segment, level = segments[number], levels[number]
@@ -100,13 +105,12 @@ def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
         inputs = tuple(ref for ref in pair.inputs if ref != base)
         values = _values(method.spec, pair, inputs, level, t)
         if method.spec.draws:
-            values = replace(values, keys=_keys(recipe.seed or DEFAULT_SEED, inputs, pair.role))
+            values = replace(values, keys=_keys(DEFAULT_SEED if recipe.seed is None else recipe.seed, inputs, pair.role))
         try:
             method.check(values)
         except CandidateFailure as failure:
             raise CandidateFailure(f"{pair.name}: {failure.reason}") from failure
-        steps.append(Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair)))
-    return steps
+        yield Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair))
 
 
 def _keys(seed: int, inputs: Sequence[ModelRef], role: str) -> tuple[Key, ...]:

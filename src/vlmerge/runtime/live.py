@@ -218,6 +218,8 @@ class LiveModel:
         try:
             return self._generate(questions, encoded, decoding)
         except torch.cuda.OutOfMemoryError as error:
+            if self._fused is not None:
+                self._fused.give_back()
             torch.cuda.empty_cache()
             if len(questions) == 1:
                 raise CandidateFailure("out of memory with a single question") from error

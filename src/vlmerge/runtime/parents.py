@@ -11,7 +11,7 @@ from torch import Tensor
 from vlmerge.anatomy import Anatomy, Pairing, live_roles
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
-from vlmerge.methods import Known, Scratch, combine, keep, named_dtype, output_dtype, require_finite, resolve_values
+from vlmerge.methods import Known, Scratch, combine, keep, named_dtype, output_dtype, require_finite, steps_of
 from vlmerge.methods.dtypes import TORCH_DTYPES
 from vlmerge.methods.launches import Launches
 
@@ -104,7 +104,7 @@ class Parents:
         seen_elsewhere = False
         if self._launches is not None:
             self._launches.begin()
-        for one, step in zip(pairing.tensors, resolve_values(recipe, pairing), strict=True):
+        for one, step in zip(pairing.tensors, steps_of(recipe, pairing), strict=True):
             live = self._live.get(one.role)
             if live is None or not live.dtype.is_floating_point:
                 continue

@@ -42,6 +42,10 @@ class FusedDecoder:
         hidden = self._read(layout, cells, prefixes, len(rows))
         return steps.write(layout, hidden)
 
+    def give_back(self) -> None:
+        """Frees the cache and the graphs, which hold on to it; the next batch makes new ones."""
+        self._cells = self._steps = None
+
     def _room(self, layout: Layout) -> Cells:
         held = self._cells
         if held is None or held.count < layout.cells or held.positions < layout.positions:
