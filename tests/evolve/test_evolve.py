@@ -59,7 +59,7 @@ def test_running_again_changes_nothing(finished: Path) -> None:
 
 def test_the_written_run_has_no_auto_left(finished: Path) -> None:
     run = yaml.safe_load((finished / "run.yaml").read_text(encoding="utf-8"))
-    assert run["runtime"] == {"device": "cpu", "dtype": "float32", "batch_size": 64, "threads": 1}
+    assert run["runtime"] == {"device": "cpu", "dtype": "float32", "batch_size": 192, "threads": 1}
 
 
 def test_recipe_yaml_rebuilds_the_model_bit_for_bit(finished: Path, tmp_path: Path) -> None:

@@ -65,6 +65,19 @@ def test_the_largest_of_equal_differences_are_the_first() -> None:
     assert largest(base, base, 12) == Choice("largest", 0, 11)
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_no_number_does_not_keep_the_selection_from_ending(bad: float, plain: Any) -> None:
+    base, one = torch.zeros(5000), torch.rand(5000, generator=torch.Generator().manual_seed(3))
+    one[100:400] = bad
+    for count in (1, 200, 300, 1000):
+        assert largest(one, base, count) == plain(lambda count=count: largest(one, base, count))
+
+
+def bits(tensor: Tensor) -> Tensor:
+    """As integers: -0.0 is not 0.0."""
+    return tensor.view(torch.int16 if tensor.element_size() == 2 else torch.int32)
+
+
 def test_a_sample_that_misleads_changes_nothing() -> None:
     """The selection looks at every n-th element first: here all of these are different from the rest."""
     base = torch.zeros(400_000)
@@ -117,16 +130,17 @@ def test_lots_depend_on_seed_source_and_role_alone() -> None:
 def test_kernels_and_plain_torch_give_the_same_bits(dtype: torch.dtype, out: torch.dtype, length: int, plain: Any) -> None:
     base, one = pair(length, dtype)
     other = pair(length, dtype, seed=2)[1]
+    base[length // 2] = -0.0
     choices = [(largest(one, base, max(1, length // 4)), drawn(0.5, (3, 4))), (ALL, drawn(0.2, (9, 1)))]
-    for elect, share, both in itertools.product((True, False), (True, False), choices):
+    for elect, share, both, weights in itertools.product((True, False), (True, False), choices, ((0.7, -0.4), (-0.7, -0.4))):
         divisor = 1.0 if elect else 0.9
         terms = sparse.ChosenTerms(
-            base, (one, other), (0.7, -0.4), (1.3, 1.0), both, elect, share and elect, divisor, 1.1
+            base, (one, other), weights, (1.3, 1.0), both, elect, share and elect, divisor, 1.1
         )  # fmt: skip
         results = [torch.empty(length, dtype=out) for _ in range(2)]
         sparse.add_chosen(terms, results[0], Scratch())
         plain(lambda terms=terms, into=results[1]: sparse.add_chosen(terms, into, Scratch()))
-        assert torch.equal(*results)
+        assert torch.equal(*map(bits, results))
     for terms in (
         sums.weighted([base, one, other], [0.3, 0.9, -0.1], normalize=True),
         sums.weighted([base, one, other], [0.3, 0.9, -0.1]),
@@ -135,7 +149,7 @@ def test_kernels_and_plain_torch_give_the_same_bits(dtype: torch.dtype, out: tor
         results = [torch.empty(length, dtype=out) for _ in range(2)]
         sums.add_up(terms, results[0], Scratch())
         plain(lambda terms=terms, into=results[1]: sums.add_up(terms, into, Scratch()))
-        assert torch.equal(*results)
+        assert torch.equal(*map(bits, results))
 
 
 def reference(values: Values, tensors: list[Tensor], base: Tensor, *, elect: bool) -> Tensor:

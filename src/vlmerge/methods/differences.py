@@ -102,8 +102,9 @@ def norms(one: Tensor, base: Tensor, choice: Choice, scratch: Scratch) -> tuple[
     if compiled is not None and arrays is not None:
         return compiled.norms(arrays, choice)
     sums = torch.zeros(2, dtype=torch.float64, device=one.device)
+    work = work_dtype(one.dtype, base.dtype)
     for span in scratch.spans(len(one)):
-        difference = one[span].float() - base[span].float()
+        difference = one[span].to(work) - base[span].to(work)
         sums[0] += difference.abs().double().sum()
         sums[1] += kept(difference, choice, span.start).abs().double().sum()
     before, after = sums.cpu().unbind()

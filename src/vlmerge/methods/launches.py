@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from vlmerge.methods.kernels.gpu import Sum
     from vlmerge.methods.scratch import Scratch
 
+
+def comes_from_triton(error: BaseException) -> bool:
+    """Whether Triton (or the driver that it calls) raised it; its errors have no base class in common with others."""
+    return isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] == "triton"
+
+
 TENSORS = 32
 """Tensors of one launch: enough that launches cost nothing, few enough that the device does not wait for the first."""
 
@@ -32,10 +38,18 @@ class Launches:
     def __init__(self, device: torch.device) -> None:
         from vlmerge.methods.kernels.gpu import Sum, Sums
 
+        self._device = device
         self._sum = Sum
         self._sums = Sums(device)
         self._waiting: dict[tuple[object, ...], list[tuple[str, Sum]]] = {}
         self._launched: list[tuple[list[str], Tensor]] = []
+
+    def probe(self) -> None:
+        """Merges one small tensor, so that a card that the kernels cannot be compiled for is found out here."""
+        one = torch.ones(64, device=self._device)
+        self._sums.run([self._sum(torch.empty_like(one), None, (one, one), (0.5, 0.5), 1.0, 1.0)])
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
     def begin(self) -> None:
         """Forgets what a merge that failed has left."""
@@ -48,7 +62,10 @@ class Launches:
             return False
         tensors, base = inputs_of(step, read)
         if rows is not None:
-            out[rows.merged :].copy_(read(step.host, step.pair.host_name)[rows.merged :])
+            host = read(step.host, step.pair.host_name)
+            if host.dtype != out.dtype or step.cast not in (None, host.dtype):
+                return False  # The rows that stay the host's are then cast and checked, too.
+            out[rows.merged :].copy_(host[rows.merged :])
             tensors, base = [each[: rows.merged] for each in tensors], None if base is None else base[: rows.merged]
             out = out[: rows.merged]
         flat, origin = [each.reshape(-1) for each in tensors], None if base is None else base.reshape(-1)

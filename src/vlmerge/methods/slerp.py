@@ -12,7 +12,6 @@ from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.method import Values
-from vlmerge.methods.scratch import work_dtype
 from vlmerge.methods.sums import Terms, add_up, weighted
 
 if TYPE_CHECKING:
@@ -63,12 +62,11 @@ def cosine(one: Tensor, two: Tensor, scratch: Scratch) -> float:
     compiled, arrays = kernels(one), arrays_of(one, two)
     if compiled is not None and arrays is not None:
         return _cosine(*compiled.moments(*arrays))
-    work = work_dtype(one.dtype, two.dtype)
-    # Chunk sums add up in float64: the result does not depend on the length of the chunks.
+    # In float64, as the kernels do: near a right line the arc's factors are sensitive to the cosine.
     sums = torch.zeros(3, dtype=torch.float64, device=one.device)
     for span in scratch.spans(one.numel()):
-        x = scratch.buffer(0, work, span.stop - span.start).copy_(one[span])
-        y = scratch.buffer(1, work, span.stop - span.start).copy_(two[span])
+        x = scratch.buffer(0, torch.float64, span.stop - span.start).copy_(one[span])
+        y = scratch.buffer(1, torch.float64, span.stop - span.start).copy_(two[span])
         sums += torch.stack([torch.dot(x, y), torch.dot(x, x), torch.dot(y, y)])
     return _cosine(*(float(each) for each in sums.cpu()))
 

@@ -131,8 +131,9 @@ def _add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> None:
         for tensor, weight, factor, choice in zip(terms.inputs, terms.weights, terms.factors, terms.choices, strict=True):
             chosen = kept(tensor[span].to(work) - origin, choice, span.start)
             parts.append(chosen.mul(factor).mul_(weight))
-        total = parts[0].clone()
-        for part in parts[1:]:
+        # From zero, as the kernels do: -0.0 and 0.0 make 0.0.
+        total = torch.zeros_like(origin)
+        for part in parts:
             total.add_(part)
         if terms.elect:
             total = _elected(total, parts, terms)

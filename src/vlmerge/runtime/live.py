@@ -170,13 +170,26 @@ class LiveModel:
         """
         if self._parents is None:
             raise RuntimeError("this live model was loaded without its parents")
+        if self._merge(self._parents, recipe) or self._merge(self._parents, recipe):
+            return
+        raise CandidateFailure("out of memory while merging")
+
+    def _merge(self, parents: Parents, recipe: Recipe) -> bool:
+        """Merges; False where memory ran out, with all that can be made again given back."""
         try:
-            stale = self._parents.merge_into_host(recipe)
-        except torch.cuda.OutOfMemoryError as error:
-            torch.cuda.empty_cache()
-            raise CandidateFailure("out of memory while merging") from error
-        if stale:
-            self._features.forget()
+            if parents.merge_into_host(recipe):
+                self._features.forget()
+            return True
+        except torch.cuda.OutOfMemoryError:
+            pass  # Outside of the handler nothing holds on to what was being made.
+        parents.give_back()
+        self._give_back()
+        return False
+
+    def _give_back(self) -> None:
+        if self._fused is not None:
+            self._fused.give_back()
+        torch.cuda.empty_cache()
 
     def prompt(self, question: Question) -> str:
         """The prompt as text, as the model gets it."""
@@ -218,12 +231,10 @@ class LiveModel:
         try:
             return self._generate(questions, encoded, decoding)
         except torch.cuda.OutOfMemoryError as error:
-            if self._fused is not None:
-                self._fused.give_back()
-            torch.cuda.empty_cache()
             if len(questions) == 1:
                 raise CandidateFailure("out of memory with a single question") from error
-            self.batch_size = max(1, len(questions) // 2)
+        self._give_back()
+        self.batch_size = max(1, len(questions) // 2)
         half = len(questions) // 2
         first = self._answer_batch(questions[:half], encoded[:half], decoding)
         return first + self._answer_batch(questions[half:], encoded[half:], decoding)

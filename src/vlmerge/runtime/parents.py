@@ -13,7 +13,7 @@ from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
 from vlmerge.methods import Known, Scratch, combine, keep, named_dtype, output_dtype, require_finite, steps_of
 from vlmerge.methods.dtypes import TORCH_DTYPES
-from vlmerge.methods.launches import Launches
+from vlmerge.methods.launches import Launches, comes_from_triton
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import TensorPair
@@ -49,7 +49,7 @@ class Parents:
         self._device = device
         self._scratch = Scratch(device)
         self._known: Known = {}
-        self._launches = _launches(device) if all(each.device == device for each in tensors.values()) else None
+        self._launches = _launches(device) if all(each.device.type == device.type for each in tensors.values()) else None
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
         # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
@@ -128,6 +128,11 @@ class Parents:
             self._launches.finish()
         return seen_elsewhere
 
+    def give_back(self) -> None:
+        """Frees what a merge that did not come to its end has left."""
+        if self._launches is not None:
+            self._launches.begin()
+
     def _read(self, ref: ModelRef, name: str) -> Tensor:
         return self._tensors[ref, name].to(self._device, non_blocking=True)
 
@@ -147,6 +152,12 @@ def _launches(device: torch.device) -> Launches | None:
     if device.type != "cuda":
         return None
     try:
-        return Launches(device)
+        launches = Launches(device)
+        launches.probe()
     except ImportError:
         return None
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError) or not comes_from_triton(error):
+            raise
+        return None  # A card that Triton cannot compile for: plain torch does the same arithmetic.
+    return launches

@@ -1,9 +1,9 @@
 """Merge kernels for a CPU: one pass over the inputs, block by block within the innermost cache, on all threads.
 
-Every result is rounded to float32 in the order written here, a product that is added to a sum together with it (fused
-multiply-add), so that the same values come out on a GPU and of plain torch. Arrays are flat; uint16 holds bfloat16 and int16
-float16 (see `bits.py`).
-Compiled at first use, and kept where numba keeps its cache.
+Every result is rounded to float32 in the order written here (of `sum_up` and `add_tasks` a product together with the sum that
+it is added to: fused multiply-add), so that the same values come out on a GPU and of plain torch.
+Arrays are flat; uint16 holds bfloat16 and int16 float16 (see `bits.py`).
+Compiled at first use, and kept (see `kept.py`).
 """
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false, reportAttributeAccessIssue=false

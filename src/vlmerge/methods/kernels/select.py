@@ -22,8 +22,8 @@ DEVIATIONS = 5
 """Standard deviations of a sample's rank that the bounds lie away."""
 PART = 1 << 21
 """Elements of which one thread collects in order."""
-INFINITE = 0x7F800000
-"""Bits of infinity: no magnitude is above."""
+GREATEST = 0x7FFFFFFF
+"""Bits of the greatest NaN: no magnitude is above, not even of what is no number."""
 
 
 def nth_largest(base: Any, one: Any, count: int) -> tuple[int, int]:
@@ -33,7 +33,7 @@ def nth_largest(base: Any, one: Any, count: int) -> tuple[int, int]:
         base, one: Flat arrays of one length, as the kernels take them.
         count: 1 to their length.
     """
-    least, most = 0, INFINITE
+    least, most = 0, GREATEST
     low, high, expected = _guess(base, one, count)
     parts = max(1, math.ceil(len(one) / PART))
     while True:
@@ -71,7 +71,7 @@ def _guess(base: Any, one: Any, count: int) -> tuple[int, int, float]:
     slack = DEVIATIONS * math.sqrt(total * share * (1 - share)) + 2
     first, last = total - share * total - slack, total - share * total + slack
     low = 0 if first < 0 else int(bits[int(first)])
-    high = INFINITE if last >= total else int(bits[int(last)])
+    high = GREATEST if last >= total else int(bits[int(last)])
     return low, high, 2 * slack * step
 
 

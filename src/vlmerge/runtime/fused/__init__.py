@@ -9,10 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
+
+from vlmerge.methods.launches import comes_from_triton
+from vlmerge.runtime.decode import Row
 
 if TYPE_CHECKING:
     from vlmerge.runtime.decode import Decoder
     from vlmerge.runtime.fused.greedy import FusedDecoder
+    from vlmerge.runtime.fused.weights import Weights
 
 PROBE_TOKENS = (23, 9)
 """Lengths of the two random prompts that both forwards read when a model is loaded."""
@@ -33,39 +38,51 @@ def fuse(decoder: Decoder) -> tuple[FusedDecoder | None, str | None]:
         from vlmerge.runtime.fused.weights import UnfamiliarError, Weights
     except ImportError:
         return None, "Triton is not installed"
+    dtype = decoder.body.norm.weight.dtype if hasattr(decoder.body, "norm") else None
+    if dtype not in AGREE:
+        return None, f"the fast path does not take {dtype}"
     try:
         weights = Weights.join(decoder.body)
         difference = _difference(decoder, weights)
     except UnfamiliarError as reason:
         return None, f"the fast path does not know {reason}"
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:  # A card that Triton cannot compile for says so here.
-        return None, f"Triton failed: {str(error).splitlines()[0]}"
-    if not difference <= AGREE[weights.norm.dtype]:
+    except Exception as error:
+        if isinstance(error, torch.OutOfMemoryError) or not comes_from_triton(error):
+            raise
+        return None, f"Triton failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
+    if not difference <= AGREE[dtype]:
         return None, f"the fast path differs from the model's own forward by {difference:.2g}"
     return FusedDecoder(decoder, weights), None
 
 
 @torch.inference_mode()
-def _difference(decoder: Decoder, weights: object) -> float:
-    """Reads two random prompts both ways; the relative difference of hidden states."""
-    from vlmerge.runtime.decode import Row
+def _difference(decoder: Decoder, weights: Weights) -> float:
+    """Reads two random prompts both ways, ours the last token of each as a step; the relative difference of hidden states."""
     from vlmerge.runtime.fused.forward import Cells, forward
     from vlmerge.runtime.fused.prompts import lay_out, pack
-    from vlmerge.runtime.fused.shapes import queries_per_tile
-    from vlmerge.runtime.fused.weights import Weights
+    from vlmerge.runtime.fused.shapes import Blocks, queries_per_tile
 
-    assert isinstance(weights, Weights)
     generator = torch.Generator().manual_seed(1)
-    width = weights.norm.shape[0]
-    scale = float(decoder.embed(torch.arange(8, device=decoder.device)).float().std())
+    width, device = weights.norm.shape[0], decoder.device
+    scale = float(decoder.embed(torch.arange(8, device=device)).float().std())
     prompts = [torch.randn((length, width), generator=generator) * scale for length in PROBE_TOKENS]
-    prompts = [prompt.to(decoder.device, weights.norm.dtype) for prompt in prompts]
-    layout = lay_out(PROBE_TOKENS, [Row(number, ()) for number in range(len(prompts))], 1)
-    packed = pack(layout.first, queries_per_tile(weights.heads), decoder.device)
+    prompts = [prompt.to(device, weights.norm.dtype) for prompt in prompts]
+    layout = lay_out([length - 1 for length in PROBE_TOKENS], [Row(number, ()) for number in range(len(prompts))], 1)
+    packed = pack(layout.first, queries_per_tile(weights.heads), device)
     cells = Cells.empty(weights, layout.cells, layout.positions)
-    ours = forward(weights, torch.cat(prompts), packed.positions, packed.cells, packed.blocks, cells)
+    read = forward(
+        weights, torch.cat([each[:-1] for each in prompts]), packed.positions, packed.cells, packed.blocks, cells
+    )  # fmt: skip
+    start1, length1, start2, used = torch.tensor(layout.spans, device=device).T.contiguous().unbind()
+    numbers = torch.arange(len(prompts), device=device)
+    blocks = Blocks(numbers, torch.ones_like(numbers), start1, length1, start2, used + 1, tile=1)
+    step = forward(weights, torch.stack([each[-1] for each in prompts]), length1, start2, blocks, cells)
+    pieces: list[Tensor] = []
+    start = 0
+    for number, length in enumerate(PROBE_TOKENS):
+        pieces += [read[start : start + length - 1], step[number : number + 1]]
+        start += length - 1
+    ours = torch.cat(pieces)
     theirs = torch.cat([decoder.body(inputs_embeds=each[None], use_cache=False).last_hidden_state[0] for each in prompts])
     error = (ours.float() - theirs.float()).pow(2).mean().sqrt() / theirs.float().pow(2).mean().sqrt()
     return float(error)

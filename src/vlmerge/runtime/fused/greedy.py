@@ -165,12 +165,13 @@ class _Steps:
     def _keep(self, going: list[int], size: int, spare: int) -> None:
         """Moves the rows that go on to the front; their cells stay where they are."""
         kept = self._state[:, torch.tensor(going, device=self._state.device)]
-        saved_at = self._at.clone()
+        saved_at, saved_finite = self._at.clone(), self._finite.clone()
         self._step(size)
         self._state.zero_()
         self._state[3] = spare
         self._state[:, : len(going)] = kept
         self._at.copy_(saved_at)
+        self._finite.copy_(saved_finite)
 
     def _step(self, size: int) -> Callable[[], None]:
         """A step for the first `size` rows; on a GPU a graph. Making one spoils the state."""
