@@ -12,13 +12,13 @@ OUT    ?= runs/demo
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench screenshot zoo wheel clean
+.PHONY: help setup demo test check format bench bench-disk bench-gpu screenshot zoo wheel clean
 .DELETE_ON_ERROR:
 
 help: ## this list
 	@echo "vlmerge: evolve a vision-language model by merging, and prove that it got better"
 	@echo
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  PYTHON=…  interpreter for the environment (3.11 or newer)    OUT=…  run folder ($(OUT))    ARGS=…  passed on"
 	@echo "  CONTRIBUTING.md says how the code is laid out and what a change needs."
@@ -55,6 +55,13 @@ format: $(READY) ## put the code in shape (ruff)
 
 bench: $(READY) ## seconds per candidate, side by side with what one would write with `generate`
 	$(BIN)/python benchmarks/candidate.py $(ARGS)
+
+bench-disk: $(READY) ## merging to disk, side by side with mergekit and with cp (20 GB of disk; takes long)
+	$(BIN)/python benchmarks/merge_to_disk.py $(OUT)/merge-to-disk $(ARGS)
+
+bench-gpu: $(READY) ## on a GPU with 80 GB: a candidate at 7B shapes, and merging in place beside a device copy (41 GB of disk)
+	$(BIN)/python benchmarks/in_place_merge.py
+	$(BIN)/python benchmarks/llava_7b.py $(OUT)/llava-7b --generate $(ARGS)
 
 screenshot: $(READY) ## README's picture, from the page of a finished demo run (needs Chromium or Chrome)
 	$(BIN)/python docs/images/screenshot.py $(OUT) docs/images
