@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.check import CheckResult, size
+from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
 from vlmerge.plan import ROOM, Plan
 from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
-from vlmerge.store import STORE_NAME, Split, Store
+from vlmerge.store import SPLITS, STORE_NAME, Split, Store
 from vlmerge.tasks.sets import check_eyes, load_sets
 
 if TYPE_CHECKING:
     from vlmerge.config.run import RunConfig
-
-SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,6 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
             for split in SPLITS
             for one in sets[split]
         )
-    here = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     return Outlook(
         plan=found.plan,
         tasks=tasks,
@@ -131,7 +128,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         leaks=leaks,
         folder=str(folder),
         need_bytes=int(found.output_bytes * ROOM),
-        free_bytes=shutil.disk_usage(here).free,
+        free_bytes=free_bytes(folder),
         seconds_per_trial=_seconds(run, folder),
     )
 

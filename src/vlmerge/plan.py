@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
 from vlmerge.search import baselines, stages
 
@@ -77,8 +77,7 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
 
 def check_room(folder: Path, model_bytes: int) -> None:
     """Raises CheckpointError if the disk of a run folder (which need not be there yet) has no room for the run's model."""
-    here = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
-    need, free = model_bytes * ROOM, shutil.disk_usage(here).free
+    need, free = model_bytes * ROOM, free_bytes(folder)
     if free < need:
         raise CheckpointError(
             "the disk has no room for the model that this run will write at its end",

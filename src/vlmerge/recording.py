@@ -15,7 +15,7 @@ from vlmerge import __version__
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.search import model_labels, stages
-from vlmerge.store import ModelRecord, QuestionRecord, Split, Store, TaskRecord
+from vlmerge.store import SPLITS, ModelRecord, QuestionRecord, Split, Store, TaskRecord
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import Pairing
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from vlmerge.tasks.sets import Asked, Sets
     from vlmerge.types import Picture
 
-SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 THUMBNAIL_PIXELS = 256
 
 

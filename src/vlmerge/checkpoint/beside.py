@@ -30,10 +30,15 @@ def check_absent(out: Path) -> None:
         )
 
 
+def free_bytes(folder: Path) -> int:
+    """Room on the disk of a folder, which need not be there yet."""
+    there = folder.absolute()
+    return shutil.disk_usage(next(each for each in (there, *there.parents) if each.is_dir())).free
+
+
 def check_space(out: Path, needed: int) -> None:
     """Raises CheckpointError if the disk below `out` has less than `needed` bytes free."""
-    disk = next(folder for folder in out.absolute().parents if folder.is_dir())
-    free = shutil.disk_usage(disk).free
+    free = free_bytes(out.absolute().parent)
     if needed > free:
         raise CheckpointError(
             "the disk is too small for the result",

@@ -8,8 +8,8 @@ import torch
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.combine import inputs_of, known_of
-from vlmerge.methods.method import Summing
 from vlmerge.methods.resolved import Step
+from vlmerge.methods.summing import Summing
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,15 +9,14 @@ from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.method import Values
-from vlmerge.methods.sums import Terms, add_up, weighted
+from vlmerge.methods.summing import Summing
+from vlmerge.methods.sums import Terms, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vlmerge.methods.scratch import Scratch
 
-
-class Linear:
+class Linear(Summing):
     """Σ wᵢ·xᵢ [/ Σ wᵢ] (model soups, Wortsman et al. 2022). A base is one more input."""
 
     spec: MethodSpec = SPECS["linear"]
@@ -28,16 +27,7 @@ class Linear:
         if values.flag("normalize") and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
             raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> None:
-        """Nothing depends on the tensors alone."""
-
     def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: None) -> Terms:
         """Summed in listed order, so that the order decides at most the last bit of float32."""
         del base, known
         return weighted(tensors, values.weights(), normalize=values.flag("normalize"))
-
-    def merge(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: None, out: Tensor, scratch: Scratch
-    ) -> bool:
-        """One pass."""
-        return add_up(self.terms(tensors, base, values, known), out, scratch)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.config.method_table import MethodSpec
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vlmerge.methods.scratch import Scratch
-    from vlmerge.methods.sums import Terms
 
 Scalar = float | bool | None
 
@@ -76,13 +75,4 @@ class Method(Protocol):
         Returns:
             Whether all of the result is finite.
         """
-        ...
-
-
-@runtime_checkable
-class Summing(Protocol):
-    """A method whose result is one weighted sum: many of its tensors can be merged in one launch."""
-
-    def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any) -> Terms:
-        """The sum. Arguments as in `Method.merge`."""
         ...

@@ -12,7 +12,8 @@ from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.method import Values
-from vlmerge.methods.sums import Terms, add_up, weighted
+from vlmerge.methods.summing import Summing
+from vlmerge.methods.sums import Terms, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ PARALLEL = 0.9995
 NORM_FLOOR = 1e-8
 
 
-class Slerp:
+class Slerp(Summing):
     """sin((1-t)θ)/sin θ · base + sin(tθ)/sin θ · other, θ the angle between them (Shoemake 1985)."""
 
     spec: MethodSpec = SPECS["slerp"]
@@ -41,12 +42,6 @@ class Slerp:
         """The vectors are combined as they are, not normalised."""
         assert base is not None
         return weighted((base, tensors[0]), coefficients(values.number("t"), known))
-
-    def merge(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: float, out: Tensor, scratch: Scratch
-    ) -> bool:
-        """One pass, once the cosine is known."""
-        return add_up(self.terms(tensors, base, values, known), out, scratch)
 
 
 def coefficients(t: float, cosine: float) -> tuple[float, float]:

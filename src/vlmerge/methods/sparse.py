@@ -14,7 +14,7 @@ from vlmerge.methods.finite import is_finite
 from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.method import Values
 from vlmerge.methods.scratch import work_dtype
-from vlmerge.methods.sums import NO_DIVISOR
+from vlmerge.methods.sums import divisor_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -90,11 +90,11 @@ class Sparse:
             out.copy_(base)
             return is_finite(out, scratch)
         normalize = values.flag("normalize")
-        divisor = sum(weights) if normalize and not self.elect else 1.0
+        divisor = divisor_of(weights) if normalize and not self.elect else 1.0
         inputs, powers, factors, choices = zip(*used, strict=True)
         terms = ChosenTerms(
             base, inputs, powers, factors, choices, self.elect, normalize and self.elect,
-            1.0 if abs(divisor) < NO_DIVISOR else divisor, scale,
+            divisor, scale,
         )  # fmt: skip
         return add_chosen(terms, out, scratch)
 

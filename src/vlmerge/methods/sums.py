@@ -52,6 +52,12 @@ class Terms:
         return self.inputs[0] if alone else None
 
 
+def divisor_of(weights: Sequence[float]) -> float:
+    """The sum of the weights of differences, or 1 where that is next to nothing."""
+    divisor = sum(weights)
+    return 1.0 if abs(divisor) < NO_DIVISOR else divisor
+
+
 def weighted(tensors: Sequence[Tensor], weights: Sequence[float], *, normalize: bool = False) -> Terms:
     """Σ wᵢ·xᵢ [/ Σ wᵢ]; the weights' sum may then not be 0."""
     kept = [(tensor, weight) for tensor, weight in zip(tensors, weights, strict=True) if weight != 0]

@@ -22,12 +22,11 @@ from vlmerge.report.statistics import (
     weighted,
 )
 from vlmerge.standing import leaders
-from vlmerge.store import Split, Store, TaskRecord, Trial
+from vlmerge.store import SPLITS, Split, Store, TaskRecord, Trial
 from vlmerge.types import SCHEMA
 
 RESULTS_NAME = "results.json"
 ALL = "all"
-SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 ORDER = ("winner", "global", "best", "mean", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
 SEARCHED = frozenset({"winner", "global", "best", "mean"})
 """Candidates that a search found; all others are set by hand."""

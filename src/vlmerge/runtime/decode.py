@@ -75,7 +75,7 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
         CandidateFailure: The logits are not finite.
     """
     reading = _read_prompts(decoder, prefixes, rows)
-    following, finite = _choose(decoder, reading.hidden)
+    following, finite = choose(decoder, reading.hidden)
     written: list[list[int]] = [[] for _ in rows]
     ended = [False] * len(rows)
     places = list(range(len(rows)))
@@ -94,7 +94,7 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
             reading.keep(keep)
             following = following[keep]
             places = [places[place] for place in going]
-        following, still_finite = _choose(decoder, reading.step(decoder, following))
+        following, still_finite = choose(decoder, reading.step(decoder, following))
         finite = finite & still_finite
     # Looked at once at the end: asking a GPU at every step would make it wait.
     if not bool(finite):
@@ -102,7 +102,7 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
     return [Written(tuple(ids), end) for ids, end in zip(written, ended, strict=True)]
 
 
-def _choose(decoder: Decoder, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def choose(decoder: Decoder, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """The likeliest token of each row [rows], and whether all logits are finite (a flag on the device)."""
     logits = decoder.head(hidden)
     return logits.argmax(-1), torch.isfinite(logits.amax()) & ~logits.isnan().any()

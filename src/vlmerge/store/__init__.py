@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from vlmerge.store.file import STORE_NAME
 from vlmerge.store.records import (
+    SPLITS,
     AnswerRecord,
     Generation,
     ModelRecord,
@@ -16,6 +17,7 @@ from vlmerge.store.records import (
 from vlmerge.store.store import Store
 
 __all__ = [
+    "SPLITS",
     "STORE_NAME",
     "AnswerRecord",
     "Generation",

@@ -9,6 +9,7 @@ from typing import Literal
 from vlmerge.types import Genome
 
 Split = Literal["search", "validation", "holdout"]
+SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 Status = Literal["scored", "failed"]
 
 

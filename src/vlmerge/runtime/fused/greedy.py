@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.runtime.decode import Decoder, Row, Written
+from vlmerge.runtime.decode import Decoder, Row, Written, choose
 from vlmerge.runtime.fused.forward import Cells, forward
 from vlmerge.runtime.fused.prompts import Layout, Packed, Prompt, lay_out, pack, portions
 from vlmerge.runtime.fused.shapes import Blocks, queries_per_tile
@@ -206,9 +206,8 @@ class _Steps:
         self._choose(hidden, size)
 
     def _choose(self, hidden: Tensor, size: int) -> None:
-        logits = self._decoder.head(hidden)
-        chosen = logits.argmax(-1)
-        self._finite.logical_and_(torch.isfinite(logits.amax()))
+        chosen, finite = choose(self._decoder, hidden)
+        self._finite.logical_and_(finite)
         self._state[0, :size] = chosen
         self._written[:size].index_copy_(1, self._at, chosen[:, None])
         self._at.add_(1)
