@@ -60,6 +60,17 @@ class TensorPair:
     names: Mapping[ModelRef, tuple[str, str]] = field(default_factory=dict["ModelRef", tuple[str, str]], repr=False)
     rows: RowMap | None = None
 
+    def inputs_but(self, base: ModelRef | None) -> tuple[ModelRef, ...]:
+        """The sources in listed order, without `base`; one tuple for every asking."""
+        known = self._inputs_but
+        if base not in known:
+            known[base] = tuple(ref for ref in self.inputs if ref != base)
+        return known[base]
+
+    @cached_property
+    def _inputs_but(self) -> dict[ModelRef | None, tuple[ModelRef, ...]]:
+        return {}
+
     @property
     def is_decoder(self) -> bool:
         """Whether it belongs to the language model."""

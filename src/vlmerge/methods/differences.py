@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -51,31 +52,51 @@ def drawn(density: float, key: Key) -> Choice:
     return Choice("drawn", chance=round(density * LOTS), key=key)
 
 
+@lru_cache(maxsize=1 << 16)
 def key_of(seed: int, source: str, role: str) -> Key:
     """The key of a source's lots for one tensor: the same on every device, in every order of tensors and sources."""
     digest = hashlib.blake2b(f"{seed}\0{source}\0{role}".encode(), digest_size=8).digest()
     return int.from_bytes(digest[:4], "little"), int.from_bytes(digest[4:], "little")
 
 
+REMEMBERED = 64
+"""Choices that are remembered for one tensor: with densities as genes every candidate has others."""
+
+
 class Differences:
-    """What was found out about one tensor's differences; thresholds do not depend on weights, so that a run asks once."""
+    """What was found out about one tensor's differences; thresholds do not depend on weights, so that a run asks once.
+
+    Attributes:
+        on_device: Where merges of many tensors in one launch keep thresholds and norms: (what, source, …) → (generation, row).
+        highs: Source → counters of upper digits, on the device.
+    """
 
     def __init__(self) -> None:
         self._largest: dict[tuple[int, int], Choice] = {}
         self._shares: dict[tuple[int, Choice], float] = {}
+        self.on_device: dict[tuple[object, ...], tuple[int, int]] = {}
+        self.highs: dict[int, Tensor] = {}
 
     def largest(self, source: int, one: Tensor, base: Tensor, count: int) -> Choice:
         """The `count` largest differences of the source of that number."""
         if (source, count) not in self._largest:
+            forget_eldest(self._largest)
             self._largest[source, count] = largest(one, base, count)
         return self._largest[source, count]
 
     def rescaling(self, source: int, one: Tensor, base: Tensor, choice: Choice, scratch: Scratch) -> float:
         """Norm (sum of magnitudes) of all differences over that of those that are kept; 1 where either is below 1e-7."""
         if (source, choice) not in self._shares:
+            forget_eldest(self._shares)
             before, after = norms(one, base, choice, scratch)
             self._shares[source, choice] = 1.0 if min(before, after) < NO_NORM else before / after
         return self._shares[source, choice]
+
+
+def forget_eldest(known: dict[Any, Any]) -> None:
+    """Makes room for one more."""
+    if len(known) >= REMEMBERED:
+        del known[next(iter(known))]
 
 
 NO_NORM = 1e-7

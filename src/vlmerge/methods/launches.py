@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -9,13 +10,16 @@ import torch
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.combine import inputs_of, known_of
 from vlmerge.methods.resolved import Step
+from vlmerge.methods.sparse import Sparse
 from vlmerge.methods.summing import Summing
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlmerge.methods.chosen_launches import Chosen
     from vlmerge.methods.combine import Known, Read
     from vlmerge.methods.kernels.gpu import Sum
+    from vlmerge.methods.kernels.gpu_table import Place
     from vlmerge.methods.scratch import Scratch
 
 
@@ -26,60 +30,101 @@ def comes_from_triton(error: BaseException) -> bool:
 
 TENSORS = 32
 """Tensors of one launch: enough that launches cost nothing, few enough that the device does not wait for the first."""
+LOOSE = 512 << 20
+"""Bytes of inputs that were made for one merge alone (moved to the device, cast) and wait: more are launched at once."""
+MANY = 31
+"""Inputs that a launch takes at most."""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What a step works on, flat; places by which of the inputs take part."""
+
+    step: Step
+    address: int
+    tensors: tuple[Tensor, ...]
+    base: Tensor | None
+    out: Tensor
+    rest: tuple[Tensor, Tensor] | None
+    found: object
+    places: dict[tuple[int, ...], Place] = field(default_factory=dict["tuple[int, ...]", "Place"])
+
+    def fits(self, step: Step, out: Tensor) -> bool:
+        """Whether another step is about the same tensors."""
+        own = self.step
+        same = own.pair is step.pair and own.inputs is step.inputs and own.base == step.base and own.cast == step.cast
+        return same and own.method is step.method and self.address == out.data_ptr()
 
 
 class Launches:
-    """Collects steps whose result is a sum, and launches them kind by kind. Kept for a run: it holds tables of addresses.
+    """Collects steps whose result is a sum, of all or of chosen differences, and launches them kind by kind.
+
+    Kept for a run: it holds addresses, and what was found out about differences.
 
     Raises:
         ImportError: Triton is not installed.
     """
 
     def __init__(self, device: torch.device) -> None:
-        from vlmerge.methods.kernels.gpu import Sum, Sums
+        from vlmerge.methods.chosen_launches import Chosen, ChosenLaunches
+        from vlmerge.methods.kernels.gpu import Sum, add_up
+        from vlmerge.methods.kernels.gpu_table import Place, Tables
 
         self._device = device
-        self._sum = Sum
-        self._sums = Sums(device)
-        self._waiting: dict[tuple[object, ...], list[tuple[str, Sum]]] = {}
+        self._sum, self._chosen, self._place, self._add_up = Sum, Chosen, Place, add_up
+        self._tables = Tables(device)
+        self._chosen_launches = ChosenLaunches(device, self._tables)
+        self._held: dict[str, _Held] = {}
+        self._waiting: dict[tuple[object, ...], list[tuple[str, Sum | Chosen]]] = {}
+        self._loose = 0
         self._launched: list[tuple[list[str], Tensor]] = []
 
     def probe(self) -> None:
         """Merges one small tensor, so that a card that the kernels cannot be compiled for is found out here."""
         one = torch.ones(64, device=self._device)
-        self._sums.run([self._sum(torch.empty_like(one), None, (one, one), (0.5, 0.5), 1.0, 1.0)])
+        place = self._place.of(torch.empty_like(one), None, (one, one))
+        self._add_up([self._sum(place, (0.5, 0.5), 1.0, 1.0)], self._tables, self._device)
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
     def begin(self) -> None:
         """Forgets what a merge that failed has left."""
-        self._waiting, self._launched = {}, []
+        self._waiting, self._launched, self._loose = {}, [], 0
 
-    def take(self, step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known) -> bool:
-        """Takes a step over, or gives False where it has to be merged on its own; arguments as for `combine`."""
+    def take(self, step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known, *, stays: bool = True) -> bool:
+        """Takes a step over, or gives False where it has to be merged on its own.
+
+        Args:
+            step, read, out, scratch, known: As for `combine`.
+            stays: Whether `read` will give the same memory again: addresses are then kept.
+        """
         rows = step.pair.rows
-        if not isinstance(step.method, Summing) or (rows is not None and not rows.straight):
+        if not isinstance(step.method, (Summing, Sparse)) or (rows is not None and not rows.straight):
             return False
-        tensors, base = inputs_of(step, read)
-        if rows is not None:
-            host = read(step.host, step.pair.host_name)
-            if host.dtype != out.dtype or step.cast not in (None, host.dtype):
-                return False  # The rows that stay the host's are then cast and checked, too.
-            out[rows.merged :].copy_(host[rows.merged :])
-            tensors, base = [each[: rows.merged] for each in tensors], None if base is None else base[: rows.merged]
-            out = out[: rows.merged]
-        flat, origin = [each.reshape(-1) for each in tensors], None if base is None else base.reshape(-1)
-        found = known_of(step, flat, origin, scratch, known)
-        terms = step.method.terms(flat, origin, step.values, found)
-        dtypes = {each.dtype for each in (*terms.inputs, *(() if terms.base is None else (terms.base,)))}
-        if terms.copied is not None or not terms.inputs or len(dtypes) != 1 or torch.float64 in {*dtypes, out.dtype}:
+        held = self._held.get(step.pair.name)
+        if held is None or not stays or not held.fits(step, out):
+            held = self._hold(step, read, out, scratch, known, stays=stays)
+        if held is None:
             return False
-        sum_ = self._sum(out.view(-1), terms.base, terms.inputs, terms.weights, terms.divisor, terms.scale)
-        waiting = self._waiting.setdefault(sum_.kind, [])
-        waiting.append((step.pair.name, sum_))
+        job = self._job(step, held)
+        if job is None:
+            return False
+        if held.rest is not None:
+            held.rest[0].copy_(held.rest[1])
+        kind: tuple[object, ...] = (type(job), *job.kind)
+        waiting = self._waiting.setdefault(kind, [])
+        waiting.append((step.pair.name, job))
         if len(waiting) == TENSORS:
-            self._launch(self._waiting.pop(sum_.kind))
+            self._launch(self._waiting.pop(kind))
+        if self._loose > LOOSE:
+            self.flush()
         return True
+
+    def flush(self) -> None:
+        """Launches all that waits; the device may still be at work on it."""
+        waiting, self._waiting, self._loose = self._waiting, {}, 0
+        for each in waiting.values():
+            self._launch(each)
 
     def finish(self) -> None:
         """Launches the rest and waits for everything.
@@ -87,9 +132,8 @@ class Launches:
         Raises:
             CandidateFailure: A result is not finite.
         """
-        for waiting in self._waiting.values():
-            self._launch(waiting)
-        launched, self._waiting, self._launched = self._launched, {}, []
+        self.flush()
+        launched, self._launched = self._launched, []
         if not launched:
             return
         flags = cast("list[int]", torch.cat([wrong for _, wrong in launched]).tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
@@ -98,5 +142,56 @@ class Launches:
             if flag:
                 raise CandidateFailure(f"NaN or infinity in {name}")
 
-    def _launch(self, waiting: list[tuple[str, Sum]]) -> None:
-        self._launched.append(([name for name, _ in waiting], self._sums.run([sum_ for _, sum_ in waiting])))
+    # ── inside ──
+
+    def _hold(self, step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known, *, stays: bool) -> _Held | None:
+        tensors, base = inputs_of(step, read)
+        rows, address, rest = step.pair.rows, out.data_ptr(), None
+        if rows is not None:
+            host = read(step.host, step.pair.host_name)
+            if host.dtype != out.dtype or step.cast not in (None, host.dtype):
+                return None  # The rows that stay the host's are then cast and checked, too.
+            rest = (out[rows.merged :], host[rows.merged :])
+            tensors, base = [each[: rows.merged] for each in tensors], None if base is None else base[: rows.merged]
+            out = out[: rows.merged]
+        flat, origin = tuple(each.reshape(-1) for each in tensors), None if base is None else base.reshape(-1)
+        dtypes = {each.dtype for each in (*flat, *(() if origin is None else (origin,)))}
+        if len(dtypes) != 1 or torch.float64 in {*dtypes, out.dtype} or len(flat) >= MANY or not out.numel():
+            return None
+        found = known_of(step, list(flat), origin, scratch, known)
+        held = _Held(step, address, flat, origin, out.view(-1), rest, found)
+        if stays and step.cast in (None, *(read(ref, step.pair.inputs[ref]).dtype for ref in step.inputs[:1])):
+            self._held[step.pair.name] = held
+        else:
+            self._loose += sum(each.nbytes for each in flat)
+        return held
+
+    def _job(self, step: Step, held: _Held) -> Sum | Chosen | None:
+        method = step.method
+        if isinstance(method, Summing):
+            terms = method.terms(held.tensors, held.base, step.values, held.found)
+            if not terms.inputs or terms.copied is not None:
+                return None
+            return self._sum(self._placed(held, terms.base, terms.inputs), terms.weights, terms.divisor, terms.scale)
+        assert isinstance(method, Sparse)
+        assert held.base is not None
+        shares = method.shares(step.values, len(held.base))
+        if not shares:
+            return None
+        place = self._placed(held, held.base, tuple(held.tensors[share.number] for share in shares))
+        return self._chosen.of(method, step.values, place, shares, held.found)
+
+    def _placed(self, held: _Held, base: Tensor | None, inputs: tuple[Tensor, ...]) -> Place:
+        key = (0 if base is None else 1, *(id(each) for each in inputs))
+        place = held.places.get(key)
+        if place is None:
+            place = held.places[key] = self._place.of(held.out, base, inputs)
+        return place
+
+    def _launch(self, waiting: list[tuple[str, Sum | Chosen]]) -> None:
+        jobs = [job for _, job in waiting]
+        if isinstance(jobs[0], self._sum):
+            flags = self._add_up(cast("list[Sum]", jobs), self._tables, self._device)
+        else:
+            flags = self._chosen_launches.run(cast("list[Chosen]", jobs))
+        self._launched.append(([name for name, _ in waiting], flags))

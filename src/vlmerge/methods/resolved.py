@@ -86,6 +86,9 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
             remedy=f"pair for this recipe ({_structure(pairing.segments)} was paired)",
         )
     levels = [_levels(recipe, number) for number in range(len(segments))]
+    # Where no level has a filter or a gradient, all tensors of a segment with the same inputs have the same values.
+    plain = [_is_plain(level) for level in levels]
+    shared: dict[tuple[int, tuple[ModelRef, ...]], Values] = {}
     tower = 1 + max((vision_layer(pair.role) or 0 for pair in pairing.tensors), default=0)
     for pair in pairing.tensors:
         if not pair.merged:
@@ -102,14 +105,17 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
                 found=", ".join(map(str, segment.members)),
                 remedy="add the base model to the slice",
             )
-        inputs = tuple(ref for ref in pair.inputs if ref != base)
-        values = _values(method.spec, pair, inputs, level, t)
+        inputs = pair.inputs_but(base)
+        values = shared.get((number, inputs)) if plain[number] else None
+        if values is None:
+            values = _values(method.spec, pair, inputs, level, t)
+            try:
+                method.check(values)
+            except CandidateFailure as failure:
+                raise CandidateFailure(f"{pair.name}: {failure.reason}") from failure
+            shared[number, inputs] = values
         if method.spec.draws:
             values = replace(values, keys=_keys(DEFAULT_SEED if recipe.seed is None else recipe.seed, inputs, pair.role))
-        try:
-            method.check(values)
-        except CandidateFailure as failure:
-            raise CandidateFailure(f"{pair.name}: {failure.reason}") from failure
         yield Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair))
 
 
@@ -125,6 +131,12 @@ class _Levels:
 
     sources: Mapping[ModelRef, Parameters]
     shared: tuple[Parameters, ...]
+
+
+def _is_plain(level: _Levels) -> bool:
+    """Whether every parameter is a number or a flag for all tensors."""
+    blocks = [*level.sources.values(), *level.shared]
+    return not any(isinstance(value, tuple) for block in blocks for value in block.values())
 
 
 def _levels(recipe: Recipe, number: int) -> _Levels:

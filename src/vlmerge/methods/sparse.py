@@ -50,6 +50,23 @@ class ChosenTerms:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one source contributes.
+
+    Attributes:
+        number: Its place among the inputs.
+        weight: Not 0.
+        wanted: What it keeps, or how many of its largest differences.
+        rescale: Whether those are rescaled to the norm of all.
+    """
+
+    number: int
+    weight: float
+    wanted: Choice | int
+    rescale: bool
+
+
+@dataclass(frozen=True)
 class Sparse:
     """TIES (Yadav et al. 2023) and DARE (Yu et al. 2024), with mergekit's parameters.
 
@@ -71,44 +88,58 @@ class Sparse:
         del tensors, base, scratch
         return Differences()
 
+    def shares(self, values: Values, length: int) -> list[Share]:
+        """What each source that takes part contributes, before anything is looked at.
+
+        Args:
+            values: Parameters.
+            length: Elements of the tensor.
+        """
+        rescale, scale = values.flag("rescale"), values.number("lambda")
+        found: list[Share] = []
+        for number, weight in enumerate(values.weights()):
+            density = float(values.sources[number]["density"] or 0.0)
+            if weight == 0 or scale == 0 or density <= 0:
+                continue
+            if density >= 1:
+                wanted: Choice | int = ALL
+            elif self.random:
+                wanted = drawn(density, values.keys[number])
+            else:
+                count = max(1, int(density * length))
+                wanted = count if count < length else ALL
+            found.append(Share(number, weight, wanted, rescale=rescale and wanted is not ALL))
+        return found
+
+    def divisor(self, values: Values) -> float:
+        """What every entry is divided by."""
+        return divisor_of(values.weights()) if values.flag("normalize") and not self.elect else 1.0
+
+    def divides_by_parts(self, values: Values) -> bool:
+        """Whether each entry is divided by the weights that take part in it."""
+        return values.flag("normalize") and self.elect
+
     def merge(
         self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Differences, out: Tensor, scratch: Scratch
     ) -> bool:
         """One pass, once thresholds (and norms, with `rescale`) are known."""
         assert base is not None
-        scale, rescale = values.number("lambda"), values.flag("rescale")
-        weights = values.weights()
-        used: list[tuple[Tensor, float, float, Choice]] = []
-        for number, (tensor, weight) in enumerate(zip(tensors, weights, strict=True)):
-            density = float(values.sources[number]["density"] or 0.0)
-            choice = self._choice(number, tensor, base, density, values, known)
-            if choice is None or weight == 0 or scale == 0:
-                continue
-            factor = known.rescaling(number, tensor, base, choice, scratch) if rescale and choice is not ALL else 1.0
-            used.append((tensor, weight, factor, choice))
-        if not used:
+        shares = self.shares(values, len(base))
+        if not shares:
             out.copy_(base)
             return is_finite(out, scratch)
-        normalize = values.flag("normalize")
-        divisor = divisor_of(weights) if normalize and not self.elect else 1.0
-        inputs, powers, factors, choices = zip(*used, strict=True)
+        choices: list[Choice] = []
+        factors: list[float] = []
+        for share in shares:
+            one, wanted = tensors[share.number], share.wanted
+            choice = known.largest(share.number, one, base, wanted) if isinstance(wanted, int) else wanted
+            choices.append(choice)
+            factors.append(known.rescaling(share.number, one, base, choice, scratch) if share.rescale else 1.0)
         terms = ChosenTerms(
-            base, inputs, powers, factors, choices, self.elect, normalize and self.elect,
-            divisor, scale,
+            base, tuple(tensors[share.number] for share in shares), tuple(share.weight for share in shares), tuple(factors),
+            tuple(choices), self.elect, self.divides_by_parts(values), self.divisor(values), values.number("lambda"),
         )  # fmt: skip
         return add_chosen(terms, out, scratch)
-
-    def _choice(
-        self, number: int, tensor: Tensor, base: Tensor, density: float, values: Values, known: Differences
-    ) -> Choice | None:
-        """What a source keeps; None: nothing."""
-        if density >= 1:
-            return ALL
-        if density <= 0:
-            return None
-        if self.random:
-            return drawn(density, values.keys[number])
-        return known.largest(number, tensor, base, max(1, int(density * len(tensor))))
 
 
 def add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> bool:

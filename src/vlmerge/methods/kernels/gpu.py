@@ -1,4 +1,4 @@
-"""Merge kernels for a GPU (Triton): many tensors in one launch, each parent read once and each result written once.
+"""Weighted sums on a GPU (Triton): many tensors in one launch, each parent read once and each result written once.
 
 The arithmetic is `cpu.py`'s, rounding by rounding: multiply-adds are fused where they are there, and division is IEEE's.
 With TRITON_INTERPRET=1 the kernels run on a CPU, slowly: that is how they are tested there.
@@ -17,29 +17,23 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-BLOCK = 4096
-"""Elements of one program."""
-ALIGNED = 16
-"""Bytes of the widest words that memory is read in; and elements of a length that needs no narrower ones at its end."""
+from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Tables, sent
+
 TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
 
 
 @dataclass(frozen=True)
 class Sum:
-    """One tensor: out = [base +] (w₀·(x₀ [- base]) + …) / divisor · scale. All flat, contiguous, of one length.
+    """One tensor: out = [base +] (w₀·(x₀ [- base]) + …) / divisor · scale.
 
     Attributes:
-        out: Result; may not overlap an input.
-        base: Base, or None for a sum of the inputs themselves (scale is then 1).
-        inputs: At least one, all of the base's dtype.
-        weights: One each.
+        place: Its tensors.
+        weights: One for each input.
         divisor: Divides the sum.
-        scale: Multiplies it after that.
+        scale: Multiplies it after that; 1 without a base.
     """
 
-    out: Tensor
-    base: Tensor | None
-    inputs: tuple[Tensor, ...]
+    place: Place
     weights: tuple[float, ...]
     divisor: float
     scale: float
@@ -47,71 +41,22 @@ class Sum:
     @property
     def kind(self) -> tuple[object, ...]:
         """What tensors of one launch have in common."""
-        return (len(self.inputs), self.base is None, self.inputs[0].dtype, self.out.dtype, self.aligned)
-
-    @property
-    def aligned(self) -> bool:
-        """Whether every tensor begins and ends where the widest words do."""
-        tensors = (self.out, *self.inputs, *(() if self.base is None else (self.base,)))
-        return self.out.numel() % ALIGNED == 0 and all(each.data_ptr() % ALIGNED == 0 for each in tensors)
+        return self.place.kind
 
 
-class Sums:
-    """Launches sums. Tables of addresses are kept: a candidate sends its numbers alone."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._tables: dict[tuple[int, ...], _Table] = {}
-
-    def run(self, sums: Sequence[Sum]) -> Tensor:
-        """Merges tensors of one kind; gives a flag for each (int32, on the device): 1 where the result is not finite."""
-        key = tuple(each.out.data_ptr() for each in sums)
-        table = self._tables.get(key)
-        if table is None or not table.fits(sums):
-            table = self._tables[key] = _Table.of(sums, self._device)
-        numbers = torch.tensor([[*each.weights, each.divisor, each.scale] for each in sums], dtype=torch.float32)
-        if self._device.type == "cuda":
-            numbers = numbers.pin_memory()
-        wrong = torch.zeros(len(sums), dtype=torch.int32, device=self._device)
-        first = sums[0]
-        _sum[(len(table.owners),)](
-            table.addresses, numbers.to(self._device, non_blocking=True), table.owners, table.starts, wrong,
-            len(first.inputs), first.base is not None, TYPES[first.inputs[0].dtype], TYPES[first.out.dtype],
-            first.aligned, BLOCK,
-            num_warps=8, enable_fp_fusion=False,
-        )  # fmt: skip
-        return wrong
-
-
-@dataclass(frozen=True)
-class _Table:
-    """Addresses and lengths of tensors [tensors, 3 + inputs], and for each program its tensor and first element."""
-
-    addresses: Tensor
-    owners: Tensor
-    starts: Tensor
-    held: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def of(cls, sums: Sequence[Sum], device: torch.device) -> _Table:
-        rows = tuple(_addresses(each) for each in sums)
-        owners = [number for number, each in enumerate(sums) for _ in range(0, each.out.numel(), BLOCK)]
-        starts = [start for each in sums for start in range(0, each.out.numel(), BLOCK)]
-        return cls(
-            torch.tensor(rows, dtype=torch.long).to(device),
-            torch.tensor(owners, dtype=torch.int32).to(device),
-            torch.tensor(starts, dtype=torch.long).to(device),
-            rows,
-        )
-
-    def fits(self, sums: Sequence[Sum]) -> bool:
-        """Whether the tensors are where they were."""
-        return self.held == tuple(_addresses(each) for each in sums)
-
-
-def _addresses(each: Sum) -> tuple[int, ...]:
-    base = 0 if each.base is None else each.base.data_ptr()
-    return (each.out.data_ptr(), each.out.numel(), base, *(one.data_ptr() for one in each.inputs))
+def add_up(sums: Sequence[Sum], tables: Tables, device: torch.device) -> Tensor:
+    """Merges tensors of one kind; gives a flag for each (int32, on the device): 1 where the result is not finite."""
+    places = [each.place for each in sums]
+    table, first = tables.of(places), places[0]
+    numbers = torch.tensor([[*each.weights, each.divisor, each.scale] for each in sums], dtype=torch.float32)
+    wrong = torch.zeros(len(sums), dtype=torch.int32, device=device)
+    _sum[(table.programs,)](
+        table.addresses, sent(numbers, device), table.owners, table.starts, wrong,
+        len(first.inputs), first.base is not None, TYPES[first.inputs[0].dtype], TYPES[first.out.dtype],
+        first.aligned, BLOCK,
+        num_warps=8, enable_fp_fusion=False,
+    )  # fmt: skip
+    return wrong
 
 
 @triton.jit

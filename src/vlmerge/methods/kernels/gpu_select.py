@@ -1,0 +1,222 @@
+"""The n-th largest magnitude of differences on a GPU (Triton), exactly and without sorting: radix select in two digits.
+
+How many differences have which upper digit does not depend on the genome: that is counted once per run. A new density then
+costs one pass that counts lower digits, and one that looks for the last of those that are equal. The host waits for neither.
+"""
+
+# pyright: basic, reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false, reportAttributeAccessIssue=false
+# numba and Triton compile these functions from their source; they have no types of Python's.
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from vlmerge.methods.kernels.gpu import TYPES
+from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Table
+
+LOW = 17
+"""Bits of the lower digit; the upper one has the other 14 of a magnitude."""
+HIGHS, LOWS = 1 << (31 - LOW), 1 << LOW
+CHUNK = 2048
+"""Counters that are looked through together."""
+
+
+def count_high(table: Table, first: Place, into: Tensor) -> None:
+    """Counts upper digits of differences that are not zero.
+
+    Args:
+        table: Of the launch.
+        first: Any of its places: they are of one kind.
+        into: int64 [tensors, inputs], addresses of int32 [HIGHS] counters, zero before; 0 where nothing is to be counted.
+    """
+    _count_high[(table.programs,)](
+        table.addresses, table.owners, table.starts, into,
+        len(first.inputs), TYPES[first.inputs[0].dtype], LOW, BLOCK, num_warps=8,
+    )  # fmt: skip
+
+
+def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Tensor, found: Tensor) -> None:
+    """Finds thresholds.
+
+    Args:
+        table: Of the launch.
+        first: Any of its places.
+        highs: int64 [tensors, inputs], addresses of the counters of upper digits.
+        wanted: int64 [tensors, inputs]: how many differences are kept; 0 where nothing is asked for.
+        slots: int64 [tensors, inputs]: rows of `found`.
+        found: int64 [rows, 2]: receives bits of the smallest magnitude that is kept, and the index of the last one that is
+            kept among those of this magnitude.
+    """
+    tensors, many = wanted.shape
+    given, device = TYPES[first.inputs[0].dtype], found.device
+    # For each pair: upper digit (then the threshold) and rank among what shares it (then 0 where no index is looked for).
+    state = torch.empty((tensors * many, 2), dtype=torch.long, device=device)
+    _find_high[(tensors * many,)](highs, wanted, state, HIGHS, CHUNK)
+    lows = torch.zeros((tensors * many, LOWS), dtype=torch.int32, device=device)
+    where = (table.addresses, table.owners, table.starts)
+    _count_low[(table.programs,)](*where, wanted, state, lows, many, given, LOW, BLOCK, num_warps=8)
+    _find_low[(tensors * many,)](table.addresses, wanted, state, lows, slots, found, many, LOW, CHUNK)
+    equal = torch.empty((table.programs, many), dtype=torch.int32, device=device)
+    _count_equal[(table.programs,)](*where, wanted, state, equal, many, given, BLOCK, num_warps=8)
+    _find_index[(tensors * many,)](
+        table.addresses, table.firsts, wanted, state, equal, slots, found, many, given, CHUNK, BLOCK, num_warps=8
+    )  # fmt: skip
+
+
+@triton.jit
+def magnitude(row, j, at, inside, GIVEN: tl.constexpr):  # noqa: N803
+    """Bits of |input j - base| of the table's row."""
+    base = tl.load(tl.load(row + 2).to(tl.pointer_type(GIVEN)) + at, mask=inside, other=0.0).to(tl.float32)
+    one = tl.load(tl.load(row + 3 + j).to(tl.pointer_type(GIVEN)) + at, mask=inside, other=0.0).to(tl.float32)
+    return (one - base).to(tl.int32, bitcast=True) & 0x7FFFFFFF
+
+
+@triton.jit
+def _count_high(
+    addresses, owners, starts, into,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    program = tl.program_id(0)
+    owner = tl.load(owners + program).to(tl.int64)
+    row = addresses + owner * (3 + MANY)
+    at = tl.load(starts + program) + tl.arange(0, BLOCK)
+    inside = at < tl.load(row + 1)
+    for j in range(MANY):
+        counters = tl.load(into + owner * MANY + j)
+        if counters != 0:
+            bits = magnitude(row, j, at, inside, GIVEN)
+            # Most differences of many fine-tuned models are zero: they would all wait for one counter.
+            counted = inside & (bits != 0)
+            tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=counted, sem="relaxed")
+
+
+@triton.jit
+def _digit(counters, wanted, DIGITS: tl.constexpr, CHUNK: tl.constexpr):  # noqa: N803
+    """From the greatest digit down: the one that holds the wanted rank, the rank within it, how many share it."""
+    above = tl.zeros([], tl.int64)
+    digit = tl.full([], -1, tl.int64)
+    rest = tl.zeros([], tl.int64)
+    shared = tl.zeros([], tl.int64)
+    for chunk in range(DIGITS // CHUNK):
+        place = DIGITS - 1 - chunk * CHUNK - tl.arange(0, CHUNK)
+        count = tl.load(counters + place).to(tl.int64)
+        upto = above + tl.cumsum(count, 0)
+        here = (upto >= wanted) & (upto - count < wanted)
+        digit += tl.sum(tl.where(here, place.to(tl.int64) + 1, 0), 0)
+        rest += tl.sum(tl.where(here, wanted - upto + count, 0), 0)
+        shared += tl.sum(tl.where(here, count, 0), 0)
+        above += tl.sum(count, 0)
+    return digit, rest, shared
+
+
+@triton.jit
+def _find_high(highs, wanted, state, DIGITS: tl.constexpr, CHUNK: tl.constexpr):  # noqa: N803
+    pair = tl.program_id(0).to(tl.int64)
+    count = tl.load(wanted + pair)
+    if count > 0:
+        digit, rest, _ = _digit(tl.load(highs + pair).to(tl.pointer_type(tl.int32)), count, DIGITS, CHUNK)
+        tl.store(state + pair * 2, digit)
+        tl.store(state + pair * 2 + 1, rest)
+
+
+@triton.jit
+def _count_low(
+    addresses, owners, starts, wanted, state, lows,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    program = tl.program_id(0)
+    owner = tl.load(owners + program).to(tl.int64)
+    row = addresses + owner * (3 + MANY)
+    at = tl.load(starts + program) + tl.arange(0, BLOCK)
+    inside = at < tl.load(row + 1)
+    for j in range(MANY):
+        pair = owner * MANY + j
+        if tl.load(wanted + pair) > 0:
+            bits = magnitude(row, j, at, inside, GIVEN)
+            digit = bits & ((1 << LOW) - 1)
+            near = inside & (bits != 0) & ((bits >> LOW) == tl.load(state + pair * 2).to(tl.int32))
+            counters = lows + (pair << LOW)
+            # Differences of 16-bit weights have few values: those that all of a program share are added in one go.
+            for _ in tl.static_range(2):
+                most = tl.max(tl.where(near, digit, -1), 0)
+                same = near & (digit == most)
+                number = tl.sum(same.to(tl.int32), 0)
+                if number > 0:
+                    tl.atomic_add(counters + most, number, sem="relaxed")
+                near = near & (digit != most)
+            tl.atomic_add(counters + digit, 1, mask=near, sem="relaxed")
+
+
+@triton.jit
+def _find_low(
+    addresses, wanted, state, lows, slots, found,
+    MANY: tl.constexpr, LOW: tl.constexpr, CHUNK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    pair = tl.program_id(0).to(tl.int64)
+    if tl.load(wanted + pair) > 0:
+        high = tl.load(state + pair * 2)
+        length = tl.load(addresses + (pair // MANY) * (3 + MANY) + 1)
+        threshold = tl.zeros([], tl.int64)
+        looked_for = tl.zeros([], tl.int64)
+        if high >= 0:
+            digit, rest, shared = _digit(lows + (pair << LOW), tl.load(state + pair * 2 + 1), 1 << LOW, CHUNK)
+            threshold = (high << LOW) | digit
+            looked_for = tl.where(rest == shared, 0, rest)
+        # Fewer differ from zero than are kept: which of the zeros are kept is the same to every result.
+        tl.store(state + pair * 2, threshold)
+        tl.store(state + pair * 2 + 1, looked_for)
+        slot = found + tl.load(slots + pair) * 2
+        tl.store(slot, threshold)
+        tl.store(slot + 1, length)
+
+
+@triton.jit
+def _count_equal(
+    addresses, owners, starts, wanted, state, equal,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
+    owner = tl.load(owners + program).to(tl.int64)
+    row = addresses + owner * (3 + MANY)
+    at = tl.load(starts + program) + tl.arange(0, BLOCK)
+    inside = at < tl.load(row + 1)
+    for j in range(MANY):
+        pair = owner * MANY + j
+        if (tl.load(wanted + pair) > 0) & (tl.load(state + pair * 2 + 1) > 0):
+            bits = magnitude(row, j, at, inside, GIVEN)
+            same = inside & (bits == tl.load(state + pair * 2).to(tl.int32))
+            tl.store(equal + program * MANY + j, tl.sum(same.to(tl.int32), 0))
+
+
+@triton.jit
+def _find_index(
+    addresses, firsts, wanted, state, equal, slots, found,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    pair = tl.program_id(0).to(tl.int64)
+    if tl.load(wanted + pair) > 0:
+        rank = tl.load(state + pair * 2 + 1)
+        if rank > 0:
+            owner, j = pair // MANY, pair % MANY
+            begin, end = tl.load(firsts + owner), tl.load(firsts + owner + 1)
+            before = tl.zeros([], tl.int64)
+            block = tl.zeros([], tl.int64)
+            rest = tl.zeros([], tl.int64)
+            for first in range(begin, end, CHUNK):
+                program = first + tl.arange(0, CHUNK)
+                count = tl.load(equal + program * MANY + j, mask=program < end, other=0).to(tl.int64)
+                upto = before + tl.cumsum(count, 0)
+                here = (upto >= rank) & (upto - count < rank)
+                block += tl.sum(tl.where(here, program - begin, 0), 0)
+                rest += tl.sum(tl.where(here, rank - upto + count, 0), 0)
+                before += tl.sum(count, 0)
+            row = addresses + owner * (3 + MANY)
+            at = block * BLOCK + tl.arange(0, BLOCK)
+            inside = at < tl.load(row + 1)
+            same = inside & (magnitude(row, j, at, inside, GIVEN) == tl.load(state + pair * 2).to(tl.int32))
+            number = tl.cumsum(same.to(tl.int32), 0)
+            index = tl.sum(tl.where(same & (number == rest), at, 0), 0)
+            tl.store(found + tl.load(slots + pair) * 2 + 1, index)
