@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from vlmerge.runtime.fused.greedy import FusedDecoder
 
 ENCODED_AT_ONCE = 32
+REMEMBERED_BATCHES = 256
+Prefix = tuple[tuple[int, ...], tuple[str, ...]]
+"""Token ids, and the digests of the pictures whose features fill their placeholders."""
 HOLDS = {
     "float16": ("float16", "float32", "float64"),
     "bfloat16": ("bfloat16", "float32", "float64"),
@@ -125,6 +129,7 @@ class LiveModel:
         self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
         self._features = FeatureCache(self._model, self._device)
         self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
+        self._prefix_ids: dict[tuple[Prefix, ...], tuple[Tensor, Tensor]] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
         self._fused: FusedDecoder | None = None
         self.plain_because: str | None = "this is not a GPU"
@@ -258,29 +263,32 @@ class LiveModel:
     @torch.inference_mode()
     def _rows(self, questions: list[Question], encoded: list[Encoded]) -> tuple[list[Tensor], list[Row]]:
         """Splits prompts into shared prefixes (embedded, with their pictures' features in place) and the rest."""
-        known: dict[tuple[tuple[int, ...], tuple[str, ...]], int] = {}
-        prefixes: list[Tensor] = []
+        known: dict[Prefix, int] = {}
         rows: list[Row] = []
         for question, prompt in zip(questions, encoded, strict=True):
             if not prompt.prefix:
                 rows.append(Row(None, prompt.ids))
                 continue
-            head = prompt.ids[: prompt.prefix]
-            digests = tuple(picture.digest for picture in question.pictures)
-            if (head, digests) not in known:
-                known[head, digests] = len(prefixes)
-                prefixes.append(self._embed_prefix(head, digests))
-            rows.append(Row(known[head, digests], prompt.ids[prompt.prefix :]))
-        return prefixes, rows
+            prefix = (prompt.ids[: prompt.prefix], tuple(picture.digest for picture in question.pictures))
+            rows.append(Row(known.setdefault(prefix, len(known)), prompt.ids[prompt.prefix :]))
+        return self._embed_prefixes(tuple(known)) if known else [], rows
 
-    def _embed_prefix(self, ids: tuple[int, ...], digests: tuple[str, ...]) -> Tensor:
-        tokens = torch.tensor(ids, device=self._device)
-        holes = tokens == self.prompter.placeholder
-        # A placeholder may lie beyond the embedding (the original LLaVA layout has no row for it).
-        embedded = self._decoder.embed(tokens.masked_fill(holes, 0))
-        pictures = torch.cat([self._features.get(digest) for digest in digests])
-        embedded[holes] = pictures.to(embedded.dtype)
-        return embedded
+    def _embed_prefixes(self, prefixes: tuple[Prefix, ...]) -> list[Tensor]:
+        """All prefixes of a batch at once: the host asks nothing back of the device, and sends indices once per run."""
+        if prefixes not in self._prefix_ids:
+            tokens = torch.tensor([token for ids, _ in prefixes for token in ids])
+            holes = tokens == self.prompter.placeholder
+            # A placeholder may lie beyond the embedding (the original LLaVA layout has no row for it).
+            found = tokens.masked_fill(holes, 0).to(self._device), holes.nonzero()[:, 0].to(self._device)
+            if len(self._prefix_ids) >= REMEMBERED_BATCHES:
+                self._prefix_ids.clear()
+            self._prefix_ids[prefixes] = found
+        tokens, holes = self._prefix_ids[prefixes]
+        embedded = self._decoder.embed(tokens)
+        pictures = torch.cat([self._features.get(digest) for _, digests in prefixes for digest in digests])
+        embedded.index_copy_(0, holes, pictures.to(embedded.dtype))
+        ends = list(accumulate(len(ids) for ids, _ in prefixes))
+        return [embedded[end - len(ids) : end] for end, (ids, _) in zip(ends, prefixes, strict=True)]
 
     def _encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Tokenises questions and computes features of their pictures, each once."""

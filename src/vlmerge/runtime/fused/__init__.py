@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vlmerge.methods.launches import comes_from_triton
 from vlmerge.runtime.decode import Row
+from vlmerge.runtime.fused.shapes import TILES, queries_per_tile
 
 if TYPE_CHECKING:
     from vlmerge.runtime.decode import Decoder
@@ -43,24 +44,30 @@ def fuse(decoder: Decoder) -> tuple[FusedDecoder | None, str | None]:
         return None, f"the fast path does not take {dtype}"
     try:
         weights = Weights.join(decoder.body)
-        difference = _difference(decoder, weights)
     except UnfamiliarError as reason:
         return None, f"the fast path does not know {reason}"
-    except Exception as error:
-        if isinstance(error, torch.OutOfMemoryError) or not comes_from_triton(error):
-            raise
-        return None, f"Triton failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
-    if not difference <= AGREE[dtype]:
-        return None, f"the fast path differs from the model's own forward by {difference:.2g}"
-    return FusedDecoder(decoder, weights), None
+    failed = ""
+    for tile in TILES:
+        queries = queries_per_tile(weights.heads, tile)
+        try:
+            difference = _difference(decoder, weights, queries)
+        except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) or not comes_from_triton(error):
+                raise
+            failed = f"Triton failed: {(str(error).splitlines() or [type(error).__name__])[0]}"
+            continue  # Smaller cards have less room for a tile.
+        if not difference <= AGREE[dtype]:
+            return None, f"the fast path differs from the model's own forward by {difference:.2g}"
+        return FusedDecoder(decoder, weights, queries), None
+    return None, failed
 
 
 @torch.inference_mode()
-def _difference(decoder: Decoder, weights: Weights) -> float:
+def _difference(decoder: Decoder, weights: Weights, queries: int) -> float:
     """Reads two random prompts both ways, ours the last token of each as a step; the relative difference of hidden states."""
     from vlmerge.runtime.fused.forward import Cells, forward
     from vlmerge.runtime.fused.prompts import lay_out, pack
-    from vlmerge.runtime.fused.shapes import Blocks, queries_per_tile
+    from vlmerge.runtime.fused.shapes import Blocks
 
     generator = torch.Generator().manual_seed(1)
     width, device = weights.norm.shape[0], decoder.device
@@ -68,7 +75,7 @@ def _difference(decoder: Decoder, weights: Weights) -> float:
     prompts = [torch.randn((length, width), generator=generator) * scale for length in PROBE_TOKENS]
     prompts = [prompt.to(device, weights.norm.dtype) for prompt in prompts]
     layout = lay_out([length - 1 for length in PROBE_TOKENS], [Row(number, ()) for number in range(len(prompts))], 1)
-    packed = pack(layout.first, queries_per_tile(weights.heads), device)
+    packed = pack(layout.first, queries, device)
     cells = Cells.empty(weights, layout.cells, layout.positions)
     read = forward(
         weights, torch.cat([each[:-1] for each in prompts]), packed.positions, packed.cells, packed.blocks, cells

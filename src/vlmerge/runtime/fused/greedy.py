@@ -14,12 +14,14 @@ from torch import Tensor
 from vlmerge.errors import CandidateFailure
 from vlmerge.runtime.decode import Decoder, Row, Written, choose
 from vlmerge.runtime.fused.forward import Cells, forward
-from vlmerge.runtime.fused.prompts import Layout, Packed, Prompt, lay_out, pack, portions
-from vlmerge.runtime.fused.shapes import Blocks, queries_per_tile
+from vlmerge.runtime.fused.prompts import Layout, Packed, Plan, plan
+from vlmerge.runtime.fused.shapes import Blocks
 from vlmerge.runtime.fused.weights import Weights
 
 LOOK_AFTER = 4
 """Steps between looks at what was written: a look makes the GPU wait for the host."""
+PLANS = 256
+"""Batches that are remembered: the questions of a search, validation and holdout set of a few thousand."""
 SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Batch sizes that a graph may be made for, besides the batch's own."""
 
@@ -27,24 +29,35 @@ SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 class FusedDecoder:
     """A decoder with its cache and graphs; both last as long as the weights stay where they are in memory."""
 
-    def __init__(self, decoder: Decoder, weights: Weights) -> None:
+    def __init__(self, decoder: Decoder, weights: Weights, tile: int) -> None:
         self._decoder = decoder
         self._weights = weights
+        self._tile = tile
         self._cells: Cells | None = None
         self._steps: _Steps | None = None
+        self._plans: dict[tuple[object, ...], Plan] = {}
 
     @torch.inference_mode()
     def greedy(self, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int) -> list[Written]:
         """Answers one batch; see `runtime.decode.greedy`."""
-        layout = lay_out([len(prefix) for prefix in prefixes], rows, max_new_tokens)
-        cells = self._room(layout)
+        batch = self._plan(tuple(len(prefix) for prefix in prefixes), tuple(rows), max_new_tokens)
+        cells = self._room(batch.layout)
         steps = self._steps_for(cells, len(rows), max_new_tokens)
-        hidden = self._read(layout, cells, prefixes, len(rows))
-        return steps.write(layout, hidden)
+        hidden = self._read(batch, cells, prefixes)
+        return steps.write(batch, hidden, max_new_tokens)
 
     def give_back(self) -> None:
         """Frees the cache and the graphs, which hold on to it; the next batch makes new ones."""
         self._cells = self._steps = None
+        self._plans.clear()
+
+    def _plan(self, lengths: tuple[int, ...], rows: tuple[Row, ...], max_new_tokens: int) -> Plan:
+        key = (lengths, rows, max_new_tokens)
+        if key not in self._plans:
+            if len(self._plans) >= PLANS:
+                self._plans.clear()
+            self._plans[key] = plan(lengths, rows, max_new_tokens, self._tile, self._decoder.device)
+        return self._plans[key]
 
     def _room(self, layout: Layout) -> Cells:
         held = self._cells
@@ -58,22 +71,19 @@ class FusedDecoder:
 
     def _steps_for(self, cells: Cells, rows: int, max_new_tokens: int) -> _Steps:
         steps = self._steps
-        if steps is None or steps.rows < rows or steps.max_new_tokens != max_new_tokens:
+        if steps is None or steps.rows < rows or steps.room < max_new_tokens:
+            room = max(max_new_tokens, 0 if steps is None else steps.room)
             self._steps = steps = None
-            self._steps = steps = _Steps(self._decoder, self._weights, cells, rows, max_new_tokens)
+            self._steps = steps = _Steps(self._decoder, self._weights, cells, rows, room)
         return steps
 
-    def _read(self, layout: Layout, cells: Cells, prefixes: Sequence[Tensor], rows: int) -> Tensor:
+    def _read(self, batch: Plan, cells: Cells, prefixes: Sequence[Tensor]) -> Tensor:
         """Reads all prompts; gives the hidden state [rows, hidden] that each row's first token comes from."""
-        device = self._decoder.device
-        out = self._weights.norm.new_empty((rows, len(self._weights.norm)))
-        for sequences in (layout.first, layout.second):
-            for portion in portions(sequences):
-                packed = pack(portion, queries_per_tile(self._weights.heads), device)
-                hidden = self._forward(self._embedded(portion, prefixes), packed, cells)
-                owners = [each.row for each in portion if each.row is not None]
-                if owners:
-                    out[torch.tensor(owners, device=device)] = hidden
+        out = self._weights.norm.new_empty((batch.spans.shape[1], len(self._weights.norm)))
+        for packed in batch.portions:
+            hidden = self._forward(self._embedded(packed, prefixes), packed, cells)
+            if len(packed.owners):
+                out.index_copy_(0, packed.owners, hidden)
         return out
 
     def _forward(self, embedded: Tensor, packed: Packed, cells: Cells) -> Tensor:
@@ -81,12 +91,11 @@ class FusedDecoder:
         wanted = packed.last if len(packed.last) else packed.last.new_zeros(1)
         return forward(self._weights, embedded, packed.positions, packed.cells, packed.blocks, cells, wanted)
 
-    def _embedded(self, portion: Sequence[Prompt], prefixes: Sequence[Tensor]) -> Tensor:
-        ids = [token for each in portion for token in each.suffix]
-        suffixes = self._decoder.embed(torch.tensor(ids, dtype=torch.long, device=self._decoder.device))
+    def _embedded(self, packed: Packed, prefixes: Sequence[Tensor]) -> Tensor:
+        suffixes = self._decoder.embed(packed.ids)
         parts: list[Tensor] = []
         start = 0
-        for each in portion:
+        for each in packed.sequences:
             if each.prefix is not None:
                 parts.append(prefixes[each.prefix])
             parts.append(suffixes[start : start + len(each.suffix)])
@@ -95,18 +104,18 @@ class FusedDecoder:
 
 
 class _Steps:
-    """Token after token for up to `rows` rows, state and graphs at fixed addresses."""
+    """Up to `room` tokens for up to `rows` rows, state and graphs at fixed addresses."""
 
-    def __init__(self, decoder: Decoder, weights: Weights, cells: Cells, rows: int, max_new_tokens: int) -> None:
+    def __init__(self, decoder: Decoder, weights: Weights, cells: Cells, rows: int, room: int) -> None:
         self._decoder = decoder
         self._weights = weights
         self._cells = cells
         self.rows = rows
-        self.max_new_tokens = max_new_tokens
+        self.room = room
         device = decoder.device
         # State: token; first cell and number of what is seen whole; first cell of the row's own room; cells used there.
         self._state = torch.zeros((5, rows), dtype=torch.long, device=device)
-        self._written = torch.zeros((rows, max_new_tokens), dtype=torch.long, device=device)
+        self._written = torch.zeros((rows, room), dtype=torch.long, device=device)
         self._at = torch.zeros(1, dtype=torch.long, device=device)
         self._finite = torch.ones((), dtype=torch.bool, device=device)
         self._numbers = torch.arange(rows, device=device)
@@ -114,14 +123,14 @@ class _Steps:
         self._graphs: dict[int, Callable[[], None]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def write(self, layout: Layout, hidden: Tensor) -> list[Written]:
+    def write(self, batch: Plan, hidden: Tensor, max_new_tokens: int) -> list[Written]:
         """Writes all answers of a batch from the hidden states that its prompts end with."""
-        count = len(layout.spans)
+        layout, count = batch.layout, len(hidden)
         size = self._size(count)
         self._step(size)  # Made now: making it runs it, on whatever the state holds.
         self._state.zero_()
         self._state[3] = layout.spare
-        self._state[1:, :count] = torch.tensor(layout.spans, device=self._state.device).T
+        self._state[1:, :count] = batch.spans
         self._finite.fill_(True)
         self._at.zero_()
         self._choose(hidden, count)
@@ -129,11 +138,11 @@ class _Steps:
         ended = [False] * count
         places = list(range(count))
         looked = 0
-        for done in range(1, self.max_new_tokens + 1):
-            if done % LOOK_AFTER == 0 or done == self.max_new_tokens:
+        for done in range(1, max_new_tokens + 1):
+            if done % LOOK_AFTER == 0 or done == max_new_tokens:
                 going = self._look(looked, done, places, written, ended)
                 looked = done
-                if not going or done == self.max_new_tokens:
+                if not going or done == max_new_tokens:
                     break
                 if self._size(len(going)) < size:
                     size = self._size(len(going))
@@ -181,8 +190,8 @@ class _Steps:
 
     def _record(self, size: int) -> Callable[[], None]:
         self._state.zero_()
-        # What is run here writes into cells: into the last ones, which no prompt and no row has.
-        self._state[3] = self._cells.count - self.max_new_tokens
+        # What is run here writes one token's keys and values: into the last cell, which no prompt and no row has.
+        self._state[3] = self._cells.count - 1
         self._at.zero_()
         if self._pool is None:
             self._run(size)

@@ -88,7 +88,7 @@ def attend(qkv: Tensor, heads: Heads, blocks: Blocks, cache: tuple[Tensor, Tenso
         scale, heads.queries, heads.keys, heads.group, heads.size, group, tile,
         32 if wide else 64, "ieee" if wide else "tf32",
         num_warps=4 if tile <= 64 else 8,
-        num_stages=2 if tile > 16 else 3,
+        num_stages=3,
     )  # fmt: skip
     return out
 
@@ -157,28 +157,59 @@ def _turn_and_keep(
 
 
 @triton.jit
+def _fold(
+    query, best, total, result, keys, values, cells, there, seen, scale,
+    CUT: tl.constexpr, PRECISION: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    """Online softmax over one block of cells; with CUT, over those alone that each query sees."""
+    if CUT:
+        key = tl.load(keys + cells, mask=there[:, None], other=0.0)
+        value = tl.load(values + cells, mask=there[:, None], other=0.0)
+    else:
+        key = tl.load(keys + cells)
+        value = tl.load(values + cells)
+    score = tl.dot(query, tl.trans(key), input_precision=PRECISION)
+    if CUT:
+        score = tl.where(seen, score, float("-inf"))
+    new_best = tl.maximum(best, tl.max(score, axis=1) * scale)
+    # A query that has seen nothing yet: -inf minus -inf would be NaN.
+    safe = tl.where(new_best == float("-inf"), 0.0, new_best) if CUT else new_best
+    share = tl.exp2(score * scale - safe[:, None])
+    fade = tl.exp2(best - safe)
+    total = total * fade + tl.sum(share, axis=1)
+    result = result * fade[:, None] + tl.dot(share.to(value.dtype), value, input_precision=PRECISION)
+    return new_best, total, result
+
+
+@triton.jit
 def _span(
-    query, best, total, result, keys, values, start, length, limit, own_key, scale,
+    query, best, total, result, keys, values, start, length, least, limit, own_key, scale,
     KEYS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr, PRECISION: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    """Online softmax over one span of cells; query m sees the first limit[m] of its `length`."""
-    at = tl.arange(0, SIZE)
-    for begin in range(0, length, BLOCK):
+    """One span of cells; query m sees the first limit[m] of its `length`, and all queries the first `least`."""
+    at = own_key * SIZE + tl.arange(0, SIZE)[None, :]
+    whole = least // BLOCK * BLOCK
+    for begin in range(0, whole, BLOCK):
         place = begin + tl.arange(0, BLOCK)
-        there = place < length
-        offset = (start + place)[:, None] * (KEYS * SIZE) + own_key * SIZE + at[None, :]
-        key = tl.load(keys + offset, mask=there[:, None], other=0.0)
-        score = tl.dot(query, tl.trans(key), input_precision=PRECISION) * scale
-        score = tl.where(place[None, :] < limit[:, None], score, float("-inf"))
-        new_best = tl.maximum(best, tl.max(score, axis=1))
-        # A query that has seen nothing yet: -inf minus -inf would be NaN.
-        safe = tl.where(new_best == float("-inf"), 0.0, new_best)
-        share = tl.exp2(score - safe[:, None])
-        fade = tl.exp2(best - safe)
-        value = tl.load(values + offset, mask=there[:, None], other=0.0)
-        total = total * fade + tl.sum(share, axis=1)
-        result = result * fade[:, None] + tl.dot(share.to(value.dtype), value, input_precision=PRECISION)
-        best = new_best
+        cells = (start + place)[:, None] * (KEYS * SIZE) + at
+        best, total, result = _fold(query, best, total, result, keys, values, cells, 0, 0, scale, False, PRECISION)
+    for begin in range(whole, length, BLOCK):
+        place = begin + tl.arange(0, BLOCK)
+        cells = (start + place)[:, None] * (KEYS * SIZE) + at
+        best, total, result = _fold(
+            query,
+            best,
+            total,
+            result,
+            keys,
+            values,
+            cells,
+            place < length,
+            place[None, :] < limit[:, None],
+            scale,
+            True,
+            PRECISION,
+        )
     return best, total, result
 
 
@@ -203,13 +234,13 @@ def _attend(
     result = tl.zeros([TILE_ROWS, SIZE], tl.float32)
     whole = tl.load(length1 + block)
     best, total, result = _span(
-        query, best, total, result, keys, values, tl.load(start1 + block), whole, whole + number * 0, own_key, scale,
+        query, best, total, result, keys, values, tl.load(start1 + block), whole, whole, whole + number * 0, own_key, scale,
         KEYS, SIZE, BLOCK, PRECISION,
     )  # fmt: skip
     visible = tl.load(seen + block)
     best, total, result = _span(
-        query, best, total, result, keys, values, tl.load(start2 + block), visible + queries - 1, visible + number, own_key,
-        scale, KEYS, SIZE, BLOCK, PRECISION,
+        query, best, total, result, keys, values, tl.load(start2 + block), visible + queries - 1, visible, visible + number,
+        own_key, scale, KEYS, SIZE, BLOCK, PRECISION,
     )  # fmt: skip
     result = result / tl.where(total == 0.0, 1.0, total)[:, None]
     target = out + (query_row * QUERIES + head)[:, None] * SIZE + at[None, :]

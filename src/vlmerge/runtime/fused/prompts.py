@@ -115,16 +115,28 @@ def portions(sequences: Sequence[Prompt]) -> Iterator[list[Prompt]]:
 
 @dataclass(frozen=True)
 class Packed:
-    """Tokens of several sequences one after the other: positions and cells [tokens], and who sees what."""
+    """Tokens of several sequences one after the other, as the device is told of them.
 
+    Attributes:
+        sequences: Which.
+        ids: Ids of the tokens that come after prefixes.
+        positions, cells: Of each token, int64 [tokens].
+        blocks: Who sees what.
+        last: Last tokens of the sequences that belong to a row.
+        owners: Those rows.
+    """
+
+    sequences: tuple[Prompt, ...]
+    ids: Tensor
     positions: Tensor
     cells: Tensor
     blocks: Blocks
     last: Tensor
+    owners: Tensor
 
 
 def pack(portion: Sequence[Prompt], tile: int, device: torch.device) -> Packed:
-    """Index tensors for reading sequences together; `last` are the last tokens of those that belong to a row."""
+    """Index tensors for reading sequences together; a tile has at most `tile` queries."""
     positions = torch.cat([torch.arange(each.before[1], each.before[1] + each.length) for each in portion])
     cells = torch.cat([torch.arange(each.start, each.start + each.length) for each in portion])
     tiles: list[tuple[int, int, int, int, int, int]] = []
@@ -138,5 +150,36 @@ def pack(portion: Sequence[Prompt], tile: int, device: torch.device) -> Packed:
         if each.row is not None:
             last.append(first - 1)
     columns = torch.tensor(tiles).T.contiguous().to(device)
-    blocks = Blocks(*columns.unbind(), tile=tile)
-    return Packed(positions.to(device), cells.to(device), blocks, torch.tensor(last, dtype=torch.long, device=device))
+    ids = [token for each in portion for token in each.suffix]
+    owners = [each.row for each in portion if each.row is not None]
+    return Packed(
+        tuple(portion),
+        torch.tensor(ids, dtype=torch.long, device=device),
+        positions.to(device),
+        cells.to(device),
+        Blocks(*columns.unbind(), tile=tile),
+        torch.tensor(last, dtype=torch.long, device=device),
+        torch.tensor(owners, dtype=torch.long, device=device),
+    )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a batch is read; the same questions have the same one for every candidate.
+
+    Attributes:
+        layout: Where its tokens go.
+        portions: What is read together, in order.
+        spans: The layout's, on the device: int64 [4, rows].
+    """
+
+    layout: Layout
+    portions: tuple[Packed, ...]
+    spans: Tensor
+
+
+def plan(lengths: Sequence[int], rows: Sequence[Row], room: int, tile: int, device: torch.device) -> Plan:
+    """Lays a batch out and packs it; arguments as for `lay_out` and `pack`."""
+    layout = lay_out(lengths, rows, room)
+    packed = [pack(portion, tile, device) for kind in (layout.first, layout.second) for portion in portions(kind)]
+    return Plan(layout, tuple(packed), torch.tensor(layout.spans, device=device).T.contiguous())

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-TILE = 128
-"""Rows of queries (times heads that share keys) in a tile of prompt attention, at most."""
+TILES = (128, 64, 32)
+"""Rows of queries (times heads that share keys) in a tile of prompt attention: the first that a card has the room for."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,6 @@ class Blocks:
     tile: int
 
 
-def queries_per_tile(heads: Heads) -> int:
-    """Queries of one row that prompt attention takes together."""
-    return max(1, TILE // (1 << (heads.group - 1).bit_length()))
+def queries_per_tile(heads: Heads, tile: int) -> int:
+    """Queries of one row that prompt attention takes together, in tiles of that many rows."""
+    return max(1, tile // (1 << (heads.group - 1).bit_length()))
