@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vlmerge.methods.kernels.gpu import TYPES
+from vlmerge.methods.kernels.gpu_select import read, whereabouts
 from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Table
 
 ALL, LARGEST, DRAWN = 0, 1, 2
@@ -66,7 +67,7 @@ def measure(table: Table, first: Place, pairs: Tensor, wanted: Tensor, found: Te
     parts = torch.empty((table.programs, many, 2), dtype=torch.float64, device=norms.device)
     _measure[(table.programs,)](
         table.addresses, table.owners, table.starts, pairs, wanted, found, parts,
-        many, FIELDS, TYPES[first.inputs[0].dtype], BLOCK, num_warps=8,
+        many, FIELDS, TYPES[first.inputs[0].dtype], first.aligned, BLOCK, num_warps=8,
     )  # fmt: skip
     _collect[(tensors * many,)](table.firsts, pairs, wanted, parts, norms, many, FIELDS, CHUNK)
 
@@ -74,7 +75,7 @@ def measure(table: Table, first: Place, pairs: Tensor, wanted: Tensor, found: Te
 @triton.jit
 def _lots(at, key0, key1):
     """`differences.lots`."""
-    bits = at.to(tl.uint32) * 0x9E3779B1 + key0
+    bits = at * 0x9E3779B1 + key0
     bits = (bits ^ (bits >> 16)) * 0x85EBCA6B
     bits = (bits ^ (bits >> 13)) * 0xC2B2AE35
     bits = (bits ^ (bits >> 16)) + key1
@@ -84,27 +85,21 @@ def _lots(at, key0, key1):
 
 
 @triton.jit
-def _stays(difference, at, pair, found):
-    """Which differences a pair keeps."""
+def _stays(difference, start, pair, found, BLOCK: tl.constexpr):  # noqa: N803
+    """Which differences of a block a pair keeps; `start` is the index of the first of them."""
     kind = tl.load(pair)
-    stays = at >= 0
+    own = tl.arange(0, BLOCK)
+    stays = own >= 0
     if kind == 1:
         slot = found + tl.load(pair + 1) * 2
-        threshold, last = tl.load(slot).to(tl.int32), tl.load(slot + 1)
+        threshold = tl.load(slot).to(tl.int32)
+        last = tl.minimum(tl.maximum(tl.load(slot + 1) - start, -1), BLOCK).to(tl.int32)
         bits = difference.to(tl.int32, bitcast=True) & 0x7FFFFFFF
-        stays = (bits > threshold) | ((bits == threshold) & (at <= last))
+        stays = (bits > threshold) | ((bits == threshold) & (own <= last))
     elif kind == 2:
-        lots = _lots(at, tl.load(pair + 4).to(tl.uint32), tl.load(pair + 5).to(tl.uint32))
+        lots = _lots(start.to(tl.uint32) + own.to(tl.uint32), tl.load(pair + 4).to(tl.uint32), tl.load(pair + 5).to(tl.uint32))
         stays = lots < tl.load(pair + 3).to(tl.uint32)
     return stays
-
-
-@triton.jit
-def _difference(row, j, at, inside, origin, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # noqa: N803
-    one = tl.load(row + 3 + j).to(tl.pointer_type(GIVEN))
-    if EVEN:
-        one = tl.multiple_of(one, 16)
-    return tl.load(one + at, mask=inside, other=0.0).to(tl.float32) - origin
 
 
 @triton.jit
@@ -117,20 +112,18 @@ def _add_chosen(
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
     number = numbers + owner * (MANY + 2)
-    length = tl.load(row + 1)
-    base = tl.load(row + 2).to(tl.pointer_type(GIVEN))
+    start = tl.load(starts + program)
+    at, inside = whereabouts(row, start, EVEN, BLOCK)
     out = tl.load(row).to(tl.pointer_type(RESULT))
-    if EVEN:  # Only then are the widest words right.
-        length, base, out = tl.multiple_of(length, 16), tl.multiple_of(base, 16), tl.multiple_of(out, 16)
-    at = tl.multiple_of(tl.load(starts + program), BLOCK) + tl.arange(0, BLOCK)
-    inside = at < length
-    origin = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
+    if EVEN:
+        out = tl.multiple_of(out, 16)
+    origin = read(row, 2, at, inside, GIVEN, EVEN)
     total = tl.zeros([BLOCK], tl.float32)
     kept = tl.zeros([BLOCK], tl.int32)
     for j in tl.static_range(MANY):
         pair = pairs + (owner * MANY + j) * FIELDS
-        difference = _difference(row, j, at, inside, origin, GIVEN, EVEN)
-        stays = _stays(difference, at, pair, found)
+        difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - origin
+        stays = _stays(difference, start, pair, found, BLOCK)
         kept = kept | (stays.to(tl.int32) << j)
         total = total + _weighed(difference, stays, pair, norms, tl.load(number + j))
     if ELECT:
@@ -139,7 +132,7 @@ def _add_chosen(
         part = tl.zeros([BLOCK], tl.float32)
         for j in tl.static_range(MANY):
             pair = pairs + (owner * MANY + j) * FIELDS
-            difference = _difference(row, j, at, inside, origin, GIVEN, EVEN)
+            difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - origin
             weight = tl.load(number + j)
             term = _weighed(difference, ((kept >> j) & 1) != 0, pair, norms, weight)
             joins = (term != 0) & ((term > 0) == plus)
@@ -172,18 +165,18 @@ def _weighed(difference, stays, pair, norms, weight):
 @triton.jit
 def _measure(
     addresses, owners, starts, pairs, wanted, found, parts,
-    MANY: tl.constexpr, FIELDS: tl.constexpr, GIVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, FIELDS: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at = tl.load(starts + program) + tl.arange(0, BLOCK)
-    inside = at < tl.load(row + 1)
+    start = tl.load(starts + program)
+    at, inside = whereabouts(row, start, EVEN, BLOCK)
+    origin = read(row, 2, at, inside, GIVEN, EVEN)
     for j in range(MANY):
         if tl.load(wanted + owner * MANY + j) > 0:
-            origin = tl.load(tl.load(row + 2).to(tl.pointer_type(GIVEN)) + at, mask=inside, other=0.0).to(tl.float32)
-            difference = _difference(row, j, at, inside, origin, GIVEN, False)
-            stays = _stays(difference, at, pairs + (owner * MANY + j) * FIELDS, found)
+            difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - origin
+            stays = _stays(difference, start, pairs + (owner * MANY + j) * FIELDS, found, BLOCK)
             size = tl.abs(difference).to(tl.float64)
             part = parts + (program * MANY + j) * 2
             tl.store(part, tl.sum(size, 0))

@@ -20,6 +20,8 @@ from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Table
 LOW = 17
 """Bits of the lower digit; the upper one has the other 14 of a magnitude."""
 HIGHS, LOWS = 1 << (31 - LOW), 1 << LOW
+CROWD = 256
+"""Differences of one block and one upper digit that are likely to be equal: so many unequal ones are rare."""
 CHUNK = 2048
 """Counters that are looked through together."""
 
@@ -34,7 +36,7 @@ def count_high(table: Table, first: Place, into: Tensor) -> None:
     """
     _count_high[(table.programs,)](
         table.addresses, table.owners, table.starts, into,
-        len(first.inputs), TYPES[first.inputs[0].dtype], LOW, BLOCK, num_warps=8,
+        len(first.inputs), TYPES[first.inputs[0].dtype], first.aligned, LOW, BLOCK, num_warps=8,
     )  # fmt: skip
 
 
@@ -51,43 +53,60 @@ def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Ten
             kept among those of this magnitude.
     """
     tensors, many = wanted.shape
-    given, device = TYPES[first.inputs[0].dtype], found.device
+    given, device = (TYPES[first.inputs[0].dtype], first.aligned), found.device
     # For each pair: upper digit (then the threshold) and rank among what shares it (then 0 where no index is looked for).
     state = torch.empty((tensors * many, 2), dtype=torch.long, device=device)
     _find_high[(tensors * many,)](highs, wanted, state, HIGHS, CHUNK)
     lows = torch.zeros((tensors * many, LOWS), dtype=torch.int32, device=device)
     where = (table.addresses, table.owners, table.starts)
-    _count_low[(table.programs,)](*where, wanted, state, lows, many, given, LOW, BLOCK, num_warps=8)
+    _count_low[(table.programs,)](*where, wanted, state, lows, many, *given, LOW, CROWD, BLOCK, num_warps=8)
     _find_low[(tensors * many,)](table.addresses, wanted, state, lows, slots, found, many, LOW, CHUNK)
     equal = torch.empty((table.programs, many), dtype=torch.int32, device=device)
-    _count_equal[(table.programs,)](*where, wanted, state, equal, many, given, BLOCK, num_warps=8)
+    _count_equal[(table.programs,)](*where, wanted, state, equal, many, *given, BLOCK, num_warps=8)
     _find_index[(tensors * many,)](
-        table.addresses, table.firsts, wanted, state, equal, slots, found, many, given, CHUNK, BLOCK, num_warps=8
+        table.addresses, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
     )  # fmt: skip
 
 
 @triton.jit
-def magnitude(row, j, at, inside, GIVEN: tl.constexpr):  # noqa: N803
+def whereabouts(row, start, EVEN: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
+    """Indices of a block of the row's tensors, and which of them there are."""
+    length = tl.load(row + 1)
+    if EVEN:  # Only then are the widest words right.
+        length = tl.multiple_of(length, 16)
+    at = tl.multiple_of(start, BLOCK) + tl.arange(0, BLOCK)
+    return at, at < length
+
+
+@triton.jit
+def read(row, which, at, inside, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # noqa: N803
+    """A block of the base (which = 2) or of input j (which = 3 + j) as float32."""
+    source = tl.load(row + which).to(tl.pointer_type(GIVEN))
+    if EVEN:
+        source = tl.multiple_of(source, 16)
+    return tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def magnitude(row, j, at, inside, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # noqa: N803
     """Bits of |input j - base| of the table's row."""
-    base = tl.load(tl.load(row + 2).to(tl.pointer_type(GIVEN)) + at, mask=inside, other=0.0).to(tl.float32)
-    one = tl.load(tl.load(row + 3 + j).to(tl.pointer_type(GIVEN)) + at, mask=inside, other=0.0).to(tl.float32)
-    return (one - base).to(tl.int32, bitcast=True) & 0x7FFFFFFF
+    difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - read(row, 2, at, inside, GIVEN, EVEN)
+    return difference.to(tl.int32, bitcast=True) & 0x7FFFFFFF
 
 
 @triton.jit
 def _count_high(
     addresses, owners, starts, into,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at = tl.load(starts + program) + tl.arange(0, BLOCK)
-    inside = at < tl.load(row + 1)
+    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
     for j in range(MANY):
         counters = tl.load(into + owner * MANY + j)
         if counters != 0:
-            bits = magnitude(row, j, at, inside, GIVEN)
+            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
             # Most differences of many fine-tuned models are zero: they would all wait for one counter.
             counted = inside & (bits != 0)
             tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=counted, sem="relaxed")
@@ -125,28 +144,27 @@ def _find_high(highs, wanted, state, DIGITS: tl.constexpr, CHUNK: tl.constexpr):
 @triton.jit
 def _count_low(
     addresses, owners, starts, wanted, state, lows,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr, CROWD: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at = tl.load(starts + program) + tl.arange(0, BLOCK)
-    inside = at < tl.load(row + 1)
+    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
     for j in range(MANY):
         pair = owner * MANY + j
         if tl.load(wanted + pair) > 0:
-            bits = magnitude(row, j, at, inside, GIVEN)
+            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
             digit = bits & ((1 << LOW) - 1)
             near = inside & (bits != 0) & ((bits >> LOW) == tl.load(state + pair * 2).to(tl.int32))
             counters = lows + (pair << LOW)
             # Differences of 16-bit weights have few values: those that all of a program share are added in one go.
-            for _ in tl.static_range(2):
-                most = tl.max(tl.where(near, digit, -1), 0)
-                same = near & (digit == most)
-                number = tl.sum(same.to(tl.int32), 0)
-                if number > 0:
-                    tl.atomic_add(counters + most, number, sem="relaxed")
-                near = near & (digit != most)
+            if tl.sum(near.to(tl.int32), 0) > CROWD:
+                for _ in tl.static_range(2):
+                    most = tl.max(tl.where(near, digit, -1), 0)
+                    number = tl.sum((near & (digit == most)).to(tl.int32), 0)
+                    if number > 0:
+                        tl.atomic_add(counters + most, number, sem="relaxed")
+                    near = near & (digit != most)
             tl.atomic_add(counters + digit, 1, mask=near, sem="relaxed")
 
 
@@ -176,17 +194,16 @@ def _find_low(
 @triton.jit
 def _count_equal(
     addresses, owners, starts, wanted, state, equal,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at = tl.load(starts + program) + tl.arange(0, BLOCK)
-    inside = at < tl.load(row + 1)
+    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
     for j in range(MANY):
         pair = owner * MANY + j
         if (tl.load(wanted + pair) > 0) & (tl.load(state + pair * 2 + 1) > 0):
-            bits = magnitude(row, j, at, inside, GIVEN)
+            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
             same = inside & (bits == tl.load(state + pair * 2).to(tl.int32))
             tl.store(equal + program * MANY + j, tl.sum(same.to(tl.int32), 0))
 
@@ -194,7 +211,7 @@ def _count_equal(
 @triton.jit
 def _find_index(
     addresses, firsts, wanted, state, equal, slots, found,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     pair = tl.program_id(0).to(tl.int64)
     if tl.load(wanted + pair) > 0:
@@ -214,9 +231,8 @@ def _find_index(
                 rest += tl.sum(tl.where(here, rank - upto + count, 0), 0)
                 before += tl.sum(count, 0)
             row = addresses + owner * (3 + MANY)
-            at = block * BLOCK + tl.arange(0, BLOCK)
-            inside = at < tl.load(row + 1)
-            same = inside & (magnitude(row, j, at, inside, GIVEN) == tl.load(state + pair * 2).to(tl.int32))
+            at, inside = whereabouts(row, block * BLOCK, EVEN, BLOCK)
+            same = inside & (magnitude(row, j, at, inside, GIVEN, EVEN) == tl.load(state + pair * 2).to(tl.int32))
             number = tl.cumsum(same.to(tl.int32), 0)
             index = tl.sum(tl.where(same & (number == rest), at, 0), 0)
             tl.store(found + tl.load(slots + pair) * 2 + 1, index)

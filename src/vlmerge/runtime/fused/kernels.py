@@ -86,8 +86,8 @@ def attend(qkv: Tensor, heads: Heads, blocks: Blocks, cache: tuple[Tensor, Tenso
         qkv, *cache, out,
         blocks.first, blocks.count, blocks.start1, blocks.length1, blocks.start2, blocks.seen,
         scale, heads.queries, heads.keys, heads.group, heads.size, group, tile,
-        32 if wide else 64, "ieee" if wide else "tf32",
-        num_warps=4 if tile <= 64 else 8,
+        64 if tile <= 16 and not wide else 32, "ieee" if wide else "tf32",
+        num_warps=4,
         num_stages=3,
     )  # fmt: skip
     return out
