@@ -77,6 +77,7 @@ class CheckResult:
         memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
         licences: All licences that take part; `not stated` among them where a model has none.
         plan: What a run would do.
+        room: How the GPU of this machine would be shared out, line by line; empty without one, and for a merge.
     """
 
     models: tuple[ModelRow, ...]
@@ -93,6 +94,7 @@ class CheckResult:
     memory_bytes: int
     licences: tuple[str, ...]
     plan: Plan | None
+    room: tuple[str, ...]
 
 
 def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> CheckResult:
@@ -135,6 +137,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         memory_bytes=_run_memory(opened, anatomies, host, output) if isinstance(what, RunConfig) else _largest(recipe, pairing),
         licences=tuple(licences),
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
+        room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
     )
 
 
@@ -177,6 +180,7 @@ def render(result: CheckResult) -> Group:
         f"licences: {', '.join(result.licences)}",
     ]
     lines += result.plan.lines() if result.plan is not None else []
+    lines += result.room
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
     return Group(models, tensors, *map(Text, lines))
@@ -264,6 +268,31 @@ def _largest(recipe: Recipe, pairing: Pairing | None) -> int:
         width = _width(recipe, each)
         room[width] = max(room.get(width, 0), width * math.prod(each.shape))
     return sum(room.values())
+
+
+def _room(
+    run: RunConfig,
+    opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
+    anatomies: Mapping[ModelRef, Anatomy],
+    host: ModelRef,
+) -> tuple[str, ...]:
+    """The GPU's share-out, and whether its fast path is taken; nothing where the run is told to use the CPU."""
+    from vlmerge.runtime.familiar import unfamiliar_in
+    from vlmerge.runtime.room import needs_of, plan_room, this_machine
+
+    machine = this_machine() if run.runtime.device != "cpu" else None
+    if machine is None or machine.card is None:
+        return ()
+    batch = run.runtime.batch_size
+    width = 4 if run.runtime.dtype == "float32" else 8 if run.runtime.dtype == "float64" else 2
+    room = plan_room(needs_of(opened, anatomies, host, width), machine, None if batch == "auto" else batch)
+    reason = unfamiliar_in(anatomies[host], opened[host].config)
+    lines = room.lines(machine.name)
+    return (
+        (*lines, f"note: answers take the plain path: the fast one does not know {reason}")
+        if reason is not None
+        else tuple(lines)
+    )
 
 
 def _run_memory(

@@ -131,6 +131,7 @@ def _placement(spec: RuntimeSpec, models: Prepared, config: RunConfig) -> Placem
         spec.threads,
         host_dtype=named or FLOAT_DTYPES[host[0]],
         facts=models.anatomies[models.host].facts,
+        models=models,
     )
 
 

@@ -15,7 +15,7 @@ import torch
 
 from vlmerge.runtime.decode import Row
 from vlmerge.runtime.fused import fuse
-from vlmerge.runtime.fused.prompts import READ_AT_ONCE, lay_out, pack, portions
+from vlmerge.runtime.fused.prompts import lay_out, pack, portions
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed here")
 
@@ -69,6 +69,6 @@ def test_a_batch_is_laid_out_without_overlap() -> None:
 
 
 def test_prompts_are_read_in_portions_of_whole_sequences() -> None:
-    rows = [Row(None, (0,) * length) for length in (READ_AT_ONCE - 1, 5, 7, 3 * READ_AT_ONCE, 2)]
+    rows = [Row(None, (0,) * length) for length in (99, 5, 7, 300, 2)]
     layout = lay_out([], rows, room=1)
-    assert [[each.row for each in portion] for portion in portions(layout.first)] == [[0], [1, 2], [3], [4]]
+    assert [[each.row for each in portion] for portion in portions(layout.first, 100)] == [[0], [1, 2], [3], [4]]

@@ -30,8 +30,8 @@ def comes_from_triton(error: BaseException) -> bool:
 
 TENSORS = 32
 """Tensors of one launch: enough that launches cost nothing, few enough that the device does not wait for the first."""
-LOOSE = 512 << 20
-"""Bytes of inputs that were made for one merge alone (moved to the device, cast) and wait: more are launched at once."""
+LOOSE = 384 << 20
+"""Bytes of inputs that were made for one merge alone (moved to the device, cast) and wait: more should be launched."""
 MANY = 31
 """Inputs that a launch takes at most."""
 
@@ -116,15 +116,19 @@ class Launches:
         waiting.append((step.pair.name, job))
         if len(waiting) == TENSORS:
             self._launch(self._waiting.pop(kind))
-        if self._loose > LOOSE:
-            self.flush()
         return True
 
-    def flush(self) -> None:
-        """Launches all that waits; the device may still be at work on it."""
+    def flush(self, above: int = -1) -> bool:
+        """Launches all that waits, where it keeps more than `above` bytes that were made for it alone; gives whether it did.
+
+        The device may still be at work on it.
+        """
+        if self._loose <= above:
+            return False
         waiting, self._waiting, self._loose = self._waiting, {}, 0
         for each in waiting.values():
             self._launch(each)
+        return True
 
     def finish(self) -> None:
         """Launches the rest and waits for everything.
@@ -163,7 +167,7 @@ class Launches:
         if stays and step.cast in (None, *(read(ref, step.pair.inputs[ref]).dtype for ref in step.inputs[:1])):
             self._held[step.pair.name] = held
         else:
-            self._loose += sum(each.nbytes for each in flat)
+            self._loose += sum(each.nbytes for each in (*flat, *(() if origin is None else (origin,))))
         return held
 
     def _job(self, step: Step, held: _Held) -> Sum | Chosen | None:

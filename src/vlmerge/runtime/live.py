@@ -19,6 +19,7 @@ from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
 from vlmerge.runtime.parents import Models, Parents
 from vlmerge.runtime.prompts import Encoded, Prompter
+from vlmerge.runtime.room import MOST_ROWS, Machine, Room, free_host_memory, needs_of, plan_room
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ CPU_CACHE = 1 << 30
 """Bytes of host memory that the caches of a batch may take on a CPU, in float32."""
 LONG_PROMPT = 1024
 """Tokens of a row that this reckons with, where the model reads as many."""
-FEWEST_ROWS, MOST_ROWS = 4, 192
+FEWEST_ROWS, MOST_CPU_ROWS = 4, 192
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,8 @@ def choose_placement(
     *,
     host_dtype: str,
     facts: Facts | None = None,
+    models: Models | None = None,
+    machine: Machine | None = None,
 ) -> Placement:
     """Turns `auto` into what this machine should do.
 
@@ -82,6 +85,8 @@ def choose_placement(
         threads: CPU threads.
         host_dtype: dtype of the merged weights.
         facts: The host's decoder, by whose cache a CPU's batch size is chosen; None: a small batch.
+        models: What will be loaded, by which a GPU's batch size is chosen; None: a batch of good size.
+        machine: What is free; None: what the device and the system say.
 
     Raises:
         ConfigError: A live dtype that cannot hold the merged weights: what is scored would not be what is exported.
@@ -89,8 +94,8 @@ def choose_placement(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if dtype == "auto":
-        dtype = "float32" if device == "cpu" else host_dtype
-    if dtype not in HOLDS[host_dtype]:
+        dtype = _best_dtype(device, host_dtype)
+    elif dtype not in HOLDS[host_dtype]:
         raise ConfigError(
             "live weights of this dtype would be rounded once more than the exported ones",
             where="runtime.dtype",
@@ -99,8 +104,32 @@ def choose_placement(
             remedy="leave `dtype: auto`, or set the merge's `out_dtype` to the dtype that should be scored",
         )
     if batch_size == "auto":
-        batch_size = _rows_for(facts) if device == "cpu" else 50
+        if device == "cpu":
+            batch_size = _rows_for(facts)
+        else:
+            batch_size = MOST_ROWS if models is None else _room(models, dtype, None, machine).batch_size
     return Placement(device, dtype, int(batch_size), threads)
+
+
+def _best_dtype(device: str, host_dtype: str) -> str:
+    """float32 on a CPU; on a GPU the merge's own, or float16 for a card that reckons in bfloat16 by detours.
+
+    A bfloat16 weight of ordinary size is a float16 number, too: what is scored is then what is exported but for weights below
+    2⁻¹⁴, of which the last bits are lost.
+    """
+    if device == "cpu":
+        return "float32"
+    if host_dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return "float16"
+    return host_dtype
+
+
+def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine | None) -> Room:
+    """How a card is shared out between these models."""
+    if machine is None:
+        machine = Machine(torch.cuda.mem_get_info()[0], free_host_memory())
+    width = getattr(torch, dtype).itemsize
+    return plan_room(needs_of(models.checkpoints, models.anatomies, models.host, width), machine, batch_size)
 
 
 def _rows_for(facts: Facts | None) -> int:
@@ -108,7 +137,7 @@ def _rows_for(facts: Facts | None) -> int:
     if facts is None:
         return FEWEST_ROWS
     cache = 2 * facts.layers * facts.kv_heads * facts.head_dim * 4 * min(facts.max_positions, LONG_PROMPT)
-    return max(FEWEST_ROWS, min(MOST_ROWS, CPU_CACHE // cache))
+    return max(FEWEST_ROWS, min(MOST_CPU_ROWS, CPU_CACHE // cache))
 
 
 class LiveModel:
@@ -121,37 +150,45 @@ class LiveModel:
         plain_because: Why the fast path of a GPU is not taken; None where it is.
     """
 
-    def __init__(self, loaded: Loaded, placement: Placement, *, template: str | None = None) -> None:
+    def __init__(self, loaded: Loaded, placement: Placement, *, template: str | None = None, room: Room | None = None) -> None:
         self._model = loaded.model
         self._device = torch.device(placement.device)
         self.placement = placement
         self.batch_size = placement.batch_size
         self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
-        self._features = FeatureCache(self._model, self._device)
+        self._features = FeatureCache(self._model, self._device, 0 if room is None else room.features)
         self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
         self._prefix_ids: dict[tuple[Prefix, ...], tuple[Tensor, Tensor]] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
         self._fused: FusedDecoder | None = None
         self.plain_because: str | None = "this is not a GPU"
         if self._device.type == "cuda":
-            self._fused, self.plain_because = fuse(self._decoder)
+            self._fused, self.plain_because = fuse(self._decoder, None if room is None else room.read_at_once)
         self._parents: Parents | None = None
 
     @classmethod
-    def load(cls, models: Models, placement: Placement, *, template: str | None = None) -> LiveModel:
+    def load(
+        cls, models: Models, placement: Placement, *, template: str | None = None, machine: Machine | None = None
+    ) -> LiveModel:
         """Loads the host, and the tensors that its parents contribute, into memory.
 
         Args:
             models: Opened checkpoints with their anatomies, and which of them is the host.
             placement: Device, dtype, batch size, threads.
             template: `vicuna_v1` to force that prompt.
+            machine: What is free; None: what the device and the system say.
         """
-        live = cls.load_single(models, placement, template=template)
-        live._parents = Parents.read(models, live._model, torch.device(placement.device))
+        on_card = torch.device(placement.device).type == "cuda"
+        room = _room(models, placement.dtype, placement.batch_size, machine) if on_card else None
+        live = cls.load_single(models, placement, template=template, room=room)
+        homes = None if room is None else room.homes
+        live._parents = Parents.read(models, live._model, torch.device(placement.device), homes)
         return live
 
     @classmethod
-    def load_single(cls, models: Models, placement: Placement, *, template: str | None = None) -> LiveModel:
+    def load_single(
+        cls, models: Models, placement: Placement, *, template: str | None = None, room: Room | None = None
+    ) -> LiveModel:
         """Loads the host alone: for asking it, not for merging."""
         if placement.threads:
             torch.set_num_threads(placement.threads)
@@ -162,7 +199,7 @@ class LiveModel:
             device=torch.device(placement.device),
             dtype=getattr(torch, placement.dtype),
         )
-        return cls(loaded, placement, template=template)
+        return cls(loaded, placement, template=template, room=room)
 
     def merge(self, recipe: Recipe) -> None:
         """Merges in place.

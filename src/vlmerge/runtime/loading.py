@@ -5,6 +5,7 @@ The original LLaVA layout, which transformers does not read, is loaded through t
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,9 +35,9 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
 
             loaded = load_original(checkpoint, anatomy, dtype)
         elif anatomy.is_vlm:
-            loaded = _load_vlm(checkpoint.path, dtype)
+            loaded = _load_vlm(checkpoint.path, dtype, _straight_to(device))
         else:
-            loaded = _load_lm(checkpoint.path, dtype)
+            loaded = _load_lm(checkpoint.path, dtype, _straight_to(device))
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
         raise CheckpointError(
             "transformers cannot load this checkpoint",
@@ -50,17 +51,26 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
     return loaded
 
 
-def _load_vlm(path: Path, dtype: torch.dtype) -> Loaded:
+def _straight_to(device: torch.device) -> dict[str, Any]:
+    """Arguments that read weights to a GPU one by one, so that host memory need not hold the model; needs accelerate."""
+    if device.type == "cpu" or importlib.util.find_spec("accelerate") is None:
+        return {}
+    return {"device_map": {"": device}}
+
+
+def _load_vlm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:
     processor = _transformers().AutoProcessor.from_pretrained(path, **LOCAL_ONLY)
     model = _transformers().AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation="sdpa", **LOCAL_ONLY
+        path, dtype=dtype, attn_implementation="sdpa", **where, **LOCAL_ONLY
     )
     return Loaded(model, processor, processor.tokenizer, model.config.image_token_id)
 
 
-def _load_lm(path: Path, dtype: torch.dtype) -> Loaded:
+def _load_lm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:
     tokenizer = _transformers().AutoTokenizer.from_pretrained(path, **LOCAL_ONLY)
-    model = _transformers().AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation="sdpa", **LOCAL_ONLY)
+    model = _transformers().AutoModelForCausalLM.from_pretrained(
+        path, dtype=dtype, attn_implementation="sdpa", **where, **LOCAL_ONLY
+    )
     return Loaded(model, None, tokenizer, None)
 
 

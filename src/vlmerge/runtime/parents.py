@@ -11,18 +11,16 @@ from torch import Tensor
 from vlmerge.anatomy import Anatomy, Pairing, live_roles
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import MismatchError
-from vlmerge.methods import Known, Scratch, combine, keep, named_dtype, output_dtype, require_finite, steps_of
+from vlmerge.methods import Known, Scratch, Step, combine, keep, named_dtype, output_dtype, require_finite, steps_of
 from vlmerge.methods.dtypes import TORCH_DTYPES
-from vlmerge.methods.launches import Launches, comes_from_triton
+from vlmerge.methods.launches import LOOSE, Launches, comes_from_triton
+from vlmerge.runtime.moving import Mover, PinnedMemory
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import TensorPair
     from vlmerge.checkpoint import Checkpoint
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.recipe import Recipe
-
-SHARE_OF_CARD = 0.7
-"""Share of the card's free memory that parents may take; above it they stay in host memory and are moved tensor by tensor."""
 
 
 class Models(Protocol):
@@ -38,26 +36,45 @@ class Models(Protocol):
 
 
 class Parents:
-    """Every tensor of the models that has a role in the host, read once; merges any recipe over these models in place."""
+    """Every tensor of the models that has a role in the host, read once; merges any recipe over these models in place.
+
+    A role's tensors are at home on the device; or in pinned host memory, from where they are moved for each merge; or in their
+    files, where the host's processor merges them and the result alone is moved.
+    """
 
     def __init__(
-        self, models: Models, tensors: Mapping[tuple[ModelRef, str], Tensor], live: Mapping[str, Tensor], device: torch.device
+        self,
+        models: Models,
+        tensors: Mapping[tuple[ModelRef, str], Tensor],
+        live: Mapping[str, Tensor],
+        device: torch.device,
+        homes: Mapping[str, str],
     ) -> None:
         self._models = models
         self._tensors = tensors
         self._live = live
-        self._device = device
+        self._live_device = next(iter(live.values())).device
+        self._homes = homes
         self._scratch = Scratch(device)
         self._known: Known = {}
-        self._launches = _launches(device) if all(each.device.type == device.type for each in tensors.values()) else None
+        self._launches = _launches(device)
+        self._mover = Mover(device)
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
         # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
         self._kept: dict[str, torch.dtype] = {role: TORCH_DTYPES[host.tensors[name].dtype] for role, name in host.roles.items()}
 
     @classmethod
-    def read(cls, models: Models, model: Any, device: torch.device) -> Parents:
-        """Reads the tensors: to the device where they fit beside the model, else to host memory."""
+    def read(cls, models: Models, model: Any, device: torch.device, homes: Mapping[str, str] | None = None) -> Parents:
+        """Reads the tensors.
+
+        Args:
+            models: Opened models.
+            model: The live host.
+            device: Where it is.
+            homes: Role → `card`, `host` or `file` (see `Room`); None: all of them on the device.
+        """
+        homes = homes or {}
         anatomy = models.anatomies[models.host]
         parameters: dict[str, Tensor] = dict(model.named_parameters())
         live = {role: parameters[name] for role, name in live_roles(parameters).items()}
@@ -71,21 +88,22 @@ class Parents:
                 remedy="use the version of transformers that this release names",
             )
         wanted = [
-            (ref, name)
+            (ref, name, homes.get(role, "card"))
             for ref, one in models.anatomies.items()
             for role, name in one.roles.items()
             if role in anatomy.roles and models.checkpoints[ref].tensors[name].is_float
         ]
-        size = sum(models.checkpoints[ref].tensors[name].bytes for ref, name in wanted)
-        fits = device.type == "cpu" or size < SHARE_OF_CARD * torch.cuda.mem_get_info(device)[0]
-        home = device if fits else torch.device("cpu")
-        scratch = Scratch(home)
+        scratch, beside = Scratch(device), Scratch()
+        pinned = PinnedMemory()
         tensors: dict[tuple[ModelRef, str], Tensor] = {}
-        for ref, name in wanted:
-            tensors[ref, name] = models.checkpoints[ref].read(name).to(home, copy=True)
+        for ref, name, home in wanted:
+            tensor = models.checkpoints[ref].read(name)
+            if home != "file":
+                tensor = tensor.to(device, copy=True) if home == "card" else pinned.copy(tensor)
+            tensors[ref, name] = tensor
             # Before the first candidate: otherwise every merge with this parent would fail, and another would win.
-            require_finite(tensors[ref, name], scratch, model=str(ref), name=name)
-        return cls(models, tensors, live, device)
+            require_finite(tensor, scratch if home == "card" else beside, model=str(ref), name=name)
+        return cls(models, tensors, live, device, homes)
 
     @torch.inference_mode()
     def merge_into_host(self, recipe: Recipe) -> bool:
@@ -102,8 +120,7 @@ class Parents:
         """
         pairing = self._models.pairing_for(recipe)
         seen_elsewhere = False
-        if self._launches is not None:
-            self._launches.begin()
+        self.give_back()
         for one, step in zip(pairing.tensors, steps_of(recipe, pairing), strict=True):
             live = self._live.get(one.role)
             if live is None or not live.dtype.is_floating_point:
@@ -112,29 +129,49 @@ class Parents:
             if step is None and self._kept.get(one.role) == dtype:
                 continue
             self._kept.pop(one.role, None)
-            out = self._buffer(one, dtype, live)
-            if step is not None:
-                # Where the result has to be copied on, it has to be there first.
-                launches = self._launches if out.data_ptr() == live.data_ptr() else None
-                if launches is None or not launches.take(step, self._read, out, self._scratch, self._known):
-                    combine(step, self._read, out, self._scratch, self._known)
-            else:
+            if step is None:
+                out = self._buffer(one, dtype, live)
                 keep(one, self._models.host, self._read, out, named_dtype(recipe.dtype))
                 self._kept[one.role] = dtype
-            if out.data_ptr() != live.data_ptr():
-                live.copy_(out)
+                if out.data_ptr() != live.data_ptr():
+                    live.copy_(out)
+            elif self._homes.get(one.role) == "file":
+                self._merge_beside(step, live, dtype)
+            else:
+                self._merge_here(step, live, self._buffer(one, dtype, live))
             seen_elsewhere = seen_elsewhere or not is_decoder(one.role)
         if self._launches is not None:
             self._launches.finish()
+        self._mover.finish()
         return seen_elsewhere
+
+    def _merge_here(self, step: Step, live: Tensor, out: Tensor) -> None:
+        """On the device."""
+        # Where the result has to be copied on, it has to be there first.
+        launches = self._launches if out.data_ptr() == live.data_ptr() else None
+        moves = self._homes.get(step.pair.role) == "host"
+        if launches is None or not launches.take(step, self._read, out, self._scratch, self._known, stays=not moves):
+            combine(step, self._read, out, self._scratch, self._known)
+        if out.data_ptr() != live.data_ptr():
+            live.copy_(out)
+        if (launches is None or launches.flush(LOOSE)) and moves:
+            self._mover.used()
+
+    def _merge_beside(self, step: Step, live: Tensor, dtype: torch.dtype) -> None:
+        """By the host's processor, while the results before are on their way to the device."""
+        out = self._mover.room_for(live.numel(), dtype).view(step.pair.shape)
+        combine(step, lambda ref, name: self._tensors[ref, name], out, self._mover.scratch, self._known)
+        self._mover.send(out, live)
 
     def give_back(self) -> None:
         """Frees what a merge that did not come to its end has left."""
         if self._launches is not None:
             self._launches.begin()
+        self._mover.finish()
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
-        return self._tensors[ref, name].to(self._device, non_blocking=True)
+        tensor = self._tensors[ref, name]
+        return tensor if tensor.device == self._live_device else self._mover.bring(tensor)
 
     def _buffer(self, one: TensorPair, dtype: torch.dtype, live: Tensor) -> Tensor:
         """Room for the rounded result: the live parameter itself where it has that dtype already."""

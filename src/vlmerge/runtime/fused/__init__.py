@@ -14,6 +14,7 @@ from torch import Tensor
 from vlmerge.methods.launches import comes_from_triton
 from vlmerge.runtime.decode import Row
 from vlmerge.runtime.fused.shapes import TILES, queries_per_tile
+from vlmerge.runtime.room import READ_AT_ONCE
 
 if TYPE_CHECKING:
     from vlmerge.runtime.decode import Decoder
@@ -26,11 +27,12 @@ AGREE = {torch.float32: 1e-3, torch.float16: 0.03, torch.bfloat16: 0.1}
 """Largest difference of hidden states (root mean square, relative) that rounding explains."""
 
 
-def fuse(decoder: Decoder) -> tuple[FusedDecoder | None, str | None]:
+def fuse(decoder: Decoder, read_at_once: int | None = None) -> tuple[FusedDecoder | None, str | None]:
     """The fast path for a decoder, or the reason why there is none.
 
     Args:
         decoder: A live decoder on a GPU. Its projections are laid side by side in memory; values and parameters stay.
+        read_at_once: Tokens of prompts that are read together; None: as many as keep a large card busy.
     """
     try:
         import triton  # noqa: F401 # pyright: ignore[reportMissingImports, reportUnusedImport]
@@ -58,7 +60,7 @@ def fuse(decoder: Decoder) -> tuple[FusedDecoder | None, str | None]:
             continue  # Smaller cards have less room for a tile.
         if not difference <= AGREE[dtype]:
             return None, f"the fast path differs from the model's own forward by {difference:.2g}"
-        return FusedDecoder(decoder, weights, queries), None
+        return FusedDecoder(decoder, weights, queries, read_at_once or READ_AT_ONCE[0]), None
     return None, failed
 
 

@@ -29,10 +29,11 @@ SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 class FusedDecoder:
     """A decoder with its cache and graphs; both last as long as the weights stay where they are in memory."""
 
-    def __init__(self, decoder: Decoder, weights: Weights, tile: int) -> None:
+    def __init__(self, decoder: Decoder, weights: Weights, tile: int, read_at_once: int) -> None:
         self._decoder = decoder
         self._weights = weights
         self._tile = tile
+        self._read_at_once = read_at_once
         self._cells: Cells | None = None
         self._steps: _Steps | None = None
         self._plans: dict[tuple[object, ...], Plan] = {}
@@ -56,7 +57,7 @@ class FusedDecoder:
         if key not in self._plans:
             if len(self._plans) >= PLANS:
                 self._plans.clear()
-            self._plans[key] = plan(lengths, rows, max_new_tokens, self._tile, self._decoder.device)
+            self._plans[key] = plan(lengths, rows, max_new_tokens, self._tile, self._read_at_once, self._decoder.device)
         return self._plans[key]
 
     def _room(self, layout: Layout) -> Cells:

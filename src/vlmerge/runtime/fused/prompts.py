@@ -12,9 +12,6 @@ from torch import Tensor
 from vlmerge.runtime.decode import Row
 from vlmerge.runtime.fused.shapes import Blocks
 
-READ_AT_ONCE = 16384
-"""Tokens that are read together: enough to keep a GPU busy, few enough that activations stay small."""
-
 
 @dataclass(frozen=True)
 class Prompt:
@@ -99,12 +96,12 @@ def lay_out(lengths: Sequence[int], rows: Sequence[Row], room: int) -> Layout:
     return Layout(tuple(first), tuple(second), tuple(spans), end + room, end, positions)
 
 
-def portions(sequences: Sequence[Prompt]) -> Iterator[list[Prompt]]:
-    """Sequences in order, together at most READ_AT_ONCE tokens (or one that is longer)."""
+def portions(sequences: Sequence[Prompt], most: int) -> Iterator[list[Prompt]]:
+    """Sequences in order, together at most that many tokens (or one that is longer)."""
     portion: list[Prompt] = []
     tokens = 0
     for each in sequences:
-        if portion and tokens + each.length > READ_AT_ONCE:
+        if portion and tokens + each.length > most:
             yield portion
             portion, tokens = [], 0
         portion.append(each)
@@ -178,8 +175,8 @@ class Plan:
     spans: Tensor
 
 
-def plan(lengths: Sequence[int], rows: Sequence[Row], room: int, tile: int, device: torch.device) -> Plan:
-    """Lays a batch out and packs it; arguments as for `lay_out` and `pack`."""
+def plan(lengths: Sequence[int], rows: Sequence[Row], room: int, tile: int, most: int, device: torch.device) -> Plan:
+    """Lays a batch out and packs it, at most `most` tokens together; the other arguments as for `lay_out` and `pack`."""
     layout = lay_out(lengths, rows, room)
-    packed = [pack(portion, tile, device) for kind in (layout.first, layout.second) for portion in portions(kind)]
+    packed = [pack(portion, tile, device) for kind in (layout.first, layout.second) for portion in portions(kind, most)]
     return Plan(layout, tuple(packed), torch.tensor(layout.spans, device=device).T.contiguous())

@@ -13,12 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vlmerge.runtime.familiar import unfamiliar
 from vlmerge.runtime.fused.shapes import Heads
-
-FAMILIAR = ("llama", "mistral", "qwen2")
-"""model_type of decoders of this shape: pre-norm, rotary halves, gated silu, no scalings in between."""
-STEADY_TURNS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions that do not depend on the length of what is read."""
 
 
 class UnfamiliarError(Exception):
@@ -81,19 +77,13 @@ def _heads(config: Any) -> Heads:
 
 
 def _check(body: Any, config: Any, heads: Heads) -> None:
-    if config.model_type not in FAMILIAR:
-        raise UnfamiliarError(f"decoders of type {config.model_type}")
-    if config.hidden_act != "silu":
-        raise UnfamiliarError(f"the activation {config.hidden_act}")
     parameters: dict[str, Any] = getattr(config, "rope_parameters", None) or {}
-    turns = parameters.get("rope_type", "default")
-    if turns not in STEADY_TURNS:
-        raise UnfamiliarError(f"rotary positions of type {turns}")
     sliding = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    if sliding is not None or any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
-        raise UnfamiliarError("sliding windows")
-    if heads.size < 16 or heads.size & (heads.size - 1):
-        raise UnfamiliarError(f"heads of size {heads.size}")
+    windows = sliding is not None or any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ())
+    turns = parameters.get("rope_type", "default")
+    reason = unfamiliar(config.model_type, config.hidden_act, turns, heads.size, windows=windows)
+    if reason is not None:
+        raise UnfamiliarError(reason)
     for layer in body.layers:
         projections = [layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj]
         attention = layer.self_attn
@@ -110,6 +100,8 @@ def _layer(layer: Any) -> Layer:
     attention, mlp = layer.self_attn, layer.mlp
     qkv, qkv_bias = _joined([attention.q_proj, attention.k_proj, attention.v_proj])
     gate_up, _ = _joined([mlp.gate_proj, mlp.up_proj])
+    if qkv.device.type == "cuda":  # What was joined has left holes into which nothing of the next layers fits.
+        torch.cuda.empty_cache()
     return Layer(
         norm1=layer.input_layernorm.weight,
         qkv=qkv,

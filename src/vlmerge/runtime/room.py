@@ -1,0 +1,223 @@
+"""Where parents, caches and activations go on a card and in its host's memory: decided before anything is loaded. No torch."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlmerge.anatomy import Anatomy
+    from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint
+    from vlmerge.config.model_ref import ModelRef
+
+CONTEXT = 700 << 20
+"""Bytes of a card that its driver, libraries, recorded graphs and fragments take."""
+ROW_TOKENS = 832
+"""Tokens of a question that this reckons with: a picture of 576, some text, an answer."""
+MOST_ROWS, ENOUGH_ROWS = 50, 25
+"""Questions that are answered together where there is room; and how many are worth more than parents on the card."""
+READ_AT_ONCE = (16384, 8192, 4096, 2048, 1024)
+"""Tokens of prompts that are read together: enough to keep a card busy, few enough that activations stay small."""
+SHARE_READ = 0.15
+"""Share of what the weights leave free that activations may take."""
+MOST_FEATURES = 2 << 30
+"""Bytes of picture features that stay on the card at most; the others wait in the host's memory."""
+STAGING = 1 << 30
+"""Bytes that parents on their way to the card take at most, beside one tensor of each."""
+SHARE_OF_HOST = 0.5
+"""Share of the host's free memory that parents may take."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What is free.
+
+    Attributes:
+        card: Bytes of the card's memory; None without a card.
+        host: Bytes of the host's memory.
+        name: The card's.
+    """
+
+    card: int | None
+    host: int
+    name: str = "the GPU"
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a run takes.
+
+    Attributes:
+        live: Bytes of the live model.
+        roles: Role → bytes of all parents' tensors of it.
+        token: Bytes of one token in the cache.
+        activation: Bytes of one token's activations while it is read.
+        embedded: Bytes of one embedded token.
+        row: Tokens of a question.
+    """
+
+    live: int
+    roles: Mapping[str, int]
+    token: int
+    activation: int
+    embedded: int
+    row: int
+
+    @property
+    def parents(self) -> int:
+        """Bytes of all parents."""
+        return sum(self.roles.values())
+
+
+@dataclass(frozen=True)
+class Room:
+    """A plan for a card.
+
+    Attributes:
+        batch_size: Questions that are answered together.
+        read_at_once: Tokens of prompts that are read together.
+        homes: Role → `card`; `host`: pinned host memory, moved to the card for each candidate; `file`: mapped from disk and
+            merged by the host's processor.
+        bytes: Home → bytes of parents there.
+        live, cache, activations: Bytes of the live model, of the batch's cache, of activations.
+        features: Bytes that picture features may take on the card.
+        free: Bytes of the card that were free.
+    """
+
+    batch_size: int
+    read_at_once: int
+    homes: Mapping[str, str]
+    bytes: Mapping[str, int]
+    live: int
+    cache: int
+    activations: int
+    features: int
+    free: int
+
+    def lines(self, name: str) -> list[str]:
+        """For people."""
+        parents = self.bytes
+        where = {
+            "card": "on the card",
+            "host": "in pinned host memory, moved to the card for each candidate",
+            "file": "mapped from disk, merged by the host's processor",
+        }
+        told = "; ".join(f"{_gigabytes(parents[home])} {text}" for home, text in where.items() if parents[home])
+        lines = [
+            f"{name}, {_gigabytes(self.free)} free: live model {_gigabytes(self.live)}, cache {_gigabytes(self.cache)} "
+            f"({self.batch_size} questions together), activations {_gigabytes(self.activations)}",
+            f"parents: {told or 'none'}",
+        ]
+        if self.live + self.cache + self.activations + CONTEXT > self.free:
+            lines.append("note: the live model and one question may not fit this card")
+        return lines
+
+
+def plan_room(needs: Needs, machine: Machine, batch_size: int | None = None) -> Room:
+    """Shares a card out: the live model first, then a batch, then parents, what is left of them in the host's memory.
+
+    Args:
+        needs: Of the run.
+        machine: Must have a card.
+        batch_size: As asked for; None: as many questions as there is room for, at most MOST_ROWS.
+    """
+    assert machine.card is not None
+    left = machine.card - needs.live - CONTEXT
+    reading = next((tokens for tokens in READ_AT_ONCE if tokens * needs.activation <= SHARE_READ * left), READ_AT_ONCE[-1])
+    activations = reading * needs.activation
+    row = needs.row * (needs.token + 2 * needs.embedded)
+    left -= activations
+    # A batch's embedded prompts and cache; then all parents if they fit beside one of a good size.
+    whole = (left - needs.parents) // row
+    staged = STAGING + max(needs.roles.values(), default=0)
+    if whole >= min(ENOUGH_ROWS, batch_size or ENOUGH_ROWS):
+        rows, budget, moves = batch_size or min(MOST_ROWS, whole), needs.parents, 0
+    else:
+        moves = staged if left - staged >= row * min(2, batch_size or 2) else 0
+        rows = batch_size or max(1, min(MOST_ROWS, (left - moves) // row))
+        budget = left - moves - rows * row if moves else 0
+    homes: dict[str, str] = {}
+    used = {"card": 0, "host": 0, "file": 0}
+    limits = {"card": budget, "host": int(SHARE_OF_HOST * machine.host) if moves else 0}
+    for role, size in needs.roles.items():
+        home = next((home for home, limit in limits.items() if used[home] + size <= limit), "file")
+        homes[role] = home
+        used[home] += size
+    features = max(0, min(MOST_FEATURES, (left - moves - rows * row - used["card"]) // 2))
+    return Room(rows, reading, homes, used, needs.live, rows * row, activations, features, machine.card)
+
+
+def needs_of(
+    checkpoints: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
+    anatomies: Mapping[ModelRef, Anatomy],
+    host: ModelRef,
+    width: int,
+) -> Needs:
+    """What a run over these models takes.
+
+    Args:
+        checkpoints, anatomies: Of every model.
+        host: Whose tower and processor the result has.
+        width: Bytes of a live weight.
+    """
+    facts = anatomies[host].facts
+    own = anatomies[host].roles
+    known = all(anatomy.layout is not None for anatomy in anatomies.values())
+    if known:
+        roles = dict.fromkeys(own, 0)
+        for ref, anatomy in anatomies.items():
+            for role, name in anatomy.roles.items():
+                if role in roles and checkpoints[ref].tensors[name].is_float:
+                    roles[role] += checkpoints[ref].tensors[name].bytes
+        live = sum(math.prod(tensor.shape) * width for tensor in checkpoints[host].tensors.values())
+    else:  # Names and sizes of pickled tensors are known after a download.
+        total = sum(each.total_bytes for each in checkpoints.values())
+        roles = {f"layer {layer}": total // facts.layers for layer in range(facts.layers)}
+        live = checkpoints[host].total_bytes
+    return Needs(
+        live=live,
+        roles=roles,
+        token=2 * facts.layers * facts.kv_heads * facts.head_dim * width,
+        activation=(8 * facts.hidden + 3 * facts.intermediate) * width,
+        embedded=facts.hidden * width,
+        row=min(facts.max_positions, ROW_TOKENS),
+    )
+
+
+def free_host_memory() -> int:
+    """Bytes of host memory that may be taken: of the machine, and of the container if there is one."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        group = Path("/sys/fs/cgroup")
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+    except (OSError, ValueError):
+        return free
+    return max(0, min(free, limit))
+
+
+def this_machine() -> Machine:
+    """As `nvidia-smi` and the system say; for those who do not load torch."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Machine(None, free_host_memory())
+    asked = [program, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
+        name, free = said.rsplit(",", 1)
+        return Machine(int(free) << 20, free_host_memory(), name.strip())
+    except (OSError, subprocess.SubprocessError, IndexError, ValueError):
+        return Machine(None, free_host_memory())
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

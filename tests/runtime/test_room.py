@@ -1,0 +1,120 @@
+"""The share-out of a card: at LLaVA-1.5-7B's sizes, on the cards that people have, and what check says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vlmerge.check import check, render
+from vlmerge.config.run import load_run
+from vlmerge.merge import Prepared
+from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.runtime.parents import Parents
+from vlmerge.runtime.room import CONTEXT, Machine, Needs, needs_of, plan_room
+
+from .conftest import FAMILY
+from .test_live_merge import RECIPES, weights_of
+
+GB = 10**9
+LAYER = {"q": 100 * 10**6, "up": 270 * 10**6, "down": 270 * 10**6}
+ROLES = {f"{layer}.{name}": size for layer in range(63) for name, size in LAYER.items()}
+LLAVA = Needs(live=int(14.1 * GB), roles=ROLES, token=524_288, activation=131_600, embedded=8192, row=832)
+"""Three parents of 7B in 16 bits: 40.3 GB."""
+
+
+def card(gigabytes: float, host: float) -> Machine:
+    return Machine(int(gigabytes * GB), int(host * GB))
+
+
+def test_an_80_gb_card_holds_all_parents_and_a_whole_batch() -> None:
+    room = plan_room(LLAVA, card(84.5, 120))
+    assert set(room.homes.values()) == {"card"}
+    assert (room.batch_size, room.read_at_once) == (50, 16384)
+
+
+def test_on_40_gb_what_does_not_fit_waits_in_pinned_memory() -> None:
+    room = plan_room(LLAVA, card(42, 83))
+    assert room.bytes["file"] == 0
+    assert room.bytes["host"] > 20 * GB
+    assert room.batch_size >= 25
+
+
+def test_on_24_gb_a_batch_is_worth_more_than_parents_on_the_card() -> None:
+    room = plan_room(LLAVA, card(25, 60))
+    assert 8 <= room.batch_size < 50
+    assert room.bytes["host"] > 25 * GB
+
+
+def test_a_16_gb_card_in_a_small_host_maps_its_parents() -> None:
+    room = plan_room(LLAVA, card(15.6, 12.7))
+    assert room.bytes == {"card": 0, "host": 0, "file": LLAVA.parents}
+    assert room.batch_size >= 1
+    assert room.live + room.cache + room.activations + CONTEXT <= room.free
+
+
+def test_a_card_too_small_for_the_model_is_told_so() -> None:
+    lines = plan_room(LLAVA, card(12, 12)).lines("Small GPU")
+    assert lines[-1] == "note: the live model and one question may not fit this card"
+
+
+@given(st.floats(15.6, 200), st.floats(1, 500), st.one_of(st.none(), st.integers(1, 64)), st.floats(0.05, 3), st.integers(0, 3))
+def test_nothing_is_promised_twice(free: float, host: float, batch: int | None, scale: float, parents: int) -> None:
+    """What goes on the card fits it unless a batch was asked for that does not; every role has one home."""
+    roles = {role: int(size * scale * parents / 3) for role, size in ROLES.items()}
+    needs = Needs(LLAVA.live, roles, LLAVA.token, LLAVA.activation, LLAVA.embedded, LLAVA.row)
+    room = plan_room(needs, card(free, host), batch)
+    assert room.homes.keys() == roles.keys()
+    assert sum(room.bytes.values()) == needs.parents
+    assert room.bytes["host"] <= host * GB / 2
+    taken = room.live + room.cache + room.activations + room.bytes["card"] + room.features
+    assert batch is not None or taken <= room.free
+    assert batch is None or room.batch_size == batch
+
+
+def test_what_a_run_needs_is_read_from_the_files(family: Prepared) -> None:
+    needs = needs_of(family.checkpoints, family.anatomies, family.host, 2)
+    live = LiveModel.load(family, choose_placement("cpu", host_dtype="float16"))
+    assert needs.live == sum(parameter.numel() * 2 for parameter in live._model.parameters())
+    read = live._parents
+    assert read is not None
+    assert needs.parents == sum(tensor.nbytes for tensor in read._tensors.values())
+
+
+@pytest.mark.parametrize("home", ["file", "host"])
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_parents_merge_alike_wherever_they_are(home: str, name: str, family: Prepared) -> None:
+    """Tensors that are merged beside the device, or moved to it, give the weights that those on it give: bit for bit."""
+    placement = choose_placement("cpu", batch_size=4, host_dtype="float16")
+    live, other = LiveModel.load(family, placement), LiveModel.load(family, placement)
+    roles = list(family.anatomies[family.host].roles)
+    other._parents = Parents.read(family, other._model, torch.device("cpu"), dict.fromkeys(roles[::2], home))
+    for recipe in ("sum-free linear", name):
+        live.merge(RECIPES[recipe])
+        other.merge(RECIPES[recipe])
+    expected, found = weights_of(live), weights_of(other)
+    assert all(torch.equal(found[role], tensor) for role, tensor in expected.items())
+
+
+def test_check_says_how_the_card_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nvidia-smi` is asked, not torch; a program of that name stands in for the driver."""
+    program = tmp_path / "bin" / "nvidia-smi"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\necho 'Tesla T4, 14900'\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    run = tmp_path / "run.yaml"
+    split = FAMILY / "bench" / "search"
+    task = {"name": str(split / "questions.jsonl"), "fields": {"question": "question_ja", "answer": "answer_ja"}}
+    models = {"models": [str(FAMILY / name) for name in ("vlm", "ja", "base")], "base_model": str(FAMILY / "base")}
+    run.write_text(json.dumps({"merge": models, "tasks": [task]}))
+    result = check(load_run(run))
+    assert result.room[0].startswith("Tesla T4, 15.6 GB free: live model 0.0 GB")
+    assert "parents: 0.0 GB on the card" in result.room[1]
+    assert render(result) is not None
