@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from llava_7b_checkpoints import REAL, TINY, build
-from timing import Clock, machine, print_columns, print_table, take_turns, write_json
+from llava_7b_checkpoints import REAL, TINY, Sizes, build
+from timing import Clock, commit, machine, print_columns, print_table, take_turns, write_json
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import Recipe, parse_recipe
@@ -69,6 +69,8 @@ def main() -> None:
     whole["seconds"] = steps["merge"] + steps["answer"] + steps["score"]
     whole["spread"] = [total - prefill for total in whole["spread"]]
     memory = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
+    floors = floors_of(live, questions, options.new_tokens, sizes) if torch.cuda.is_available() else {}
+    agreed = agreement(live, questions, options.new_tokens) if options.agreement else None
 
     if options.generate:
         del live
@@ -80,11 +82,32 @@ def main() -> None:
             synchronise=synchronise,
         )
         measured |= theirs
+        few = [{name: tensor[row : row + 1] for name, tensor in inputs.items()} for row in range(options.one_by_one)]
+        if few:
+            alone = take_turns(
+                {"one": lambda turn, clock: generate(model, few[turn % len(few)], options.new_tokens, clock)},
+                len(few),
+                synchronise=synchronise,
+            )["one"]
+            total = {name: len(questions) * alone[name] for name in ("seconds",)}
+            spread = [len(questions) * each for each in alone["spread"]]
+            name = f"generate, one by one ({len(few)} measured)"
+            measured[name] = total | {"spread": spread, "steps": {"answer": total["seconds"]}, "rounds": alone["rounds"]}
 
     print(f"\n{len(questions)} questions, {options.new_tokens} new tokens, {options.dtype}, medians of {options.rounds}\n")
     print_table(measured, "vlmerge")
     if memory is not None:
         print(f"\nlargest memory on the device while vlmerge ran: {memory:.1f} GB")
+    if floors:
+        print("\nparts beside their floors, by what this device reached just now:\n")
+        parts = [[name, f"{whole['steps'][name]:.3f}", f"{floor:.3f}", f"{whole['steps'][name] / floor:.2f}"]
+                 for name, floor in floors["seconds"].items()]  # fmt: skip
+        print_columns([["", "seconds", "floor", "× floor"], *parts])
+        print(f"\ncopy {floors['bytes_per_second'] / 1e12:.2f} TB/s, matrix products {floors['flops'] / 1e12:.0f} TFLOP/s")
+    if agreed is not None:
+        print(
+            f"\nteacher-forced: {agreed['equal']} of {agreed['positions']} tokens are transformers' own, {agreed['near_ties']} near ties"
+        )
     print()
     budget = [[f"{n} candidates", f"{n * whole['seconds'] / 60:.0f} min"] for n in (104, 200, 400)]
     print_columns([["a search of", "takes"], *budget])
@@ -97,6 +120,9 @@ def main() -> None:
         "once": once,
         "variants": measured,
         "device_memory_gb": memory,
+        "floors": floors,
+        "agreement": agreed,
+        "commit": commit(),
         "machine": machine(),
     }
     write_json(options.json, content)
@@ -115,6 +141,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="measured candidates; the median counts")
     parser.add_argument("--metric", default="char_rougeL", help="rougeL and rougeL_ja need MeCab")
     parser.add_argument("--generate", action="store_true", help="time one batch through transformers' `generate` as well")
+    parser.add_argument("--one-by-one", type=int, default=3, help="questions that are also asked alone, with --generate")
+    parser.add_argument("--agreement", action="store_true", help="compare every token with transformers' own forward")
     parser.add_argument("--json", type=Path, help="write the measurement here as well")
     return parser.parse_args()
 
@@ -142,11 +170,11 @@ def recipe_of(paths: dict[str, Path], turn: int, dtype: str) -> Recipe:
     return parse_recipe(data, "benchmark")
 
 
-def invent_questions(count: int, edge: int, tokens: int) -> list[Question]:
+def invent_questions(count: int, edge: int, tokens: int, seed: str = "") -> list[Question]:
     """Questions about pictures of noise, each about another one."""
     from PIL import Image
 
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(1 + sum(seed.encode()))
     asked: list[Question] = []
     for number in range(count):
         pixels = torch.randint(0, 256, (edge, edge, 3), dtype=torch.uint8, generator=generator)
@@ -181,6 +209,71 @@ def candidate(
             score(answer.text, [REFERENCE])
 
 
+def floors_of(live: LiveModel, questions: Sequence[Question], new_tokens: int, sizes: Sizes) -> dict[str, Any]:
+    """Seconds that each part takes at least, by the bandwidth and the matrix products that the device reaches now."""
+    half, (rows, width, middle) = torch.float16, (16384, sizes.hidden, sizes.middle)
+    source = torch.empty(1 << 30, dtype=torch.uint8, device="cuda")
+    target = torch.empty_like(source)
+    bandwidth = 2 * source.nbytes / fastest(lambda: target.copy_(source))
+    left, right = (torch.randn(shape, dtype=half, device="cuda") for shape in ((rows, width), (width, 2 * middle)))
+    flops = 2 * rows * width * 2 * middle / fastest(lambda: left @ right)
+    decoder = live._decoder.body
+    linears = sum(p.numel() for name, p in decoder.named_parameters() if p.dim() == 2 and "embed" not in name)
+    head = live._decoder.head.weight.numel()
+    encoded = live._encode(questions)
+    tokens = [len(each.ids) for each in encoded]
+    attended = sum(2 * 2 * width * n * n / 2 for n in tokens) * sizes.layers
+    cache = sum(n + new_tokens / 2 for n in tokens) * 2 * sizes.layers * width * 2
+    return {
+        "bytes_per_second": bandwidth,
+        "flops": flops,
+        "seconds": {
+            "merge": 4 * 2 * (linears + 2 * head) / bandwidth,
+            "prefill": (2 * linears * sum(tokens) + attended) / flops,
+            "decode": (new_tokens - 1) * (2 * (linears + head) + cache) / bandwidth,
+        },
+    }
+
+
+def fastest(work: Callable[[], Any]) -> float:
+    """Seconds of the fastest of some rounds."""
+    found: list[float] = []
+    for _ in range(8):
+        synchronise()
+        start = time.perf_counter()
+        work()
+        synchronise()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+@torch.inference_mode()
+def agreement(live: LiveModel, questions: Sequence[Question], new_tokens: int) -> dict[str, int]:
+    """Every written token beside the one that transformers' forward of the same prompt and tokens would choose.
+
+    A near tie: where they differ, and transformers' own logits of the two are at most two units in the last place apart.
+    """
+    encoded = live._encode(questions)
+    prefixes, rows = live._rows(list(questions), encoded)
+    assert live._fused is not None, live.plain_because
+    written = live._fused.greedy(prefixes, rows, new_tokens)
+    counts = {"positions": 0, "equal": 0, "near_ties": 0}
+    decoder = live._decoder
+    for row, answer in zip(rows, written, strict=True):
+        assert row.prefix is not None
+        ids = torch.tensor([*row.suffix, *answer.ids], device=decoder.device)
+        hidden = torch.cat([prefixes[row.prefix], decoder.embed(ids)])[None]
+        own = torch.tensor(answer.ids, device=decoder.device)
+        states = decoder.body(inputs_embeds=hidden, use_cache=False).last_hidden_state[0, -len(own) - 1 : -1]
+        logits = decoder.head(states)
+        best, chosen = logits.max(-1), logits.gather(-1, own[:, None])[:, 0]
+        unit = torch.finfo(logits.dtype).eps * 2.0 ** best.values.abs().float().log2().floor()
+        counts["positions"] += len(own)
+        counts["equal"] += int((best.indices == own).sum())
+        counts["near_ties"] += int(((best.indices != own) & ((best.values - chosen).float() <= 2 * unit)).sum())
+    return counts
+
+
 def load_for_generate(path: Path, questions: Sequence[Question], options: argparse.Namespace) -> tuple[Any, Any]:
     """The host as transformers loads it, and one padded batch of all questions."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -200,7 +293,7 @@ def load_for_generate(path: Path, questions: Sequence[Question], options: argpar
 
 @torch.inference_mode()
 def generate(model: Any, inputs: Any, new_tokens: int, clock: Clock) -> None:
-    """What a careful user writes: greedy, one batch, pictures and all."""
+    """What a careful user writes: greedy, pictures and all."""
     with clock.step("answer"):
         model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)
 
