@@ -105,9 +105,8 @@ def main() -> None:
         print_columns([["", "seconds", "floor", "× floor"], *parts])
         print(f"\ncopy {floors['bytes_per_second'] / 1e12:.2f} TB/s, matrix products {floors['flops'] / 1e12:.0f} TFLOP/s")
     if agreed is not None:
-        print(
-            f"\nteacher-forced: {agreed['equal']} of {agreed['positions']} tokens are transformers' own, {agreed['near_ties']} near ties"
-        )
+        ties = agreed["near_ties"]
+        print(f"\nteacher-forced: {agreed['equal']} of {agreed['positions']} tokens are transformers' own, {ties} near ties")
     print()
     budget = [[f"{n} candidates", f"{n * whole['seconds'] / 60:.0f} min"] for n in (104, 200, 400)]
     print_columns([["a search of", "takes"], *budget])
