@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from llava_7b_checkpoints import REAL, TINY, Sizes, build
 from timing import Clock, commit, machine, print_columns, print_table, take_turns, write_json
+from torch import Tensor
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import Recipe, parse_recipe
@@ -70,7 +71,7 @@ def main() -> None:
     whole["spread"] = [total - prefill for total in whole["spread"]]
     memory = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
     floors = floors_of(live, questions, options.new_tokens, sizes) if torch.cuda.is_available() else {}
-    agreed = agreement(live, questions, options.new_tokens) if options.agreement else None
+    agreed = {"vlmerge": agreement(live, questions, options.new_tokens)} if options.agreement else {}
 
     if options.generate:
         del live
@@ -82,6 +83,8 @@ def main() -> None:
             synchronise=synchronise,
         )
         measured |= theirs
+        if options.agreement:
+            agreed["generate, one batch"] = own_agreement(model, inputs, options.new_tokens)
         few = [{name: tensor[row : row + 1] for name, tensor in inputs.items()} for row in range(options.one_by_one)]
         if few:
             alone = take_turns(
@@ -104,9 +107,9 @@ def main() -> None:
                  for name, floor in floors["seconds"].items()]  # fmt: skip
         print_columns([["", "seconds", "floor", "× floor"], *parts])
         print(f"\ncopy {floors['bytes_per_second'] / 1e12:.2f} TB/s, matrix products {floors['flops'] / 1e12:.0f} TFLOP/s")
-    if agreed is not None:
-        ties = agreed["near_ties"]
-        print(f"\nteacher-forced: {agreed['equal']} of {agreed['positions']} tokens are transformers' own, {ties} near ties")
+    for name, each in agreed.items():
+        counted = f"{each['equal']} of {each['positions']} tokens are its own, {each['near_ties']} near ties"
+        print(f"\n{name}, teacher-forced by transformers: {counted}")
     print()
     budget = [[f"{n} candidates", f"{n * whole['seconds'] / 60:.0f} min"] for n in (104, 200, 400)]
     print_columns([["a search of", "takes"], *budget])
@@ -248,10 +251,7 @@ def fastest(work: Callable[[], Any]) -> float:
 
 @torch.inference_mode()
 def agreement(live: LiveModel, questions: Sequence[Question], new_tokens: int) -> dict[str, int]:
-    """Every written token beside the one that transformers' forward of the same prompt and tokens would choose.
-
-    A near tie: where they differ, and transformers' own logits of the two are at most two units in the last place apart.
-    """
+    """Every written token beside the one that transformers' forward of the same prompt and tokens would choose."""
     encoded = live._encode(questions)
     prefixes, rows = live._rows(list(questions), encoded)
     assert live._fused is not None, live.plain_because
@@ -262,14 +262,35 @@ def agreement(live: LiveModel, questions: Sequence[Question], new_tokens: int) -
         assert row.prefix is not None
         ids = torch.tensor([*row.suffix, *answer.ids], device=decoder.device)
         hidden = torch.cat([prefixes[row.prefix], decoder.embed(ids)])[None]
-        own = torch.tensor(answer.ids, device=decoder.device)
-        states = decoder.body(inputs_embeds=hidden, use_cache=False).last_hidden_state[0, -len(own) - 1 : -1]
-        logits = decoder.head(states)
-        best, chosen = logits.max(-1), logits.gather(-1, own[:, None])[:, 0]
-        unit = torch.finfo(logits.dtype).eps * 2.0 ** best.values.abs().float().log2().floor()
-        counts["positions"] += len(own)
-        counts["equal"] += int((best.indices == own).sum())
-        counts["near_ties"] += int(((best.indices != own) & ((best.values - chosen).float() <= 2 * unit)).sum())
+        states = decoder.body(inputs_embeds=hidden, use_cache=False).last_hidden_state[0, -len(answer.ids) - 1 : -1]
+        count_agreement(decoder.head(states), torch.tensor(answer.ids, device=decoder.device), counts)
+    return counts
+
+
+def count_agreement(logits: Tensor, written: Tensor, counts: dict[str, int]) -> None:
+    """Adds up how many tokens are the likeliest of logits [tokens, vocabulary].
+
+    A near tie: another one is likelier, by at most two units in the last place.
+    """
+    best, chosen = logits.max(-1), logits.gather(-1, written[:, None])[:, 0]
+    unit = torch.finfo(logits.dtype).eps * 2.0 ** best.values.abs().float().log2().floor()
+    other = best.indices != written
+    counts["positions"] += len(written)
+    counts["equal"] += int((~other).sum())
+    counts["near_ties"] += int((other & ((best.values - chosen).float() <= 2 * unit)).sum())
+
+
+@torch.inference_mode()
+def own_agreement(model: Any, inputs: Any, new_tokens: int) -> dict[str, int]:
+    """The same of `generate`'s own answers, a batch of all questions: what rounding does to transformers beside itself."""
+    length = inputs["input_ids"].shape[1]
+    answers = model.generate(**inputs, max_new_tokens=new_tokens, min_new_tokens=new_tokens, do_sample=False)
+    counts = {"positions": 0, "equal": 0, "near_ties": 0}
+    for row, ids in enumerate(answers):
+        kept = inputs["attention_mask"][row].bool()
+        whole = torch.cat([ids[:length][kept], ids[length:]])[None]
+        output = model(input_ids=whole, pixel_values=inputs["pixel_values"][row : row + 1], logits_to_keep=new_tokens + 1)
+        count_agreement(output.logits[0, :-1], ids[length:], counts)
     return counts
 
 

@@ -30,7 +30,7 @@ MOST_FEATURES = 2 << 30
 """Bytes of picture features that stay on the card at most; the others wait in the host's memory."""
 STAGING = 1 << 30
 """Bytes that parents on their way to the card take at most, beside one tensor of each."""
-SHARE_OF_HOST = 0.5
+SHARE_OF_HOST = 0.7
 """Share of the host's free memory that parents may take."""
 
 
@@ -99,6 +99,11 @@ class Room:
     activations: int
     features: int
     free: int
+
+    @property
+    def tight(self) -> bool:
+        """Whether there is no room but for the model and few questions."""
+        return bool(self.homes) and self.bytes["card"] == self.bytes["host"] == 0
 
     def lines(self, name: str) -> list[str]:
         """For people."""

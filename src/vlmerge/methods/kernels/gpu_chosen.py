@@ -113,7 +113,7 @@ def _add_chosen(
     row = addresses + owner * (3 + MANY)
     number = numbers + owner * (MANY + 2)
     start = tl.load(starts + program)
-    at, inside = whereabouts(row, start, EVEN, BLOCK)
+    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
     out = tl.load(row).to(tl.pointer_type(RESULT))
     if EVEN:
         out = tl.multiple_of(out, 16)
@@ -171,7 +171,7 @@ def _measure(
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
     start = tl.load(starts + program)
-    at, inside = whereabouts(row, start, EVEN, BLOCK)
+    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
     origin = read(row, 2, at, inside, GIVEN, EVEN)
     for j in range(MANY):
         if tl.load(wanted + owner * MANY + j) > 0:

@@ -64,17 +64,17 @@ def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Ten
     equal = torch.empty((table.programs, many), dtype=torch.int32, device=device)
     _count_equal[(table.programs,)](*where, wanted, state, equal, many, *given, BLOCK, num_warps=8)
     _find_index[(tensors * many,)](
-        table.addresses, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
+        table.addresses, table.starts, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
     )  # fmt: skip
 
 
 @triton.jit
 def whereabouts(row, start, EVEN: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
-    """Indices of a block of the row's tensors, and which of them there are."""
+    """Indices of a block of the row's tensors, and which of them there are; `start` points at the first index."""
     length = tl.load(row + 1)
-    if EVEN:  # Only then are the widest words right.
+    if EVEN:  # Only then are the widest words right. What is said of an argument is lost, hence the load here.
         length = tl.multiple_of(length, 16)
-    at = tl.multiple_of(start, BLOCK) + tl.arange(0, BLOCK)
+    at = tl.multiple_of(tl.load(start), BLOCK) + tl.arange(0, BLOCK)
     return at, at < length
 
 
@@ -102,7 +102,7 @@ def _count_high(
     program = tl.program_id(0)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
+    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
     for j in range(MANY):
         counters = tl.load(into + owner * MANY + j)
         if counters != 0:
@@ -149,7 +149,7 @@ def _count_low(
     program = tl.program_id(0)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
+    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
     for j in range(MANY):
         pair = owner * MANY + j
         if tl.load(wanted + pair) > 0:
@@ -199,7 +199,7 @@ def _count_equal(
     program = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, tl.load(starts + program), EVEN, BLOCK)
+    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
     for j in range(MANY):
         pair = owner * MANY + j
         if (tl.load(wanted + pair) > 0) & (tl.load(state + pair * 2 + 1) > 0):
@@ -210,7 +210,7 @@ def _count_equal(
 
 @triton.jit
 def _find_index(
-    addresses, firsts, wanted, state, equal, slots, found,
+    addresses, starts, firsts, wanted, state, equal, slots, found,
     MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     pair = tl.program_id(0).to(tl.int64)
@@ -231,7 +231,7 @@ def _find_index(
                 rest += tl.sum(tl.where(here, rank - upto + count, 0), 0)
                 before += tl.sum(count, 0)
             row = addresses + owner * (3 + MANY)
-            at, inside = whereabouts(row, block * BLOCK, EVEN, BLOCK)
+            at, inside = whereabouts(row, starts + begin + block, EVEN, BLOCK)
             same = inside & (magnitude(row, j, at, inside, GIVEN, EVEN) == tl.load(state + pair * 2).to(tl.int32))
             number = tl.cumsum(same.to(tl.int32), 0)
             index = tl.sum(tl.where(same & (number == rest), at, 0), 0)

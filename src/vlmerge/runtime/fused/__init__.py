@@ -48,6 +48,9 @@ def fuse(decoder: Decoder, read_at_once: int | None = None) -> tuple[FusedDecode
         weights = Weights.join(decoder.body)
     except UnfamiliarError as reason:
         return None, f"the fast path does not know {reason}"
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return None, "this card has no room to lay weights side by side"
     failed = ""
     for tile in TILES:
         queries = queries_per_tile(weights.heads, tile)
