@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -117,6 +117,7 @@ def measure(space: Space, candidates: int, seconds: float) -> dict[str, Any]:
     config, asked, mute = space.config(candidates), _questions(), Mute()
     spent: Counter[str] = Counter()
     calls: Counter[str] = Counter()
+    inside: list[Store] = []
 
     def timed(part: str, work: Callable[..., Any]) -> Callable[..., Any]:
         def measured(*arguments: Any, **named: Any) -> Any:
@@ -128,6 +129,20 @@ def measure(space: Space, candidates: int, seconds: float) -> dict[str, Any]:
                 calls[part] += 1
 
         return measured
+
+    plain_transaction = Store.transaction
+
+    @contextmanager
+    def timed_transaction(store: Store) -> Iterator[None]:
+        """With the commit and its flush to disk; transactions within it are a part of it."""
+        outermost, start = not inside, time.perf_counter()
+        inside.append(store)
+        try:
+            with plain_transaction(store):
+                yield
+        finally:
+            inside.pop()
+            spent["store"] += time.perf_counter() - start if outermost else 0.0
 
     def clock() -> float:
         return time.perf_counter() + seconds * mute.candidates
@@ -144,12 +159,12 @@ def measure(space: Space, candidates: int, seconds: float) -> dict[str, Any]:
         stage.optimizer()  # … and of the optimizer.
         for part, owner, names in (
             ("optimizer", Optimizer, ("ask", "tell")),
-            ("store", Store, ("record_ask", "record_trial", "record_tell")),
             ("page", vlmerge.report, ("write_report",)),
             ("the candidate's own", vlmerge.bench, ("evaluate",)),
         ):
             for name in names:
                 patched.enter_context(patch.object(owner, name, timed(part, getattr(owner, name))))
+        patched.enter_context(patch.object(Store, "transaction", timed_transaction))
         start = time.perf_counter()
         search(0, stage, None, bench, folder.store, watch)
         whole = time.perf_counter() - start
