@@ -53,8 +53,10 @@ format: $(READY) ## put the code in shape (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## seconds per candidate, side by side with what one would write with `generate`
-	$(BIN)/python benchmarks/candidate.py $(ARGS)
+bench: $(READY) ## on 2 CPU cores: seconds per candidate beside `generate`, start-up times, how costs grow (JSON in runs/bench)
+	$(BIN)/python benchmarks/candidate.py --json runs/bench/candidate.json $(ARGS)
+	$(BIN)/python benchmarks/start_up.py --json runs/bench/start_up.json
+	$(BIN)/python benchmarks/growth.py --json runs/bench/growth.json
 
 bench-disk: $(READY) ## merging to disk, side by side with mergekit and with cp (20 GB of disk; takes long)
 	$(BIN)/python benchmarks/merge_to_disk.py $(OUT)/merge-to-disk $(ARGS)

@@ -75,23 +75,31 @@ def build(folder: Path, sizes: Sizes, dtype: torch.dtype) -> dict[str, Path]:
         path.mkdir(parents=True, exist_ok=True)
         generator = torch.Generator(device).manual_seed(1)  # the three share their ancestor …
         difference = torch.Generator(device).manual_seed(100 + number)  # … and differ from it by a little
-        rows = HOST_ROWS if name == "host" else PLAIN_ROWS
-        prefix = "language_model." if name == "host" else ""
-        shapes = [(prefix + role, shape) for role, shape in _decoder(sizes, rows)]
-        if name == "host":
-            shapes += list(_vision(sizes)) + list(_projector(sizes))
+        shapes = shapes_of(sizes, is_host=name == "host")
         tensors = ((n, _noise(n, s, generator, difference, dtype, device)) for n, s in shapes)
         write_shards(path, tensors)
-        write_json_file(path / "config.json", _host_config(sizes, dtype) if name == "host" else _plain_config(sizes, dtype))
-        write_json_file(
-            path / "generation_config.json",
-            {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": PAD_TOKEN if name == "host" else 0},
-        )
+        write_configs(path, sizes, dtype, is_host=name == "host")
         write_tokenizer(path, is_host=name == "host")
-        if name == "host":
-            _write_processor(path, sizes)
         (path / "complete").touch()
     return made
+
+
+def shapes_of(s: Sizes, *, is_host: bool) -> list[tuple[str, tuple[int, ...]]]:
+    """Names on disk and shapes, in the files' order."""
+    if not is_host:
+        return list(_decoder(s, PLAIN_ROWS))
+    decoder = [(f"language_model.{name}", shape) for name, shape in _decoder(s, HOST_ROWS)]
+    return [*decoder, *_vision(s), *_projector(s)]
+
+
+def write_configs(path: Path, s: Sizes, dtype: torch.dtype, *, is_host: bool) -> None:
+    """config.json, generation_config.json and, of a host, the processor's files."""
+    write_json_file(path / "config.json", _host_config(s, dtype) if is_host else _plain_config(s, dtype))
+    write_json_file(
+        path / "generation_config.json", {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": PAD_TOKEN if is_host else 0}
+    )
+    if is_host:
+        _write_processor(path, s)
 
 
 def _noise(

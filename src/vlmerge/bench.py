@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from vlmerge.config.recipe import Recipe, dump_recipe, parse_recipe
+from vlmerge.config.recipe import Recipe, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
 from vlmerge.recording import remember_batch_size
@@ -119,7 +119,7 @@ class Bench:
             if key in failures:
                 return None
             try:
-                self._merge(trial.recipe, parse_recipe(_loaded(trial.recipe), trial.label), {})
+                self._merge(trial.recipe, read_recipe(trial.recipe, trial.label), {})
                 answers = evaluate(self._live, self._sets[split], split)
                 with self._store.transaction():
                     self._store.record_answers(trial.trial, answers)
@@ -149,10 +149,3 @@ class Bench:
         self._live.merge(recipe)
         seconds["merge"] = time.perf_counter() - started
         self._merged = text
-
-
-def _loaded(text: str) -> Mapping[str, object]:
-    import yaml
-
-    loaded: Mapping[str, object] = yaml.safe_load(text)
-    return loaded

@@ -84,17 +84,21 @@ def check(
     from vlmerge.check import render, to_json
     from vlmerge.config.file_kinds import load_either
     from vlmerge.config.run import RunConfig
-    from vlmerge.outlook import outlook
-    from vlmerge.plan import check_room
-    from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import ByteProgress, console, print_json
 
     what = load_either(file)
+    # What only a run needs is imported for a run only: it takes a tenth of a second.
     if isinstance(what, RunConfig):
+        from vlmerge.tasks.sets import check_run_names
+
         check_run_names(what, str(file))
     result = look(what, progress=ByteProgress())
     folder = out or Path("runs") / file.stem
-    ahead = outlook(what, result, folder) if isinstance(what, RunConfig) else None
+    ahead = None
+    if isinstance(what, RunConfig):
+        from vlmerge.outlook import outlook
+
+        ahead = outlook(what, result, folder)
     if as_json:
         print_json(to_json(result) | ({} if ahead is None else ahead.plain()))
     else:
@@ -103,6 +107,8 @@ def check(
         for line in [] if ahead is None else ahead.lines():
             screen.print(line, markup=False)
     if ahead is not None:
+        from vlmerge.plan import check_room
+
         check_room(folder, result.output_bytes)
 
 

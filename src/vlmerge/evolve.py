@@ -94,13 +94,14 @@ def search(number: int, stage: Stage, mean: Genome | None, bench: Bench, store: 
     optimizer = stage.optimizer(mean)
     known = store.generations(number)
     optimizer.replay(known)
-    generation = sum(one.fitness is not None for one in known)
+    asked, generation = len(known), sum(one.fitness is not None for one in known)
     with watch.step(f"search, stage {number + 1}: {stage.name}", stage.budget, done=generation * stage.population):
         while not optimizer.done:
             started = time.perf_counter()
             genomes = optimizer.ask()
-            if generation == len(known):
+            if generation == asked:
                 store.record_ask(number, generation, genomes)
+                asked += 1
             fitness: list[float | None] = []
             for place, genome in enumerate(genomes):
                 label = f"stage-{number + 1}/{generation + 1:03d}/{place + 1:02d}"
@@ -112,7 +113,6 @@ def search(number: int, stage: Stage, mean: Genome | None, bench: Bench, store: 
             seconds = time.perf_counter() - started
             store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
             generation += 1
-            known = store.generations(number)
             watch.generation(stage, generation, fitness, optimizer, seconds)
     return optimizer.mean
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from vlmerge.config.recipe import parse_recipe
+from vlmerge.config.recipe import read_recipe
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, merge, prepare
 from vlmerge.recording import check_models
@@ -38,7 +36,7 @@ def export(run: Path, out: Path, trial: int | None = None, *, progress: Progress
     """
     with Store.read_only(run / STORE_NAME) as store:
         chosen = _choose(store, trial, run)
-        recipe = parse_recipe(yaml.safe_load(chosen.recipe), chosen.label)
+        recipe = read_recipe(chosen.recipe, chosen.label)
         prepared = prepare(recipe, cached_only=True)
         check_models(store, prepared.checkpoints)
         _write(store, chosen, out, prepared, progress)
@@ -55,7 +53,7 @@ def export_winner(folder: RunFolder, winner: Trial, models: Prepared, progress: 
 def _write(store: Store, trial: Trial, out: Path, prepared: Prepared, progress: Progress | None) -> None:
     from vlmerge.report import model_card
 
-    recipe = parse_recipe(yaml.safe_load(trial.recipe), trial.label)
+    recipe = read_recipe(trial.recipe, trial.label)
     merge(recipe, out, prepared=prepared, texts={"README.md": model_card(store, trial.trial)}, progress=progress)
 
 

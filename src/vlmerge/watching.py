@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from vlmerge.recording import write_run
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vlmerge.search import Optimizer, Stage
     from vlmerge.store import Trial
 
-SHARE_OF_TIME = 0.1
+SHARE_OF_TIME = 0.005
 """The page is rewritten after a generation unless that would take more than this share of the run's time."""
 
 
@@ -27,13 +27,16 @@ class Watch:
         folder: The run folder.
         observer: Who watches.
         lang: Language of the page.
+        clock: Seconds that only grow.
     """
 
-    def __init__(self, folder: RunFolder, observer: Observer, lang: str) -> None:
+    def __init__(self, folder: RunFolder, observer: Observer, lang: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._folder = folder
         self._observer = observer
         self._lang = lang
-        self._reported_at = 0.0
+        self._now = clock
+        self._best: float | None = None
+        self._reported_at: float | None = None
         self._report_took = 0.0
 
     @contextlib.contextmanager
@@ -67,28 +70,32 @@ class Watch:
         left = (stage.generations - generation) * seconds
         self._observer.say(
             f"{stage.name} {generation}/{stage.generations}  best {max(scores, default=math.nan):.1f} "
-            f"(so far {self._best():.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
+            f"(so far {self._best_with(scores):.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
             f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
         )
         write_run(self._folder)  # Batches may have been halved.
         self._folder.publish()
         self.report()
 
-    def _best(self) -> float:
-        """Best score of a searched candidate, 0 to 100, from the store: a run that went on has forgotten nothing."""
-        told = [one.fitness for one in self._folder.store.generations() if one.fitness is not None]
-        return max((100 * score for fitness in told for score in fitness if score is not None), default=math.nan)
+    def _best_with(self, scores: Sequence[float]) -> float:
+        """Best score of a searched candidate, 0 to 100, these included; NaN where there is none."""
+        if self._best is None:  # From the store: a run that went on has forgotten nothing.
+            told = [one.fitness for one in self._folder.store.generations() if one.fitness is not None]
+            self._best = max((100 * score for fitness in told for score in fitness if score is not None), default=-math.inf)
+        self._best = max(self._best, *scores) if scores else self._best
+        return self._best if math.isfinite(self._best) else math.nan
 
     def report(self, *, final: bool = False) -> None:
         """Rewrites the page and the figures."""
         from vlmerge.report import write_report
 
-        now = time.monotonic()
-        if not final and self._report_took > SHARE_OF_TIME * (now - self._reported_at):
+        now, first = self._now(), self._reported_at is None
+        if not final and not first and self._report_took > SHARE_OF_TIME * (now - (self._reported_at or 0.0)):
             return
         write_report(self._folder.path, lang="ja" if self._lang == "ja" else "en", store=self._folder.store)
-        self._reported_at = time.monotonic()
-        self._report_took = self._reported_at - now
+        self._reported_at = self._now()
+        # The first one imports what draws and looks for fonts: it tells nothing of the next.
+        self._report_took = 0.0 if first else self._reported_at - now
 
 
 def _clock(seconds: float) -> str:

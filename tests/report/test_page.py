@@ -228,6 +228,17 @@ def test_nothing_half_written_is_left(finished: Path) -> None:
     }
 
 
+def test_a_run_that_goes_on_draws_what_its_page_shows_and_no_more(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(finished=False))
+    with Store.open(folder / STORE_NAME) as store:
+        write_report(folder, store=store)
+    assert {path.name for path in (folder / "figures").iterdir()} == {"search.svg"}
+    assert (folder / "report.html").read_text().count("data:image/svg+xml") == 1
+    write_report(folder)  # What a person asks for is drawn whole.
+    assert {path.name for path in (folder / "figures").iterdir()} > {"search.svg", "search.png", "recipe.png"}
+    assert (folder / "report.html").read_text().count("data:image/svg+xml") > 1
+
+
 def test_a_folder_that_cannot_be_written_is_the_persons_to_mend(make_run: Callable[[Kind], Path]) -> None:
     folder = make_run(Kind(finished=False, generations=1))
     (folder / "figures").write_text("a file where the figures should go")

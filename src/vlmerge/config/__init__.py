@@ -4,7 +4,7 @@ from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import Filtered, ParameterValue
 from vlmerge.config.parameters import resolve
-from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe
+from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe, read_recipe
 from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, load_run, parse_run
 from vlmerge.config.run_blocks import (
@@ -45,5 +45,6 @@ __all__ = [
     "load_run",
     "parse_recipe",
     "parse_run",
+    "read_recipe",
     "resolve",
 ]

@@ -64,7 +64,7 @@ def _filtered(entry: object) -> Filtered:
     if isinstance(entry, Filtered):
         return entry
     mapping = cast("Mapping[Any, Any]", entry)
-    if not {"value"} <= set(mapping) <= {"filter", "value"}:
+    if "value" not in mapping or not mapping.keys() <= {"filter", "value"}:
         raise misfit("{filter: SUBSTRING, value: …}", dict(mapping), "an entry has these two keys, and needs `value`")
     return Filtered.model_validate(mapping)
 

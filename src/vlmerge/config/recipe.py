@@ -12,12 +12,16 @@ from pydantic import ValidationError
 from vlmerge.config.fields import problems_of
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterValue, plain_value
+from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
 from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
 from vlmerge.config.recipe_checks import check_recipe
 from vlmerge.config.yaml_file import read_yaml
 
-__all__ = ["Recipe", "Slice", "SliceSource", "Source", "dump_recipe", "load_recipe", "parse_recipe"]
+__all__ = ["Recipe", "Slice", "SliceSource", "Source", "dump_recipe", "load_recipe", "parse_recipe", "read_recipe"]
+
+# libyaml, where PyYAML has it: a recipe of hundreds of numbers is read with every page.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_recipe(data: Mapping[str, Any], where: str, line_of: LineOf = no_lines) -> Recipe:
@@ -59,12 +63,15 @@ def load_recipe(path: Path) -> Recipe:
     return recipe.model_copy(update={**heads, "models": models, "slices": slices})
 
 
+def read_recipe(text: str, where: str) -> Recipe:
+    """The recipe that `dump_recipe` wrote; `where` names it in messages."""
+    data: Mapping[str, Any] = yaml.load(text, Loader=_Loader)
+    return parse_recipe(data, where)
+
+
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML that reads back as the same recipe, numbers to the last bit. Only what is set is written."""
-    plain = plain_recipe(recipe)
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=120)
-    # PyYAML writes U+0085 as a line break and reads it back as a space; escaped it survives.
-    return text if "\x85" not in text else yaml.safe_dump(plain, sort_keys=False, width=120)
+    return dump_plain(plain_recipe(recipe))
 
 
 def plain_recipe(recipe: Recipe) -> dict[str, Any]:

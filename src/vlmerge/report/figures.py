@@ -27,10 +27,14 @@ FOLDER = "figures"
 
 @dataclass(frozen=True)
 class Image:
-    """One figure, encoded twice; a variant that only the page shows has no PNG."""
+    """One figure, encoded twice; what only the page of the moment shows has no PNG."""
 
     svg: bytes
     png: bytes | None
+
+
+ONLY_ON_PAGE = frozenset({"search-narrow"})
+"""Figures that have no files of their own."""
 
 
 def draw_figures(
@@ -42,6 +46,7 @@ def draw_figures(
     phrases: Phrases,
     typeface: Typeface,
     contaminated: bool,
+    brief: bool = False,
 ) -> dict[str, Image]:
     """Draws every figure that there is something to draw for.
 
@@ -53,6 +58,7 @@ def draw_figures(
         phrases: The report's language; figures are English where no font has that language's characters.
         typeface: What they are set in.
         contaminated: Mark them as such.
+        brief: Only `search`, and no PNG: all that the page of a run that goes on cannot do without.
 
     Returns:
         By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`.
@@ -65,29 +71,27 @@ def draw_figures(
     found: dict[str, Image] = {}
     with drawing(typeface):
 
-        def add(name: str, draw: Callable[[], Figure], *, only_svg: bool = False) -> None:
+        def add(name: str, draw: Callable[[], Figure]) -> None:
             figure = draw()
-            found[name] = Image(as_svg(figure), None if only_svg else as_png(figure))
+            found[name] = Image(as_svg(figure), None if brief or name in ONLY_ON_PAGE else as_png(figure))
 
         if history.points:
             add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))
-            add(
-                "search-narrow",
-                lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated),
-                only_svg=True,
-            )
+        if history.points and not brief:
+            add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
         if examples is not None and examples.shown:
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
-        if recipe is not None:
+        if recipe is not None and not brief:
             add("recipe", lambda: draw_recipe(recipe, say, contaminated=contaminated))
     return found
 
 
 def write_figures(folder: Path, images: dict[str, Image]) -> None:
-    """Writes figures/NAME.png and NAME.svg into a run folder."""
+    """Writes figures/NAME.svg, and NAME.png where there is one, into a run folder."""
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     for name, image in images.items():
         if image.png is not None:
             write_bytes(place / f"{name}.png", image.png)
+        if name not in ONLY_ON_PAGE:
             write_bytes(place / f"{name}.svg", image.svg)

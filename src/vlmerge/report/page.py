@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import functools
 import unicodedata
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.report.claim import verdict
 from vlmerge.report.figure_recipe import column_name, group_name, hex_tint, is_dark, max_size
@@ -18,6 +19,9 @@ from vlmerge.report.statistics import DRAWS
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
 from vlmerge.store import Split
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 RELOAD_SECONDS = 5
 """How often the page of a run that goes on looks at itself again."""
@@ -33,18 +37,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         phrases: The page's language.
         images: Figures by name.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("vlmerge.report", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=readable,
-    )
-    template = environment.get_template("report.html.j2")
-    return template.render(
+    return _template().render(
         view=view,
         t=phrases,
         n1=_one_decimal,
@@ -68,6 +61,22 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         machine=_machine,
         verdict=verdict,
     )
+
+
+@functools.cache
+def _template() -> Template:
+    """The page's template; compiling it takes longer than filling it in."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("vlmerge.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=readable,
+    )
+    return environment.get_template("report.html.j2")
 
 
 def readable(value: object) -> object:

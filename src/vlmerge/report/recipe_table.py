@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-import yaml
-
-from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, Source, parse_recipe, resolve
+from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, Source, read_recipe, resolve
 
 MODULES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -80,7 +78,7 @@ def recipe_table(recipe_text: str, labels: Mapping[str, str], layers: int | None
     Returns:
         The table; None where the recipe has no numbers.
     """
-    recipe = parse_recipe(yaml.safe_load(recipe_text), "the store's recipe")
+    recipe = read_recipe(recipe_text, "the store's recipe")
     columns = _columns(recipe)
     if not columns:
         return None

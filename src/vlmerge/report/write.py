@@ -40,18 +40,20 @@ def write_report(folder: Path, *, lang: Language = "en", store: Store | None = N
 
 
 def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> Path:
-    """Figure 2 has many pictures and a run that goes on has no time for them: there it stands on the page alone."""
+    """A run that goes on has no time for what its page does without: there it has figure 1 alone, as SVG."""
     view, phrases = read_view(store), read_phrases(lang)
     with _writing(folder):
         write_results(store, folder, view.rows)
+    whole = everything or view.finished
     images = draw_figures(
         history=view.history,
         rows=view.rows,
-        examples=view.examples if everything or view.finished else None,
+        examples=view.examples if whole else None,
         recipe=view.recipe,
         phrases=phrases,
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),
+        brief=not whole,
     )
     page = render(view, phrases, images)
     with _writing(folder):

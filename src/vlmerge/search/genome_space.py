@@ -99,9 +99,10 @@ class GenomeSpace:
 
     def decode(self, genome: Genome) -> Recipe:
         """The recipe."""
-        if len(genome) != len(self.names):
-            raise ValueError(f"this space has {len(self.names)} genes, not {len(genome)}")
         spec = self.spec
+        count = len(self._groups) * len(spec.models) * len(self.filters) * len(self.parameters)
+        if len(genome) != count:
+            raise ValueError(f"this space has {count} genes, not {len(genome)}")
         normalize = spec.merge_method in NORMALIZED_BY_DEFAULT if spec.normalize is None else spec.normalize
         if spec.merge_method == "slerp":
             body = {"slices": self._slerp_slices(genome)}
