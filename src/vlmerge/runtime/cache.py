@@ -15,24 +15,37 @@ ROOM = 64
 """Positions added at once when a layer runs out of room."""
 
 
+class Enough(Exception):  # noqa: N818 - not an error: it ends a forward pass of which nothing more is wanted
+    """The last layer's keys and values are in the cache."""
+
+
 class RoomyLayer(DynamicLayer):
     """One decoder layer's cache: `keys` and `values`, [rows, heads, positions, head size], are views into larger buffers.
 
     Args:
         rows: Rows of the whole.
         positions: Positions that there will be room for at first.
+        suffices: Whether nothing after this layer's keys and values is wanted.
     """
 
-    def __init__(self, rows: int, positions: int) -> None:
+    def __init__(self, rows: int, positions: int, suffices: bool) -> None:
         super().__init__()  # pyright: ignore[reportUnknownMemberType] - transformers leaves it open
+        self._suffices = suffices
         self._rows, self._positions = rows, positions
         self._window = slice(0, rows)
         self._used = 0
         self._buffers: list[Tensor] = []
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Appends new positions to the window's rows and returns everything up to them."""
-        return self._append(key_states, value_states)
+        """Appends new positions to the window's rows and returns everything up to them.
+
+        Raises:
+            Enough: They suffice.
+        """
+        appended = self._append(key_states, value_states)
+        if self._suffices:
+            raise Enough
+        return appended
 
     def begin(self, window: slice) -> None:
         """Lets what follows read and write these rows alone, from their first position on."""
@@ -87,10 +100,11 @@ class RoomyCache(Cache):
         layers: Decoder layers.
         rows: Rows of the whole.
         positions: Positions that there will be room for at first.
+        suffices: Whether only keys and values are wanted: a forward pass then ends with `Enough` where the last are written.
     """
 
-    def __init__(self, layers: int, rows: int, positions: int) -> None:
-        self._roomy = [RoomyLayer(rows, positions) for _ in range(layers)]
+    def __init__(self, layers: int, rows: int, positions: int, *, suffices: bool = False) -> None:
+        self._roomy = [RoomyLayer(rows, positions, suffices and layer == layers - 1) for layer in range(layers)]
         super().__init__(layers=list(self._roomy))
 
     def begin(self, window: slice) -> None:

@@ -5,6 +5,7 @@ Gives, up to rounding, the tokens of `transformers.generate(do_sample=False)`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,11 +14,11 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.runtime.cache import ROOM, RoomyCache
+from vlmerge.runtime.cache import ROOM, Enough, RoomyCache
 
-FEWER = 0.9
+FEWER = 0.8
 """Finished rows leave once the living are fewer than this share of the batch: others are copied into their places."""
-TOKENS_AT_ONCE = 1024
+TOKENS_AT_ONCE = 2048
 """Tokens of prompts that a CPU reads together: enough to keep it busy, few enough for its caches."""
 
 
@@ -160,9 +161,12 @@ def _read_prompts(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[R
         valid, position = None, None
         if prefixes:
             needed = {prefix: place for place, prefix in enumerate(dict.fromkeys(row.prefix for row in part))}
-            shared = RoomyCache(decoder.layers, len(needed), before)
-            block = _padded([prefixes[prefix] for prefix in needed if prefix is not None], before)
-            valid, position = _read(decoder, shared, block, None, None)[1:]
+            # Nobody asks what follows a prefix: the last layer's attention and MLP need not be reckoned.
+            shared = RoomyCache(decoder.layers, len(needed), before, suffices=True)
+            embeddings, valid = _padded([prefixes[prefix] for prefix in needed if prefix is not None], before)
+            with contextlib.suppress(Enough):
+                _read(decoder, shared, (embeddings, valid), None, None)
+            position = valid.sum(1)
             owners = torch.tensor([needed[row.prefix] for row in part], device=decoder.device)
             cache.spread(shared, owners)
             valid, position = valid[owners], position[owners]
