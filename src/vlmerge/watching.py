@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from vlmerge.search import Optimizer, Stage
     from vlmerge.store import Trial
 
-SHARE_OF_TIME = 0.1
+SHARE_OF_TIME = 0.05
 """The page is rewritten after a generation unless that would take more than this share of the run's time."""
 
 
