@@ -22,9 +22,6 @@ def run_and_exit(app: typer.Typer) -> None:
     # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "140")
-    # Before torch is imported, which reads it then. Threads that spin while they wait for one another keep the one that they
-    # wait for off its core: beside another busy process a run on two cores then takes many times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
         code = app(standalone_mode=False)
