@@ -50,13 +50,21 @@ def evaluate(
     Raises:
         CandidateFailure: The model failed, or every answer is empty (unless `allow_empty`).
     """
+    # Tasks that decode alike are asked together: questions of several tasks about one picture share its reading. What is
+    # sampled depends on its batch, so that a task that samples is asked alone.
+    alike: dict[tuple[Decoding, str | None], list[Question]] = {}
+    for asked in tasks:
+        alone = asked.task.name if asked.decoding.temperature > 0 else None
+        alike.setdefault((asked.decoding, alone), []).extend(asked.questions)
+    answers: dict[tuple[str, str], Answer] = {
+        (answer.question.task, answer.question.id): answer
+        for (decoding, _), questions in alike.items()
+        for answer in live.answer(questions, decoding, progress)
+    }
     records: list[AnswerRecord] = []
     for asked in tasks:
-        answers: Mapping[str, Answer] = {
-            answer.question.id: answer for answer in live.answer(asked.questions, asked.decoding, progress)
-        }
         for question in asked.questions:
-            answer = answers[question.id]
+            answer = answers[question.task, question.id]
             score = asked.task.score(question, answer.text)
             records.append(AnswerRecord(split, asked.task.name, question.id, answer.text, answer.tokens, score))
     if records and not allow_empty and not any(record.text.strip() for record in records):

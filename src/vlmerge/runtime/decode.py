@@ -5,6 +5,7 @@ Gives, up to rounding, the tokens of `transformers.generate(do_sample=False)`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,10 +14,12 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.runtime.cache import RoomyCache
+from vlmerge.runtime.cache import ROOM, Enough, RoomyCache
 
 FEWER = 0.8
-"""Finished rows leave once the living are fewer than this share of the batch; leaving costs a copy of the cache."""
+"""Finished rows leave once the living are fewer than this share of the batch: others are copied into their places."""
+TOKENS_AT_ONCE = 2048
+"""Tokens of prompts that a CPU reads together: enough to keep it busy, few enough for its caches."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
     Raises:
         CandidateFailure: The logits are not finite.
     """
-    reading = _read_prompts(decoder, prefixes, rows)
+    # Rows with the same prefix are read together.
+    places = sorted(range(len(rows)), key=lambda row: rows[row].prefix or 0)
+    reading = _read_prompts(decoder, prefixes, [rows[row] for row in places])
     following, finite = choose(decoder, reading.hidden)
     written: list[list[int]] = [[] for _ in rows]
     ended = [False] * len(rows)
-    places = list(range(len(rows)))
     for step in range(max_new_tokens):
         tokens = cast("list[int]", following.tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
         for row, token in zip(places, tokens, strict=True):
@@ -90,10 +94,9 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
         if not going or step == max_new_tokens - 1:
             break
         if len(going) < FEWER * len(places):
-            keep = torch.tensor(going, device=decoder.device)
-            reading.keep(keep)
-            following = following[keep]
-            places = [places[place] for place in going]
+            order = reading.leave(going)
+            following = following[torch.tensor(order, device=decoder.device)]
+            places = [places[place] for place in order]
         following, still_finite = choose(decoder, reading.step(decoder, following))
         finite = finite & still_finite
     # Looked at once at the end: asking a GPU at every step would make it wait.
@@ -130,37 +133,70 @@ class _Reading:
         self.position = self.position + 1
         return output.last_hidden_state[:, -1]
 
-    def keep(self, rows: Tensor) -> None:
-        """Lets the other rows leave."""
-        self.cache.select(rows)
-        self.valid, self.position = self.valid[rows], self.position[rows]
+    def leave(self, going: Sequence[int]) -> list[int]:
+        """Lets the other rows leave; gives the former places of those that stay, in the order that they now have."""
+        device, left = self.valid.device, len(going)
+        staying = set(going)
+        holes = [place for place in range(left) if place not in staying]
+        movers = [place for place in going if place >= left]
+        places = torch.tensor([holes, movers], dtype=torch.long, device=device)  # Empty ones would be float.
+        self.cache.leave(left, places[0], places[1])
+        order = list(range(left))
+        for hole, mover in zip(holes, movers, strict=True):
+            order[hole] = mover
+        kept = torch.tensor(order, device=device)
+        self.valid, self.position = self.valid[kept], self.position[kept]
+        return order
 
 
 def _read_prompts(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row]) -> _Reading:
-    cache = RoomyCache(decoder.layers)
-    device = decoder.device
-    if prefixes:
-        valid, position = _read(decoder, cache, _padded(prefixes), None, None)[1:]
-        owners = torch.tensor([row.prefix for row in rows], device=device)
-        cache.select(owners)
-        valid, position = valid[owners], position[owners]
-    else:
-        valid, position = None, None
+    """Reads prompts part by part into one cache, in which all are padded on the left to the longest."""
+    before = max((len(prefix) for prefix in prefixes), default=0)
     longest = max(len(row.suffix) for row in rows)
-    ids = torch.tensor([[0] * (longest - len(row.suffix)) + list(row.suffix) for row in rows], device=device)
-    lengths = torch.tensor([len(row.suffix) for row in rows], device=device)
-    present = torch.arange(longest, device=device) >= (longest - lengths)[:, None]
-    hidden, valid, position = _read(decoder, cache, (decoder.embed(ids), present), valid, position)
+    cache = RoomyCache(decoder.layers, len(rows), before + longest + ROOM)
+    read: list[tuple[Tensor, Tensor, Tensor]] = []
+    for window in _parts(rows, before, longest, TOKENS_AT_ONCE if decoder.device.type == "cpu" else None):
+        part = rows[window]
+        cache.begin(window)
+        valid, position = None, None
+        if prefixes:
+            needed = {prefix: place for place, prefix in enumerate(dict.fromkeys(row.prefix for row in part))}
+            # Nobody asks what follows a prefix: the last layer's attention and MLP need not be reckoned.
+            shared = RoomyCache(decoder.layers, len(needed), before, suffices=True)
+            embeddings, valid = _padded([prefixes[prefix] for prefix in needed if prefix is not None], before)
+            with contextlib.suppress(Enough):
+                _read(decoder, shared, (embeddings, valid), None, None)
+            position = valid.sum(1)
+            owners = torch.tensor([needed[row.prefix] for row in part], device=decoder.device)
+            cache.spread(shared, owners)
+            valid, position = valid[owners], position[owners]
+        suffixes = [decoder.embed(torch.tensor(row.suffix, device=decoder.device)) for row in part]
+        read.append(_read(decoder, cache, _padded(suffixes, longest), valid, position))
+    cache.whole()
+    hidden, valid, position = (torch.cat(each) for each in zip(*read, strict=True))
     return _Reading(cache, valid, position, hidden)
 
 
-def _padded(prefixes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    longest = max(len(prefix) for prefix in prefixes)
-    embeddings = prefixes[0].new_zeros((len(prefixes), longest, prefixes[0].shape[-1]))
-    present = torch.zeros((len(prefixes), longest), dtype=torch.bool, device=embeddings.device)
-    for row, prefix in enumerate(prefixes):
-        embeddings[row, longest - len(prefix) :] = prefix
-        present[row, longest - len(prefix) :] = True
+def _parts(rows: Sequence[Row], before: int, longest: int, at_once: int | None) -> list[slice]:
+    """Rows that are read together: about as many tokens as are given, and all that share a prefix. None: all rows."""
+    starts, tokens = [0], 0
+    for place, row in enumerate(rows):
+        new = row.prefix is None or place == 0 or row.prefix != rows[place - 1].prefix
+        cost = longest + (before if new else 0)
+        if at_once is not None and new and tokens and tokens + cost > at_once:
+            starts.append(place)
+            tokens = 0
+        tokens += cost
+    return [slice(start, end) for start, end in zip(starts, [*starts[1:], len(rows)], strict=True)]
+
+
+def _padded(rows: Sequence[Tensor], longest: int) -> tuple[Tensor, Tensor]:
+    """Embedded tokens, each [tokens, hidden], padded on the left to [rows, longest, hidden]; and which are there."""
+    embeddings = rows[0].new_zeros((len(rows), longest, rows[0].shape[-1]))
+    present = torch.zeros((len(rows), longest), dtype=torch.bool, device=embeddings.device)
+    for place, row in enumerate(rows):
+        embeddings[place, longest - len(row) :] = row
+        present[place, longest - len(row) :] = True
     return embeddings, present
 
 

@@ -249,7 +249,7 @@ class LiveModel:
     def answer(
         self, questions: Sequence[Question], decoding: Decoding, progress: Callable[[int], None] | None = None
     ) -> Iterator[Answer]:
-        """Answers questions, batch by batch, each batch in the order of the questions.
+        """Answers questions, batch by batch, in their order but for those about the same pictures, which follow each other.
 
         Args:
             questions: What to ask.
@@ -269,9 +269,15 @@ class LiveModel:
     # ── inside ──
 
     def _batches(self, places: list[int], questions: Sequence[Question]) -> Iterator[list[int]]:
-        """Batches of at most batch_size; text questions and picture questions apart. The size may shrink on the way."""
+        """Batches of at most batch_size; text questions and picture questions apart, those about the same pictures together.
+
+        The size may shrink on the way.
+        """
+        first: dict[tuple[str, ...], int] = {}
         for with_pictures in (True, False):
             kind = [place for place in places if bool(questions[place].pictures) == with_pictures]
+            if with_pictures:
+                kind.sort(key=lambda place: first.setdefault(_key(questions[place])[1], place))
             start = 0
             while start < len(kind):
                 size = self.batch_size

@@ -145,8 +145,10 @@ def _turn_and_keep(
         position = tl.load(positions + row)
         cosine = tl.load(cosines + position * half + at).to(tl.float32)
         sine = tl.load(sines + position * half + at).to(tl.float32)
-        turned_left = (left * cosine - right * sine).to(qkv.dtype.element_ty)
-        turned_right = (right * cosine + left * sine).to(qkv.dtype.element_ty)
+        # Each product is rounded, as transformers rounds it.
+        own = qkv.dtype.element_ty
+        turned_left = ((left * cosine).to(own).to(tl.float32) - (right * sine).to(own).to(tl.float32)).to(own)
+        turned_right = ((right * cosine).to(own).to(tl.float32) + (left * sine).to(own).to(tl.float32)).to(own)
         if first >= QUERIES:
             target = keys + (tl.load(cells + row) * KEYS + head - QUERIES) * SIZE + at
             tl.store(target, turned_left)
