@@ -128,3 +128,25 @@ def test_out_of_memory_halves_the_batch_and_goes_on(live: LiveModel, monkeypatch
     live.batch_size = 8
     assert {answer.question.id: answer.text for answer in live.answer(asked, GREEDY)} == expected
     assert live.batch_size == 2
+
+
+def test_a_card_without_room_for_many_pictures_takes_fewer_together(live: LiveModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, seen = live._model, list[int]()
+    whole = type(model).get_image_features
+
+    def small_card(self: object, pixel_values: torch.Tensor, **keys: object) -> object:
+        seen.append(len(pixel_values))
+        if len(pixel_values) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return whole(self, pixel_values=pixel_values, **keys)
+
+    asked = questions("search", "ja", 9)
+    expected = [answer.text for answer in live.answer(asked, GREEDY)]
+    live._features.forget()
+    monkeypatch.setattr(type(model), "get_image_features", small_card)
+    assert [answer.text for answer in live.answer(asked, GREEDY)] == expected
+    assert set(seen[-3:]) <= {1, 2}
+    monkeypatch.setattr(type(model), "get_image_features", lambda self, **keys: small_card(self, torch.zeros(9)))
+    live._features.forget()
+    with pytest.raises(CandidateFailure, match="single picture"):
+        list(live.answer(asked, GREEDY))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 PICTURES_AT_ONCE = 16
-"""Pictures that go through the tower together."""
+"""Pictures that go through the tower together; fewer where memory runs out."""
 
 
 class FeatureCache:
@@ -29,6 +29,7 @@ class FeatureCache:
         self._device = device
         self._room = room
         self._features: dict[str, Tensor] = {}
+        self._at_once = PICTURES_AT_ONCE
 
     def __contains__(self, digest: str) -> bool:
         return digest in self._features
@@ -44,6 +45,9 @@ class FeatureCache:
         Args:
             digests: One digest per picture; repeats and known ones are skipped.
             pixel_values: [pictures, channels, height, width], as the processor gives them.
+
+        Raises:
+            torch.OutOfMemoryError: There is no room for a single picture.
         """
         seen: set[str] = set(self._features)
         new: list[int] = []
@@ -52,11 +56,20 @@ class FeatureCache:
                 seen.add(digest)
                 new.append(place)
         dtype = next(self._model.parameters()).dtype
-        for start in range(0, len(new), PICTURES_AT_ONCE):
-            places = new[start : start + PICTURES_AT_ONCE]
-            output = self._model.get_image_features(pixel_values=pixel_values[places].to(self._device, dtype))
-            for place, features in zip(places, output.pooler_output, strict=True):
-                self._keep(digests[place], features)
+        while new:
+            places, rest = new[: self._at_once], new[self._at_once :]
+            try:
+                output = self._model.get_image_features(pixel_values=pixel_values[places].to(self._device, dtype))
+                for place, features in zip(places, output.pooler_output, strict=True):
+                    self._keep(digests[place], features)
+                new = rest
+                continue
+            except torch.OutOfMemoryError:
+                if len(places) == 1:
+                    raise
+            # Outside of the handler nothing holds on to what was being made.
+            torch.cuda.empty_cache()
+            self._at_once = len(places) // 2
 
     def get(self, digest: str) -> Tensor:
         """Features of one picture, [picture tokens, hidden], on the device."""

@@ -257,9 +257,12 @@ class LiveModel:
             progress: Told the number of answers after each batch.
 
         Raises:
-            CandidateFailure: Non-finite logits, or out of memory with a single question.
+            CandidateFailure: Non-finite logits, or out of memory with a single question or picture.
         """
-        encoded = self._encode(questions)
+        try:
+            encoded = self._encode(questions)
+        except torch.OutOfMemoryError as error:
+            raise CandidateFailure("out of memory with a single picture") from error
         for batch in self._batches(list(range(len(questions))), questions):
             asked = [questions[place] for place in batch]
             yield from self._answer_batch(asked, [encoded[place] for place in batch], decoding)
