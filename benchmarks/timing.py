@@ -110,10 +110,13 @@ def machine() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """The commit that is checked out; None outside a checkout."""
+    """The commit that is measured: as VLMERGE_COMMIT says, else the one that is checked out; None outside a checkout."""
+    named = os.environ.get("VLMERGE_COMMIT")
+    if named:
+        return named
     asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or os.environ.get("VLMERGE_COMMIT")
+    return done.stdout.strip() or None
 
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:

@@ -146,7 +146,7 @@ def test_a_card_without_room_for_many_pictures_takes_fewer_together(live: LiveMo
     monkeypatch.setattr(type(model), "get_image_features", small_card)
     assert [answer.text for answer in live.answer(asked, GREEDY)] == expected
     assert set(seen[-3:]) <= {1, 2}
-    monkeypatch.setattr(type(model), "get_image_features", lambda self, **keys: small_card(self, torch.zeros(9)))
+    monkeypatch.setattr(type(model), "get_image_features", lambda self, **_: small_card(self, torch.zeros(9)))
     live._features.forget()
     with pytest.raises(CandidateFailure, match="single picture"):
         list(live.answer(asked, GREEDY))

@@ -29,7 +29,9 @@ def comes_from_triton(error: BaseException) -> bool:
 
 
 TENSORS = 32
-"""Tensors of one launch: enough that launches cost nothing, few enough that the device does not wait for the first."""
+"""Tensors of one launch: enough that launches cost nothing."""
+FIRST = 8
+"""Tensors of a merge's first launch: few, so that the device does not wait for it."""
 LOOSE = 384 << 20
 """Bytes of inputs that were made for one merge alone (moved to the device, cast) and wait: more should be launched."""
 MANY = 31
@@ -114,7 +116,7 @@ class Launches:
         kind: tuple[object, ...] = (type(job), *job.kind)
         waiting = self._waiting.setdefault(kind, [])
         waiting.append((step.pair.name, job))
-        if len(waiting) == TENSORS:
+        if len(waiting) == (TENSORS if self._launched else FIRST):
             self._launch(self._waiting.pop(kind))
         return True
 

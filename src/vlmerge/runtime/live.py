@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure, ConfigError
+from vlmerge.runtime.allocation import keep_freed_memory
 from vlmerge.runtime.decode import Decoder, Row, greedy
 from vlmerge.runtime.features import FeatureCache
 from vlmerge.runtime.fused import fuse
@@ -201,6 +202,8 @@ class LiveModel:
         """Loads the host alone: for asking it, not for merging."""
         if placement.threads:
             torch.set_num_threads(placement.threads)
+        if placement.device == "cpu":
+            keep_freed_memory()
         host = models.host
         loaded = load(
             models.checkpoints[host],
