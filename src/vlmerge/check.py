@@ -284,7 +284,11 @@ def _room(
     if machine is None or machine.card is None:
         return ()
     batch = run.runtime.batch_size
-    width = 4 if run.runtime.dtype == "float32" else 8 if run.runtime.dtype == "float64" else 2
+    merged = (run.merge.out_dtype or run.merge.dtype) if run.merge is not None else "bfloat16"
+    named = (
+        run.runtime.dtype if run.runtime.dtype != "auto" else merged or FLOAT_DTYPES[(anatomies[host].dtypes or ("F16",))[0]]
+    )
+    width = next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == named)
     room = plan_room(needs_of(opened, anatomies, host, width), machine, None if batch == "auto" else batch)
     reason = unfamiliar_in(anatomies[host], opened[host].config)
     lines = room.lines(machine.name)

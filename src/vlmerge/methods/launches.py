@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from subprocess import SubprocessError
 from typing import TYPE_CHECKING, cast
 
 import torch
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.combine import inputs_of, known_of
+from vlmerge.methods.differences import Differences, drawn
 from vlmerge.methods.resolved import Step
-from vlmerge.methods.sparse import Sparse
+from vlmerge.methods.sparse import Share, Sparse
 from vlmerge.methods.summing import Summing
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
 
 def comes_from_triton(error: BaseException) -> bool:
     """Whether Triton (or the driver that it calls) raised it; its errors have no base class in common with others."""
-    return isinstance(error, RuntimeError) or type(error).__module__.partition(".")[0] == "triton"
+    # The others: it calls a C compiler, which may be missing or fail.
+    known = isinstance(error, (RuntimeError, OSError, SubprocessError))
+    return known or type(error).__module__.partition(".")[0] == "triton"
 
 
 TENSORS = 32
@@ -82,12 +86,22 @@ class Launches:
         self._launched: list[tuple[list[str], Tensor]] = []
 
     def probe(self) -> None:
-        """Merges one small tensor, so that a card that the kernels cannot be compiled for is found out here."""
+        """Merges small tensors in every way, so that a card that the kernels cannot be compiled for is found out here."""
         one = torch.ones(64, device=self._device)
         place = self._place.of(torch.empty_like(one), None, (one, one))
         self._add_up([self._sum(place, (0.5, 0.5), 1.0, 1.0)], self._tables, self._device)
+        based = self._place.of(torch.empty_like(one), torch.zeros_like(one), (one, one))
+        shares = (Share(0, 0.5, 32, rescale=True), Share(1, 0.5, drawn(0.5, (1, 2)), rescale=True))
+        for elect in (True, False):
+            self._chosen_launches.run([self._chosen(based, shares, Differences(), elect, elect, 1.0, 1.0)])
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
+
+    def give_back(self) -> None:
+        """Frees what is kept for a run and can be found again."""
+        self.begin()
+        self._held.clear()
+        self._tables.forget()
 
     def begin(self) -> None:
         """Forgets what a merge that failed has left."""
@@ -166,7 +180,8 @@ class Launches:
             return None
         found = known_of(step, list(flat), origin, scratch, known)
         held = _Held(step, address, flat, origin, out.view(-1), rest, found)
-        if stays and step.cast in (None, *(read(ref, step.pair.inputs[ref]).dtype for ref in step.inputs[:1])):
+        stored = () if step.cast is None or not stays else (*step.inputs, *(() if step.base is None else (step.base,)))
+        if stays and all(read(ref, step.pair.inputs[ref]).dtype == step.cast for ref in stored):
             self._held[step.pair.name] = held
         else:
             self._loose += sum(each.nbytes for each in (*flat, *(() if origin is None else (origin,))))

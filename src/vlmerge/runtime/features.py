@@ -24,10 +24,10 @@ class FeatureCache:
         room: Bytes of device memory that features may take; the rest waits in host memory.
     """
 
-    def __init__(self, model: Any, device: torch.device, room: int = 2 << 30) -> None:
+    def __init__(self, model: Any, device: torch.device, room: int) -> None:
         self._model = model
         self._device = device
-        self._room = room
+        self._room = self._left = room
         self._features: dict[str, Tensor] = {}
         self._at_once = PICTURES_AT_ONCE
 
@@ -37,6 +37,7 @@ class FeatureCache:
     def forget(self) -> None:
         """Drops all features: the tower has changed."""
         self._features.clear()
+        self._left = self._room
 
     @torch.inference_mode()
     def compute(self, digests: Sequence[str], pixel_values: Tensor) -> None:
@@ -77,8 +78,8 @@ class FeatureCache:
 
     def _keep(self, digest: str, features: Tensor) -> None:
         size = features.numel() * features.element_size()
-        if self._device.type != "cpu" and size > self._room:
+        if self._device.type != "cpu" and size > self._left:
             features = features.cpu()
         else:
-            self._room -= size
+            self._left -= size
         self._features[digest] = features.clone()

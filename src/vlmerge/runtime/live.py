@@ -20,7 +20,7 @@ from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
 from vlmerge.runtime.parents import Models, Parents
 from vlmerge.runtime.prompts import Encoded, Prompter
-from vlmerge.runtime.room import MOST_ROWS, Machine, Room, free_host_memory, needs_of, plan_room
+from vlmerge.runtime.room import MOST_FEATURES, MOST_ROWS, Machine, Room, free_host_memory, needs_of, plan_room
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vlmerge.runtime.fused.greedy import FusedDecoder
 
 ENCODED_AT_ONCE = 32
-REMEMBERED_BATCHES = 256
+REMEMBERED_BATCHES = 1024
 Prefix = tuple[tuple[int, ...], tuple[str, ...]]
 """Token ids, and the digests of the pictures whose features fill their placeholders."""
 HOLDS = {
@@ -128,7 +128,8 @@ def _best_dtype(device: str, host_dtype: str) -> str:
 def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine | None) -> Room:
     """How a card is shared out between these models."""
     if machine is None:
-        machine = Machine(torch.cuda.mem_get_info()[0], free_host_memory())
+        free, total = torch.cuda.mem_get_info()
+        machine = Machine(free, free_host_memory(), total=total)
     width = getattr(torch, dtype).itemsize
     return plan_room(needs_of(models.checkpoints, models.anatomies, models.host, width), machine, batch_size)
 
@@ -164,7 +165,7 @@ class LiveModel:
         self.placement = placement
         self.batch_size = placement.batch_size
         self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
-        self._features = FeatureCache(self._model, self._device, 0 if room is None else room.features)
+        self._features = FeatureCache(self._model, self._device, MOST_FEATURES if room is None else room.features)
         self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
         self._prefix_ids: dict[tuple[Prefix, ...], tuple[Tensor, Tensor]] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
@@ -243,6 +244,7 @@ class LiveModel:
     def _give_back(self) -> None:
         if self._fused is not None:
             self._fused.give_back()
+        self._prefix_ids.clear()
         torch.cuda.empty_cache()
 
     def prompt(self, question: Question) -> str:
@@ -339,7 +341,7 @@ class LiveModel:
             # A placeholder may lie beyond the embedding (the original LLaVA layout has no row for it).
             found = tokens.masked_fill(holes, 0).to(self._device), holes.nonzero()[:, 0].to(self._device)
             if len(self._prefix_ids) >= REMEMBERED_BATCHES:
-                self._prefix_ids.clear()
+                del self._prefix_ids[next(iter(self._prefix_ids))]
             self._prefix_ids[prefixes] = found
         tokens, holes = self._prefix_ids[prefixes]
         embedded = self._decoder.embed(tokens)

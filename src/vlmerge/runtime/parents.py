@@ -10,8 +10,20 @@ from torch import Tensor
 
 from vlmerge.anatomy import Anatomy, Pairing, live_roles
 from vlmerge.anatomy.roles import is_decoder
-from vlmerge.errors import MismatchError
-from vlmerge.methods import Known, Scratch, Step, combine, keep, named_dtype, output_dtype, require_finite, steps_of
+from vlmerge.errors import CandidateFailure, MismatchError
+from vlmerge.methods import (
+    Known,
+    Scratch,
+    Step,
+    combine,
+    is_finite,
+    keep,
+    named_dtype,
+    output_dtype,
+    require_finite,
+    spelling,
+    steps_of,
+)
 from vlmerge.methods.dtypes import TORCH_DTYPES
 from vlmerge.methods.launches import LOOSE, Launches, comes_from_triton
 from vlmerge.runtime.moving import Mover, PinnedMemory
@@ -61,6 +73,8 @@ class Parents:
         self._mover = Mover(device)
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
+        # Kept where a merge fails after it has changed the tower: the next one that ends well tells of it.
+        self._tower_changed = False
         # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
         self._kept: dict[str, torch.dtype] = {role: TORCH_DTYPES[host.tensors[name].dtype] for role, name in host.roles.items()}
 
@@ -119,8 +133,7 @@ class Parents:
             CandidateFailure: The weights are not finite, or the values give no result.
         """
         pairing = self._models.pairing_for(recipe)
-        seen_elsewhere = False
-        self.give_back()
+        self.begin()
         for one, step in zip(pairing.tensors, steps_of(recipe, pairing), strict=True):
             live = self._live.get(one.role)
             if live is None or not live.dtype.is_floating_point:
@@ -129,21 +142,23 @@ class Parents:
             if step is None and self._kept.get(one.role) == dtype:
                 continue
             self._kept.pop(one.role, None)
+            self._tower_changed = self._tower_changed or not is_decoder(one.role)
             if step is None:
                 out = self._buffer(one, dtype, live)
                 keep(one, self._models.host, self._read, out, named_dtype(recipe.dtype))
                 self._kept[one.role] = dtype
                 if out.data_ptr() != live.data_ptr():
                     live.copy_(out)
+                self._mover.used()
             elif self._homes.get(one.role) == "file":
                 self._merge_beside(step, live, dtype)
             else:
                 self._merge_here(step, live, self._buffer(one, dtype, live))
-            seen_elsewhere = seen_elsewhere or not is_decoder(one.role)
         if self._launches is not None:
             self._launches.finish()
         self._mover.finish()
-        return seen_elsewhere
+        changed, self._tower_changed = self._tower_changed, False
+        return changed
 
     def _merge_here(self, step: Step, live: Tensor, out: Tensor) -> None:
         """On the device."""
@@ -154,6 +169,9 @@ class Parents:
             combine(step, self._read, out, self._scratch, self._known)
         if out.data_ptr() != live.data_ptr():
             live.copy_(out)
+            # bfloat16 holds numbers that float16 does not.
+            if torch.finfo(live.dtype).max < torch.finfo(out.dtype).max and not is_finite(live, self._scratch):
+                raise CandidateFailure(f"infinity in {step.pair.name} as {spelling(live.dtype)}")
         if (launches is None or launches.flush(LOOSE)) and moves:
             self._mover.used()
 
@@ -163,11 +181,18 @@ class Parents:
         combine(step, lambda ref, name: self._tensors[ref, name], out, self._mover.scratch, self._known)
         self._mover.send(out, live)
 
-    def give_back(self) -> None:
-        """Frees what a merge that did not come to its end has left."""
+    def begin(self) -> None:
+        """Forgets what a merge that did not come to its end has left."""
         if self._launches is not None:
             self._launches.begin()
         self._mover.finish()
+
+    def give_back(self) -> None:
+        """Frees all that can be made again."""
+        self.begin()
+        if self._launches is not None:
+            self._launches.give_back()
+        self._rounded.clear()
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
         tensor = self._tensors[ref, name]

@@ -42,11 +42,13 @@ class Machine:
         card: Bytes of the card's memory; None without a card.
         host: Bytes of the host's memory.
         name: The card's.
+        total: Bytes of the card, free or not; None where it is not known.
     """
 
     card: int | None
     host: int
     name: str = "the GPU"
+    total: int | None = None
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,9 @@ class Room:
             f"({self.batch_size} questions together), activations {_gigabytes(self.activations)}",
             f"parents: {told or 'none'}",
         ]
-        if self.live + self.cache + self.activations + CONTEXT > self.free:
-            lines.append("note: the live model and one question may not fit this card")
+        if self.live + self.cache + self.activations + self.bytes["card"] + CONTEXT > self.free:
+            count = "one question" if self.batch_size == 1 else f"{self.batch_size} questions together"
+            lines.append(f"note: the live model and {count} may not fit this card")
         return lines
 
 
@@ -134,14 +137,16 @@ def plan_room(needs: Needs, machine: Machine, batch_size: int | None = None) -> 
     """
     assert machine.card is not None
     left = machine.card - needs.live - CONTEXT
-    reading = next((tokens for tokens in READ_AT_ONCE if tokens * needs.activation <= SHARE_READ * left), READ_AT_ONCE[-1])
+    # By the card itself, not by what others leave of it now: a run that goes on has to reckon as it began.
+    ever = (machine.total or machine.card) - needs.live - CONTEXT
+    reading = next((tokens for tokens in READ_AT_ONCE if tokens * needs.activation <= SHARE_READ * ever), READ_AT_ONCE[-1])
     activations = reading * needs.activation
     row = needs.row * (needs.token + 2 * needs.embedded)
     left -= activations
     # A batch's embedded prompts and cache; then all parents if they fit beside one of a good size.
     whole = (left - needs.parents) // row
     staged = STAGING + max(needs.roles.values(), default=0)
-    if whole >= min(ENOUGH_ROWS, batch_size or ENOUGH_ROWS):
+    if whole >= (batch_size or ENOUGH_ROWS):
         rows, budget, moves = batch_size or min(MOST_ROWS, whole), needs.parents, 0
     else:
         moves = staged if left - staged >= row * min(2, batch_size or 2) else 0
@@ -205,6 +210,9 @@ def free_host_memory() -> int:
     try:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        # Files that were read and are not in use count as taken there; they make room when it is needed.
+        counted = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        limit += int(counted.get("inactive_file", 0))
     except (OSError, ValueError):
         return free
     return max(0, min(free, limit))

@@ -83,9 +83,13 @@ class Tables:
         table = self._tables.get(rows)
         if table is None:
             if len(self._tables) >= TABLES:
-                self._tables.clear()
+                del self._tables[next(iter(self._tables))]
             table = self._tables[rows] = self._made(rows)
         return table
+
+    def forget(self) -> None:
+        """Frees them."""
+        self._tables.clear()
 
     def _made(self, rows: tuple[tuple[int, ...], ...]) -> Table:
         addresses = torch.tensor(rows, dtype=torch.long)
@@ -94,7 +98,7 @@ class Tables:
         firsts = torch.cat([ends.new_zeros(1), ends])
         owners = torch.repeat_interleave(torch.arange(len(rows), dtype=torch.int32), counts)
         starts = (torch.arange(len(owners)) - firsts[owners.long()]) * BLOCK
-        return Table(*(each.to(self._device) for each in (addresses, owners, starts, firsts)))
+        return Table(*(sent(each, self._device) for each in (addresses, owners, starts, firsts)))
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:

@@ -20,10 +20,10 @@ from vlmerge.runtime.fused.weights import Weights
 
 LOOK_AFTER = 4
 """Steps between looks at what was written: a look makes the GPU wait for the host."""
-PLANS = 256
-"""Batches that are remembered: the questions of a search, validation and holdout set of a few thousand."""
-SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
-"""Batch sizes that a graph may be made for, besides the batch's own."""
+PLANS = 1024
+"""Batches that are remembered: a search set of as many questions even where one is asked at a time."""
+SIZES = (1, 2, 4, 8, 16, 24, 32, 40, 50, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Batch sizes that a graph is made for; a larger batch has its own."""
 
 
 class FusedDecoder:
@@ -56,7 +56,7 @@ class FusedDecoder:
         key = (lengths, rows, max_new_tokens)
         if key not in self._plans:
             if len(self._plans) >= PLANS:
-                self._plans.clear()
+                del self._plans[next(iter(self._plans))]
             self._plans[key] = plan(lengths, rows, max_new_tokens, self._tile, self._read_at_once, self._decoder.device)
         return self._plans[key]
 
@@ -75,7 +75,8 @@ class FusedDecoder:
         if steps is None or steps.rows < rows or steps.room < max_new_tokens:
             room = max(max_new_tokens, 0 if steps is None else steps.room)
             self._steps = steps = None
-            self._steps = steps = _Steps(self._decoder, self._weights, cells, rows, room)
+            held = min((size for size in SIZES if size >= rows), default=rows)
+            self._steps = steps = _Steps(self._decoder, self._weights, cells, held, room)
         return steps
 
     def _read(self, batch: Plan, cells: Cells, prefixes: Sequence[Tensor]) -> Tensor:
@@ -157,7 +158,8 @@ class _Steps:
     # ── inside ──
 
     def _size(self, rows: int) -> int:
-        return min((size for size in (*SIZES, self.rows) if size >= rows), default=self.rows)
+        # Of the list alone: which batches came before must not decide how a batch is reckoned.
+        return min((size for size in SIZES if size >= rows), default=self.rows)
 
     def _look(self, since: int, until: int, places: list[int], written: list[list[int]], ended: list[bool]) -> list[int]:
         """Takes down what was written; gives the places that go on."""
