@@ -59,11 +59,11 @@ bench: $(READY) ## on 2 CPU cores: seconds per candidate beside `generate`, star
 	$(BIN)/python benchmarks/growth.py --json runs/bench/growth.json
 
 bench-disk: $(READY) ## merging to disk, side by side with mergekit and with cp (20 GB of disk; takes long)
-	$(BIN)/python benchmarks/merge_to_disk.py $(OUT)/merge-to-disk $(ARGS)
+	$(BIN)/python benchmarks/merge_to_disk.py runs/bench/merge-to-disk $(ARGS)
 
 bench-gpu: $(READY) ## on a GPU with 80 GB: a candidate at 7B shapes, and merging in place beside a device copy (41 GB of disk)
 	$(BIN)/python benchmarks/in_place_merge.py
-	$(BIN)/python benchmarks/llava_7b.py $(OUT)/llava-7b --generate $(ARGS)
+	$(BIN)/python benchmarks/llava_7b.py runs/bench/llava-7b --generate $(ARGS)
 
 screenshot: $(READY) ## README's picture, from the page of a finished demo run (needs Chromium or Chrome)
 	$(BIN)/python docs/images/screenshot.py $(OUT) docs/images

@@ -15,7 +15,8 @@ from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
-from vlmerge.plan import Plan, plan_of
+from vlmerge.plan import Plan, merged_dtype, plan_of
+from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -134,7 +135,9 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         unconfirmed=unconfirmed,
         download_bytes=sum(each.total_bytes for each in opened.values() if isinstance(each, RemoteCheckpoint)),
         output_bytes=output,
-        memory_bytes=_run_memory(opened, anatomies, host, output) if isinstance(what, RunConfig) else _largest(recipe, pairing),
+        memory_bytes=output + sum(parent_bytes(opened, anatomies, host).values())
+        if isinstance(what, RunConfig)
+        else _largest(recipe, pairing),
         licences=tuple(licences),
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
         room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
@@ -278,36 +281,16 @@ def _room(
 ) -> tuple[str, ...]:
     """The GPU's share-out, and whether its fast path is taken; nothing where the run is told to use the CPU."""
     from vlmerge.runtime.familiar import unfamiliar_in
-    from vlmerge.runtime.room import needs_of, plan_room, this_machine
 
     machine = this_machine() if run.runtime.device != "cpu" else None
     if machine is None or machine.card is None:
         return ()
     batch = run.runtime.batch_size
-    merged = (run.merge.out_dtype or run.merge.dtype) if run.merge is not None else "bfloat16"
-    named = (
-        run.runtime.dtype if run.runtime.dtype != "auto" else merged or FLOAT_DTYPES[(anatomies[host].dtypes or ("F16",))[0]]
-    )
+    named = run.runtime.dtype if run.runtime.dtype != "auto" else merged_dtype(run, anatomies[host].dtypes or ("F16",))
     width = next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == named)
     room = plan_room(needs_of(opened, anatomies, host, width), machine, None if batch == "auto" else batch)
-    reason = unfamiliar_in(anatomies[host], opened[host].config)
     lines = room.lines(machine.name)
-    return (
-        (*lines, f"note: answers take the plain path: the fast one does not know {reason}")
-        if reason is not None
-        else tuple(lines)
-    )
-
-
-def _run_memory(
-    opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint], anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, output: int
-) -> int:
-    """The live model, and every parent tensor that has a role in the host."""
-    roles = anatomies[host].roles
-    total = output
-    for ref, anatomy in anatomies.items():
-        if anatomy.layout is None or anatomies[host].layout is None:
-            total += opened[ref].total_bytes
-        else:
-            total += sum(anatomy.tensors[name].bytes for role, name in anatomy.roles.items() if role in roles)
-    return total
+    reason = unfamiliar_in(anatomies[host], opened[host].config)
+    if reason is not None:
+        lines.append(f"note: answers take the plain path: the fast one does not know {reason}")
+    return tuple(lines)

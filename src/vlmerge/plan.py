@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
 from vlmerge.search import baselines, stages
+from vlmerge.types import FLOAT_DTYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.run import RunConfig
@@ -73,6 +74,18 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
     )
+
+
+def merged_dtype(run: RunConfig, stored: Sequence[str]) -> str:
+    """torch's name of the dtype that a run's merges have.
+
+    Args:
+        run: The run.
+        stored: dtypes of the host's float tensors, as safetensors spells them, the most frequent first.
+    """
+    block = run.merge
+    named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
+    return named or FLOAT_DTYPES[stored[0]]
 
 
 def check_room(folder: Path, model_bytes: int) -> None:

@@ -10,7 +10,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
-from vlmerge.plan import check_room
+from vlmerge.plan import check_room, merged_dtype
 from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
@@ -119,18 +119,15 @@ def _prepare(config: RunConfig, *, cached_only: bool) -> Prepared:
 
 def _placement(spec: RuntimeSpec, models: Prepared, config: RunConfig) -> Placement:
     from vlmerge.runtime.live import choose_placement
-    from vlmerge.types import FLOAT_DTYPES
 
-    block = config.merge
-    named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
-    host = models.anatomies[models.host].dtypes
+    host = models.anatomies[models.host]
     return choose_placement(
         spec.device,
         spec.dtype,
         spec.batch_size,
         spec.threads,
-        host_dtype=named or FLOAT_DTYPES[host[0]],
-        facts=models.anatomies[models.host].facts,
+        host_dtype=merged_dtype(config, host.dtypes),
+        facts=host.facts,
         models=models,
     )
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, ValidationError, model_validator
 from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
 from vlmerge.config.lm_eval_keys import without_lm_eval
 from vlmerge.config.model_ref import ModelRef, local_path
+from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
 from vlmerge.config.run_blocks import (
     FIRST_SIGMA,
@@ -195,7 +196,7 @@ def load_run(path: Path) -> RunConfig:
 
 def dump_run(config: RunConfig) -> str:
     """The run as YAML with every default written out; reads back as the same run."""
-    return yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True, width=120)
+    return dump_plain(_plain(config))
 
 
 def diff_runs(ours: RunConfig, theirs: RunConfig) -> list[str]:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vlmerge.methods.differences import Choice, Differences, forget_eldest
+from vlmerge.methods.differences import REMEMBERED, Choice, Differences
 from vlmerge.methods.kernels.gpu_chosen import ALL, DRAWN, FIELDS, LARGEST, add_chosen, measure
 from vlmerge.methods.kernels.gpu_select import HIGHS, count_high, select
 from vlmerge.methods.kernels.gpu_table import sent
+from vlmerge.methods.remembered import forget_eldest
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -172,7 +173,7 @@ class _Draft:
     def commit(self) -> None:
         """The new rows are filled, or will be before anything that is launched after this."""
         for known, key, slot in self._new:
-            forget_eldest(known.on_device)
+            forget_eldest(known.on_device, REMEMBERED)
             known.on_device[key] = (self._generation, slot)
 
     def _slot(self, known: Differences, key: tuple[object, ...]) -> tuple[int, bool]:

@@ -58,7 +58,7 @@ def inputs_of(step: Step, read: Read) -> tuple[list[Tensor], Tensor | None]:
 
 def known_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scratch, known: Known | None) -> object:
     """What the step's method wants to know about its tensors: found out once per run and role."""
-    names = tuple(step.pair.inputs[ref] for ref in (*step.inputs, *(() if step.base is None else (step.base,))))
+    names = tuple(step.pair.inputs[ref] for ref in step.sources)
     key = (step.method.spec.name, step.pair.name, step.inputs, step.base, names, step.cast)
     if known is None:
         return step.method.prepare(tensors, base, scratch)

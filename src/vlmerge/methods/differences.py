@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from vlmerge.methods.kernels import arrays_of, kernels
+from vlmerge.methods.remembered import forget_eldest
 from vlmerge.methods.scratch import work_dtype
 
 if TYPE_CHECKING:
@@ -80,23 +81,17 @@ class Differences:
     def largest(self, source: int, one: Tensor, base: Tensor, count: int) -> Choice:
         """The `count` largest differences of the source of that number."""
         if (source, count) not in self._largest:
-            forget_eldest(self._largest)
+            forget_eldest(self._largest, REMEMBERED)
             self._largest[source, count] = largest(one, base, count)
         return self._largest[source, count]
 
     def rescaling(self, source: int, one: Tensor, base: Tensor, choice: Choice, scratch: Scratch) -> float:
         """Norm (sum of magnitudes) of all differences over that of those that are kept; 1 where either is below 1e-7."""
         if (source, choice) not in self._shares:
-            forget_eldest(self._shares)
+            forget_eldest(self._shares, REMEMBERED)
             before, after = norms(one, base, choice, scratch)
             self._shares[source, choice] = 1.0 if min(before, after) < NO_NORM else before / after
         return self._shares[source, choice]
-
-
-def forget_eldest(known: dict[Any, Any]) -> None:
-    """Makes room for one more."""
-    if len(known) >= REMEMBERED:
-        del known[next(iter(known))]
 
 
 NO_NORM = 1e-7

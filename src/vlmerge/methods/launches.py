@@ -175,16 +175,18 @@ class Launches:
             tensors, base = [each[: rows.merged] for each in tensors], None if base is None else base[: rows.merged]
             out = out[: rows.merged]
         flat, origin = tuple(each.reshape(-1) for each in tensors), None if base is None else base.reshape(-1)
-        dtypes = {each.dtype for each in (*flat, *(() if origin is None else (origin,)))}
+        sources = flat if origin is None else (*flat, origin)
+        dtypes = {each.dtype for each in sources}
         if len(dtypes) != 1 or torch.float64 in {*dtypes, out.dtype} or len(flat) >= MANY or not out.numel():
             return None
         found = known_of(step, list(flat), origin, scratch, known)
         held = _Held(step, address, flat, origin, out.view(-1), rest, found)
-        stored = () if step.cast is None or not stays else (*step.inputs, *(() if step.base is None else (step.base,)))
-        if stays and all(read(ref, step.pair.inputs[ref]).dtype == step.cast for ref in stored):
+        # A cast is a copy of its own: kept, it would be a second parent in memory.
+        as_read = step.cast is None or all(read(ref, step.pair.inputs[ref]).dtype == step.cast for ref in step.sources)
+        if stays and as_read:
             self._held[step.pair.name] = held
         else:
-            self._loose += sum(each.nbytes for each in (*flat, *(() if origin is None else (origin,))))
+            self._loose += sum(each.nbytes for each in sources)
         return held
 
     def _job(self, step: Step, held: _Held) -> Sum | Chosen | None:

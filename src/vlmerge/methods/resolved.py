@@ -51,6 +51,11 @@ class Step:
     cast: torch.dtype | None
     out_dtype: torch.dtype
 
+    @property
+    def sources(self) -> tuple[ModelRef, ...]:
+        """All that is read: the inputs, and the base if there is one."""
+        return self.inputs if self.base is None else (*self.inputs, self.base)
+
 
 def resolve_values(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
     """All of `steps_of` at once: whatever is wrong with the values is found before anything is merged."""

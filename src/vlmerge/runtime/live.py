@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure, ConfigError
+from vlmerge.methods.remembered import forget_eldest
 from vlmerge.runtime.allocation import keep_freed_memory
 from vlmerge.runtime.decode import Decoder, Row, greedy
 from vlmerge.runtime.features import FeatureCache
@@ -340,8 +341,7 @@ class LiveModel:
             holes = tokens == self.prompter.placeholder
             # A placeholder may lie beyond the embedding (the original LLaVA layout has no row for it).
             found = tokens.masked_fill(holes, 0).to(self._device), holes.nonzero()[:, 0].to(self._device)
-            if len(self._prefix_ids) >= REMEMBERED_BATCHES:
-                del self._prefix_ids[next(iter(self._prefix_ids))]
+            forget_eldest(self._prefix_ids, REMEMBERED_BATCHES)
             self._prefix_ids[prefixes] = found
         tokens, holes = self._prefix_ids[prefixes]
         embedded = self._decoder.embed(tokens)

@@ -67,7 +67,7 @@ class Mover:
 
     def used(self) -> None:
         """All kernels that read what was brought are launched: waits until little enough of it is under way."""
-        if self._stream is None:
+        if self._stream is None or not self._since:
             return
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(self._device))

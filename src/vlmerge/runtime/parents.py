@@ -65,7 +65,6 @@ class Parents:
         self._models = models
         self._tensors = tensors
         self._live = live
-        self._live_device = next(iter(live.values())).device
         self._homes = homes
         self._scratch = Scratch(device)
         self._known: Known = {}
@@ -196,7 +195,7 @@ class Parents:
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
         tensor = self._tensors[ref, name]
-        return tensor if tensor.device == self._live_device else self._mover.bring(tensor)
+        return tensor if tensor.device.type == self._scratch.device.type else self._mover.bring(tensor)
 
     def _buffer(self, one: TensorPair, dtype: torch.dtype, live: Tensor) -> Tensor:
         """Room for the rounded result: the live parameter itself where it has that dtype already."""

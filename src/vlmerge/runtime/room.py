@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,27 +178,36 @@ def needs_of(
         width: Bytes of a live weight.
     """
     facts = anatomies[host].facts
-    own = anatomies[host].roles
-    known = all(anatomy.layout is not None for anatomy in anatomies.values())
-    if known:
-        roles = dict.fromkeys(own, 0)
-        for ref, anatomy in anatomies.items():
-            for role, name in anatomy.roles.items():
-                if role in roles and checkpoints[ref].tensors[name].is_float:
-                    roles[role] += checkpoints[ref].tensors[name].bytes
+    live = checkpoints[host].total_bytes
+    if anatomies[host].layout is not None:
         live = sum(math.prod(tensor.shape) * width for tensor in checkpoints[host].tensors.values())
-    else:  # Names and sizes of pickled tensors are known after a download.
-        total = sum(each.total_bytes for each in checkpoints.values())
-        roles = {f"layer {layer}": total // facts.layers for layer in range(facts.layers)}
-        live = checkpoints[host].total_bytes
     return Needs(
         live=live,
-        roles=roles,
+        roles=parent_bytes(checkpoints, anatomies, host),
         token=2 * facts.layers * facts.kv_heads * facts.head_dim * width,
         activation=(8 * facts.hidden + 3 * facts.intermediate) * width,
         embedded=facts.hidden * width,
         row=min(facts.max_positions, ROW_TOKENS),
     )
+
+
+def parent_bytes(
+    checkpoints: Mapping[ModelRef, Checkpoint | RemoteCheckpoint], anatomies: Mapping[ModelRef, Anatomy], host: ModelRef
+) -> dict[str, int]:
+    """Role → bytes of all models' tensors of it; arguments as for `needs_of`.
+
+    Names and sizes of pickled tensors are known only after a download: such a model counts whole, as if shared out by layer.
+    """
+    roles, layers = anatomies[host].roles, anatomies[host].facts.layers
+    found: Counter[str] = Counter()
+    for ref, anatomy in anatomies.items():
+        if anatomy.layout is None or anatomies[host].layout is None:
+            share, rest = divmod(checkpoints[ref].total_bytes, layers)
+            found.update({f"layer {layer}": share + (rest if layer == 0 else 0) for layer in range(layers)})
+            continue
+        tensors = {role: anatomy.tensors[name] for role, name in anatomy.roles.items() if role in roles}
+        found.update({role: tensor.bytes for role, tensor in tensors.items() if tensor.is_float})
+    return dict(found)
 
 
 def free_host_memory() -> int:

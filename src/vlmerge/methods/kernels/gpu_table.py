@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vlmerge.methods.remembered import forget_eldest
+
 BLOCK = 4096
 """Elements of one program."""
 ALIGNED = 16
@@ -82,8 +84,7 @@ class Tables:
         rows = tuple(place.addresses for place in places)
         table = self._tables.get(rows)
         if table is None:
-            if len(self._tables) >= TABLES:
-                del self._tables[next(iter(self._tables))]
+            forget_eldest(self._tables, TABLES)
             table = self._tables[rows] = self._made(rows)
         return table
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
+from vlmerge.methods.remembered import forget_eldest
 from vlmerge.runtime.decode import Decoder, Row, Written, choose
 from vlmerge.runtime.fused.forward import Cells, forward
 from vlmerge.runtime.fused.prompts import Layout, Packed, Plan, plan
@@ -55,8 +56,7 @@ class FusedDecoder:
     def _plan(self, lengths: tuple[int, ...], rows: tuple[Row, ...], max_new_tokens: int) -> Plan:
         key = (lengths, rows, max_new_tokens)
         if key not in self._plans:
-            if len(self._plans) >= PLANS:
-                del self._plans[next(iter(self._plans))]
+            forget_eldest(self._plans, PLANS)
             self._plans[key] = plan(lengths, rows, max_new_tokens, self._tile, self._read_at_once, self._decoder.device)
         return self._plans[key]
 
