@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -37,8 +38,11 @@ def main() -> None:
     build(options.folder, TINY if options.tiny else REAL, torch.float16)
     found: dict[str, object] = {}
     lines = [["", "rows", "card", "pinned", "mapped", "load s", "merge s", "answer s", "device GB", "host's own GB"]]
+    # As the command line sets it.
+    environment = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"} | os.environ
     for name in options.cards:
-        done = subprocess.run([sys.executable, *sys.argv, "--one", name], capture_output=True, text=True, check=False)
+        command = [sys.executable, *sys.argv, "--one", name]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         if done.returncode != 0:
             print(f"{name}: failed\n{done.stderr[-2000:]}", flush=True)
             continue

@@ -17,7 +17,7 @@ from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
-from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES
+from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -187,14 +187,6 @@ def render(result: CheckResult) -> Group:
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
     return Group(models, tensors, *map(Text, lines))
-
-
-def size(count: int) -> str:
-    """Bytes for people, in powers of 1000."""
-    for power, unit in ((9, "GB"), (6, "MB"), (3, "kB")):
-        if count >= 10**power:
-            return f"{count / 10**power:.1f} {unit}"
-    return f"{count} B"
 
 
 def _as_recipe(run: RunConfig) -> Recipe:

@@ -118,10 +118,10 @@ def merge(
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
     """One merge, to disk."""
-    from vlmerge.check import size
     from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
+    from vlmerge.types import size
 
     summary = run_merge(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()

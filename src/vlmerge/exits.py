@@ -22,6 +22,10 @@ def run_and_exit(app: typer.Typer) -> None:
     # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
     if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", "140")
+    # torch reads this when it is imported. It lets freed GPU memory grow together again: a card that is nearly full has no
+    # holes to lose.
+    if "PYTORCH_ALLOC_CONF" not in os.environ:
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     try:
         # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
         code = app(standalone_mode=False)

@@ -213,38 +213,30 @@ def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
 def _stream(
     recipe: Recipe, opened: Prepared, pairing: Pairing, steps: Sequence[Step | None], scratch: Scratch
 ) -> Iterator[tuple[str, Tensor]]:
-    """Merges tensor after tensor; each is good until the next one is asked for."""
-    import torch
-
-    from vlmerge.methods import combine, keep, named_dtype, output_dtype, require_finite
+    """Merges tensor after tensor, piece by piece; a piece is good until the next but one is asked for."""
+    from vlmerge.methods import Turns, combined, kept, named_dtype, output_dtype, spelling
 
     def read(ref: ModelRef, name: str) -> Tensor:
         return opened.checkpoints[ref].read(name)
 
-    # One buffer for all results: memory fresh from the system costs more than the merge of what goes into it.
-    room: dict[torch.dtype, int] = {}
-    for each in pairing.tensors:
-        dtype = output_dtype(recipe, each)
-        room[dtype] = max(room.get(dtype, 0), math.prod(each.shape))
-    buffers = {dtype: torch.empty(size, dtype=dtype) for dtype, size in room.items()}
+    turns = Turns()
     for each, step in zip(pairing.tensors, steps, strict=True):
-        out = buffers[output_dtype(recipe, each)][: math.prod(each.shape)].view(each.shape)
         if step is None:
-            keep(each, opened.host, read, out, named_dtype(recipe.dtype))
-            require_finite(out, scratch, model=str(opened.host), name=each.host_name)
+            pieces = kept(each, opened.host, read, output_dtype(recipe, each), named_dtype(recipe.dtype), scratch, turns)
         else:
-            try:
-                combine(step, read, out, scratch)
-            except CandidateFailure as failure:
-                _blame(each, opened, scratch)
-                raise MismatchError(
-                    "a merged tensor holds NaN or infinity, its parents do not",
-                    where=each.name,
-                    expected=f"values that {str(out.dtype).removeprefix('torch.')} can hold",
-                    found=failure.reason,
-                    remedy="use smaller weights, or an out_dtype with a wider range (bfloat16, float32)",
-                ) from failure
-        yield each.name, out
+            pieces = combined(step, read, scratch, turns)
+        try:
+            for piece in pieces:
+                yield each.name, piece
+        except CandidateFailure as failure:
+            _blame(each, opened, scratch)
+            raise MismatchError(
+                "a merged tensor holds NaN or infinity, its parents do not",
+                where=each.name,
+                expected=f"values that {spelling(output_dtype(recipe, each))} can hold",
+                found=failure.reason,
+                remedy="use smaller weights, or an out_dtype with a wider range (bfloat16, float32)",
+            ) from failure
 
 
 def _blame(each: TensorPair, opened: Prepared, scratch: Scratch) -> None:

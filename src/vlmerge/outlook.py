@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.check import CheckResult, size
+from vlmerge.check import CheckResult
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
 from vlmerge.plan import ROOM, Plan
@@ -15,6 +15,7 @@ from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
 from vlmerge.store import SPLITS, STORE_NAME, Split, Store
 from vlmerge.tasks.sets import check_eyes, load_sets
+from vlmerge.types import size
 
 if TYPE_CHECKING:
     from vlmerge.config.run import RunConfig

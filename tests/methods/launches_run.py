@@ -93,7 +93,7 @@ def same_chosen(method: str, given: torch.dtype, *, rescale: bool, normalize: bo
         equal &= not flags.any()
         for job, (base, *inputs) in zip(jobs, tensors, strict=True):
             expected = torch.empty_like(base)
-            one_by_one.merge(inputs, base, wanted, Differences(), expected, Scratch())
+            one_by_one.rule(inputs, base, wanted, Differences(), Scratch()).write(expected, Scratch())
             equal &= bitwise(job.place.out, expected)
     return equal
 

@@ -179,7 +179,7 @@ def test_ties_is_the_papers(dtype: torch.dtype) -> None:
     sources = ({"weight": 0.6, "density": 0.3}, {"weight": 0.5, "density": 0.7})
     values = Values({"lambda": 0.9, "normalize": True, "rescale": False}, sources)
     out, method = torch.empty(4001), METHODS["ties"]
-    method.merge([one, other], base, values, method.prepare([one, other], base, Scratch()), out, Scratch())
+    method.rule([one, other], base, values, method.prepare([one, other], base, Scratch()), Scratch()).write(out, Scratch())
     assert torch.allclose(out.double(), reference(values, [one, other], base, elect=True), atol=1e-7)
 
 
@@ -191,7 +191,8 @@ def test_density_one_is_task_arithmetic_and_density_zero_is_the_base() -> None:
                 {"lambda": 0.7, "normalize": name == "ties", "rescale": True}, ({"weight": 1.0, "density": density},), ((1, 2),)
             )
             out = torch.empty(4001)
-            METHODS[name].merge([one], base, values, METHODS[name].prepare([one], base, Scratch()), out, Scratch())
+            known = METHODS[name].prepare([one], base, Scratch())
+            METHODS[name].rule([one], base, values, known, Scratch()).write(out, Scratch())
             assert torch.allclose(out, expected, atol=1e-7), name
 
 
@@ -202,5 +203,5 @@ def test_one_run_asks_for_a_threshold_once(monkeypatch: pytest.MonkeyPatch) -> N
     known = METHODS["ties"].prepare([one], base, Scratch())
     for weight, density in ((0.5, 0.3), (0.9, 0.3), (0.9, 0.4), (0.1, 0.3)):
         values = Values({"lambda": 1.0, "normalize": True, "rescale": True}, ({"weight": weight, "density": density},))
-        METHODS["ties"].merge([one], base, values, known, torch.empty(4001), Scratch())
+        METHODS["ties"].rule([one], base, values, known, Scratch()).write(torch.empty(4001), Scratch())
     assert asked == [1200, 1600]

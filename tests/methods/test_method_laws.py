@@ -48,7 +48,7 @@ def run(
     METHODS[name].check(values)
     result = torch.empty(tensors[0].shape, dtype=out or tensors[0].dtype)
     scratch = Scratch("cpu", chunk)
-    METHODS[name].merge(tensors, base, values, METHODS[name].prepare(tensors, base, scratch), result, scratch)
+    METHODS[name].rule(tensors, base, values, METHODS[name].prepare(tensors, base, scratch), scratch).write(result, scratch)
     return result
 
 
@@ -170,5 +170,5 @@ def test_cuda_agrees_with_the_cpu(name: str, dtype: torch.dtype) -> None:
     there = torch.empty_like(here, device="cuda")
     moved = None if base is None else base.cuda()
     scratch, inputs = Scratch("cuda"), [tensor.cuda() for tensor in tensors]
-    METHODS[name].merge(inputs, moved, values, METHODS[name].prepare(inputs, moved, scratch), there, scratch)
+    METHODS[name].rule(inputs, moved, values, METHODS[name].prepare(inputs, moved, scratch), scratch).write(there, scratch)
     assert torch.allclose(here, there.cpu(), rtol=2 * torch.finfo(dtype).eps, atol=1e-6)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 
@@ -9,6 +12,7 @@ from vlmerge.config.recipe import Recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.merge import Prepared
 from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.runtime.room import Room, plan_room
 from vlmerge.types import Answer, Decoding, Question
 
 from .conftest import questions
@@ -136,11 +140,17 @@ def test_weights_that_overflow_fail_the_candidate_and_not_the_next_one(family: P
     assert all(torch.equal(before[role], after[role]) for role in before)
 
 
+@pytest.mark.parametrize("home", ["host", "file"])
 def test_parents_that_do_not_fit_on_the_card_are_moved_tensor_by_tensor(
-    family: Prepared, monkeypatch: pytest.MonkeyPatch
+    family: Prepared, monkeypatch: pytest.MonkeyPatch, home: str
 ) -> None:
     there = live_on(family, DEVICE)
-    monkeypatch.setattr("vlmerge.runtime.parents.SHARE_OF_CARD", 0.0)
+
+    def elsewhere(*given: Any) -> Room:
+        room = plan_room(*given)
+        return replace(room, homes=dict.fromkeys(room.homes, home))
+
+    monkeypatch.setattr("vlmerge.runtime.live.plan_room", elsewhere)
     moved = live_on(family, DEVICE)
     for live in (there, moved):
         live.merge(RECIPES["task arithmetic"])

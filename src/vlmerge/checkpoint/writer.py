@@ -1,4 +1,8 @@
-"""Writes a checkpoint as a stream: headers first, one tensor in memory at a time, beside the goal, renamed when whole."""
+"""Writes a checkpoint as a stream: headers first, piece by piece, beside the goal, renamed when whole.
+
+A piece is written while the next one is computed, and the disk starts on it at once: what is left to wait for at the end is
+little, although nothing gets its name before it is on the disk.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,10 @@ import os
 import shutil
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from vlmerge.checkpoint import layout
 from vlmerge.checkpoint.beside import check_absent, check_space, written_beside
@@ -51,7 +56,8 @@ def write_checkpoint(
     Args:
         out: The folder to make; absent or empty.
         tensors: Name, dtype and shape of each tensor of the result (`shard` is not looked at).
-        produce: (name, tensor) in the same order, on any device.
+        produce: (name, tensor) in the same order, on any device; or (name, part) for consecutive parts of the flat tensor.
+            Each has to stay as it is until the next but one is asked for.
         config: Becomes config.json, keys in their order.
         side_files: Relative name → file whose contents are copied (`Checkpoint.side_files()`).
         texts: Relative name → contents of further files, e.g. README.md.
@@ -132,32 +138,49 @@ def _write_tensors(
     stream = iter(produce)
     total, done = sum(info.bytes for info in tensors), 0
     for shard in shards:
-        with (folder / shard.file).open("wb") as file:
-            file.write(shard.header)
+        with (folder / shard.file).open("wb", buffering=0) as file, ThreadPoolExecutor(max_workers=1) as pool:
+            writing = pool.submit(_write, file.fileno(), memoryview(shard.header), 0)
             file.truncate(shard.size)
             for name, place in shard.places.items():
-                got, tensor = next(stream, (None, None))
-                if got != name or tensor is None:
-                    raise ValueError(f"expected tensor {name}, got {got}")
-                _write_tensor(file, place, expected[name], tensor)
-                del tensor  # Before the next one is made: two of the largest are too many.
-                done += expected[name].bytes
-                if progress is not None:
-                    progress(label, done, total)
-            file.flush()
+                info, written = expected[name], 0
+                whole = False
+                while not whole:
+                    got, piece = next(stream, (None, None))
+                    if got != name or piece is None:
+                        raise ValueError(f"expected tensor {name}, got {got}")
+                    data = _bytes_of(info, piece, written)
+                    writing.result()
+                    writing = pool.submit(_write, file.fileno(), data, place + written)
+                    written += data.nbytes
+                    done += data.nbytes
+                    whole = written == info.bytes
+                    if progress is not None:
+                        progress(label, done, total)
+            writing.result()
             os.fsync(file.fileno())
     surplus = next(stream, None)
     if surplus is not None:
         raise ValueError(f"unexpected tensor {surplus[0]}")
 
 
-def _write_tensor(file: BinaryIO, place: int, info: TensorInfo, tensor: torch.Tensor) -> None:
+def _bytes_of(info: TensorInfo, piece: torch.Tensor, before: int) -> memoryview:
+    """A piece's memory, once it is what was announced."""
     import torch
 
-    if SAFETENSORS_NAMES.get(str(tensor.dtype)) != info.dtype or tuple(tensor.shape) != info.shape:
-        raise ValueError(f"{info.name}: announced {info.dtype} {list(info.shape)}, got {tensor.dtype} {list(tensor.shape)}")
-    if info.bytes == 0:
-        return
-    raw: Any = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    file.seek(place)
-    file.write(memoryview(raw))
+    whole = tuple(piece.shape) == info.shape
+    fits = whole or (piece.dim() == 1 and before + piece.nbytes <= info.bytes and (piece.nbytes > 0 or info.bytes == 0))
+    if SAFETENSORS_NAMES.get(str(piece.dtype)) != info.dtype or not fits:
+        raise ValueError(f"{info.name}: announced {info.dtype} {list(info.shape)}, got {piece.dtype} {list(piece.shape)}")
+    raw: Any = piece.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return memoryview(raw)
+
+
+def _write(file: int, data: memoryview, place: int) -> None:
+    """Writes at a place, whole."""
+    start, rest = place, data
+    while rest.nbytes:
+        count = os.pwrite(file, rest, place)
+        rest, place = rest[count:], place + count
+    if data.nbytes and hasattr(os, "posix_fadvise"):
+        # Of memory that is not on the disk yet this means: begin to write it. It stays where readers find it.
+        os.posix_fadvise(file, start, data.nbytes, os.POSIX_FADV_DONTNEED)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vlmerge.methods.differences import REMEMBERED, Choice, Differences
-from vlmerge.methods.kernels.gpu_chosen import ALL, DRAWN, FIELDS, LARGEST, add_chosen, measure
+from vlmerge.methods.differences import LOTS, REMEMBERED, Choice, Differences
+from vlmerge.methods.kernels.gpu_chosen import FIELDS, add_chosen, measure
 from vlmerge.methods.kernels.gpu_select import HIGHS, count_high, select
 from vlmerge.methods.kernels.gpu_table import sent
 from vlmerge.methods.remembered import forget_eldest
@@ -36,13 +36,14 @@ class Chosen:
         place: Its tensors; the inputs are those of the shares.
         shares: What each input contributes.
         known: What was found out about its differences; added to.
-        elect, by_parts: See `Sparse`.
+        draws, elect, by_parts: See `Sparse`: `random`, `elect` and `divides_by_parts`.
         divisor, scale: Numbers.
     """
 
     place: Place
     shares: tuple[Share, ...]
     known: Differences
+    draws: bool
     elect: bool
     by_parts: bool
     divisor: float
@@ -52,13 +53,13 @@ class Chosen:
     def of(cls, method: Sparse, values: Values, place: Place, shares: Sequence[Share], known: object) -> Chosen:
         """The job for a method's values."""
         assert isinstance(known, Differences)
-        by_parts = method.divides_by_parts(values)
-        return cls(place, tuple(shares), known, method.elect, by_parts, method.divisor(values), values.number("lambda"))
+        signs = (method.random, method.elect, method.divides_by_parts(values))
+        return cls(place, tuple(shares), known, *signs, method.divisor(values), values.number("lambda"))
 
     @property
     def kind(self) -> tuple[object, ...]:
         """What tensors of one launch have in common."""
-        return (*self.place.kind, self.elect, self.by_parts)
+        return (*self.place.kind, self.draws, self.elect, self.by_parts)
 
 
 class ChosenLaunches:
@@ -76,28 +77,27 @@ class ChosenLaunches:
         """Merges tensors of one kind; gives a flag for each (int32, on the device): 1 where the result is not finite."""
         places = [job.place for job in jobs]
         table, first = self._tables.of(places), places[0]
-        found, norms = self._memory(sum(2 * len(job.shares) for job in jobs))
+        found, norms = self._memory(sum(3 * len(job.shares) for job in jobs))
         draft = _Draft(self._generation, self._used)
         for job in jobs:
             draft.add(job)
         self._used = draft.used
         pairs, asked, wanted = (sent(torch.tensor(each, dtype=torch.long), self._device) for each in draft.rows())
-        numbers = [[*(share.weight for share in job.shares), job.divisor, job.scale] for job in jobs]
+        given = [[*(share.weight for share in job.shares), job.divisor, job.scale] for job in jobs]
+        numbers, draws = sent(torch.tensor(given, dtype=torch.float32), self._device), jobs[0].draws
         if draft.selects:
-            select(table, first, self._highs(jobs, table, draft), wanted, pairs[:, :, 1].contiguous(), found)
+            select(table, first, self._highs(jobs, table, draft), wanted, pairs[:, :, 0].contiguous(), found)
         if draft.measures:
-            measure(table, first, pairs, asked, found, norms)
+            measure(table, first, pairs, numbers, asked, found, norms, draws=draws)
         draft.commit()
-        return add_chosen(
-            table, first, pairs, sent(torch.tensor(numbers, dtype=torch.float32), self._device), found, norms,
-            elect=jobs[0].elect, share=jobs[0].by_parts,
-        )  # fmt: skip
+        signs = (jobs[0].elect, jobs[0].by_parts)
+        return add_chosen(table, first, pairs, numbers, found, norms, draws=draws, elect=signs[0], share=signs[1])
 
     def _memory(self, needed: int) -> tuple[Tensor, Tensor]:
         """Room for `needed` more rows; where there is none, all rows are forgotten."""
         if self._found is None or self._norms is None or self._used + needed > SLOTS:
             self._found = torch.zeros((max(SLOTS, needed), 2), dtype=torch.long, device=self._device)
-            self._norms = torch.zeros((max(SLOTS, needed), 2), dtype=torch.float64, device=self._device)
+            self._norms = torch.zeros(max(SLOTS, needed), dtype=torch.float64, device=self._device)
             self._used = 0
             self._generation += 1
         return self._found, self._norms
@@ -128,7 +128,7 @@ class _Draft:
         self._generation = generation
         self.used = used
         self.pairs: list[list[list[int]]] = []
-        self.asked: list[list[int]] = []
+        self.asked: list[list[list[int]]] = []
         self.wanted: list[list[int]] = []
         self._new: list[tuple[Differences, tuple[object, ...], int]] = []
 
@@ -140,33 +140,33 @@ class _Draft:
     @property
     def measures(self) -> bool:
         """Whether any norms are."""
-        return any(map(any, self.asked))
+        return any(any(map(any, each)) for each in self.asked)
 
     def add(self, job: Chosen) -> None:
         """Takes a job's pairs down."""
         pairs: list[list[int]] = []
-        asked: list[int] = []
+        asked: list[list[int]] = []
         wanted: list[int] = []
         for share in job.shares:
             what = share.wanted
-            kind, slot, chance, key, new = ALL, -1, 0, (0, 0), False
+            slot, chance, key, new = -1, LOTS, (0, 0), False
             if isinstance(what, int):
-                kind = LARGEST
                 slot, new = self._slot(job.known, ("largest", share.number, what))
             elif what.kind == "drawn":
-                kind, chance, key = DRAWN, what.chance, what.key
+                chance, key = what.chance, what.key
             wanted.append(what if new and isinstance(what, int) else 0)
-            norm, measured = -1, False
+            norms, measured = (-1, -1), (0, 0)
             if share.rescale:
-                norm, measured = self._slot(job.known, ("norms", share.number, *_named(what)))
-            asked.append(int(measured))
-            pairs.append([kind, slot, norm, chance, *key])
+                rows = [self._slot(job.known, ("norm", share.number, *part)) for part in ((), _named(what))]
+                norms, measured = zip(*rows, strict=True)
+            asked.append([int(each) for each in measured])
+            pairs.append([slot, *norms, chance, *key])
         self.pairs.append(pairs)
         self.asked.append(asked)
         self.wanted.append(wanted)
 
-    def rows(self) -> tuple[list[list[list[int]]], list[list[int]], list[list[int]]]:
-        """Pairs with their FIELDS; whose norms are asked for; how many are kept where a threshold is asked for."""
+    def rows(self) -> tuple[list[list[list[int]]], list[list[list[int]]], list[list[int]]]:
+        """Pairs with their FIELDS; which norms are asked for; how many are kept where a threshold is asked for."""
         assert len(self.pairs[0][0]) == FIELDS
         return self.pairs, self.asked, self.wanted
 

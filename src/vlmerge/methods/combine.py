@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from vlmerge.anatomy import RowMap, TensorPair
     from vlmerge.config.model_ref import ModelRef
+    from vlmerge.methods.method import Rule
     from vlmerge.methods.scratch import Scratch
 
 Read = Callable[["ModelRef", str], "Tensor"]
@@ -68,7 +69,12 @@ def known_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Sc
 
 
 def _merge(step: Step, tensors: list[Tensor], base: Tensor | None, out: Tensor, scratch: Scratch, known: Known | None) -> bool:
-    return step.method.merge(tensors, base, step.values, known_of(step, tensors, base, scratch, known), out, scratch)
+    return rule_of(step, tensors, base, scratch, known).write(out, scratch)
+
+
+def rule_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scratch, known: Known | None = None) -> Rule:
+    """What a step's method computes of flat tensors."""
+    return step.method.rule(tensors, base, step.values, known_of(step, tensors, base, scratch, known), scratch)
 
 
 def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.dtype | None) -> None:

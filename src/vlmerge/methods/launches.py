@@ -91,9 +91,11 @@ class Launches:
         place = self._place.of(torch.empty_like(one), None, (one, one))
         self._add_up([self._sum(place, (0.5, 0.5), 1.0, 1.0)], self._tables, self._device)
         based = self._place.of(torch.empty_like(one), torch.zeros_like(one), (one, one))
-        shares = (Share(0, 0.5, 32, rescale=True), Share(1, 0.5, drawn(0.5, (1, 2)), rescale=True))
         for elect in (True, False):
-            self._chosen_launches.run([self._chosen(based, shares, Differences(), elect, elect, 1.0, 1.0)])
+            for wanted in (32, drawn(0.5, (1, 2))):
+                shares = tuple(Share(number, 0.5, wanted, rescale=True) for number in (0, 1))
+                draws = not isinstance(wanted, int)
+                self._chosen_launches.run([self._chosen(based, shares, Differences(), draws, elect, elect, 1.0, 1.0)])
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 

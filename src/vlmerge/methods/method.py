@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 Scalar = float | bool | None
 
 
+class Rule(Protocol):
+    """How each element of one result comes from its inputs' elements at the same place."""
+
+    def part(self, span: slice) -> Rule:
+        """The same for a part of the tensors."""
+        ...
+
+    def write(self, out: Tensor, scratch: Scratch) -> bool:
+        """Computes `out`, of the tensors' length, rounded once to its dtype; gives whether all of it is finite."""
+        ...
+
+
 @dataclass(frozen=True)
 class Values:
     """A method's parameters for one tensor, resolved.
@@ -56,23 +68,17 @@ class Method(Protocol):
         ...
 
     def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Any:
-        """What does not depend on the parameters: once per run and role. Arguments as in `merge`."""
+        """What does not depend on the parameters: once per run and role. Arguments as in `rule`."""
         ...
 
-    def merge(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any, out: Tensor, scratch: Scratch
-    ) -> bool:
-        """Computes one tensor.
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any, scratch: Scratch) -> Rule:
+        """What is to be computed; all that needs whole tensors is found out here.
 
         Args:
             tensors: The inputs but the base, in listed order; flat, contiguous, of one length, any float dtypes, on one device.
             base: The base, likewise; None for methods without one.
             values: Parameters.
             known: From `prepare` for the same tensors.
-            out: Receives the result, rounded once to its dtype; may not overlap an input.
             scratch: Buffers of the device.
-
-        Returns:
-            Whether all of the result is finite.
         """
         ...

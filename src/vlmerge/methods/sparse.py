@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -36,6 +36,7 @@ class ChosenTerms:
         share: With `elect`: divide each entry by the weights that take part in it (a sum of 0 counts as 1).
         divisor: Divides every entry.
         scale: lambda.
+        start: Where the tensors begin in those that the choices are about.
     """
 
     base: Tensor
@@ -47,6 +48,16 @@ class ChosenTerms:
     share: bool
     divisor: float
     scale: float
+    start: int = 0
+
+    def part(self, span: slice) -> ChosenTerms:
+        """The sum of parts of the tensors."""
+        inputs = tuple(tensor[span] for tensor in self.inputs)
+        return replace(self, base=self.base[span], inputs=inputs, start=self.start + span.start)
+
+    def write(self, out: Tensor, scratch: Scratch) -> bool:
+        """One pass."""
+        return add_chosen(self, out, scratch)
 
 
 @dataclass(frozen=True)
@@ -119,15 +130,12 @@ class Sparse:
         """Whether each entry is divided by the weights that take part in it."""
         return values.flag("normalize") and self.elect
 
-    def merge(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Differences, out: Tensor, scratch: Scratch
-    ) -> bool:
-        """One pass, once thresholds (and norms, with `rescale`) are known."""
+    def rule(
+        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Differences, scratch: Scratch
+    ) -> ChosenTerms:
+        """Thresholds (and norms, with `rescale`) are looked up, or found."""
         assert base is not None
         shares = self.shares(values, len(base))
-        if not shares:
-            out.copy_(base)
-            return is_finite(out, scratch)
         choices: list[Choice] = []
         factors: list[float] = []
         for share in shares:
@@ -135,15 +143,17 @@ class Sparse:
             choice = known.largest(share.number, one, base, wanted) if isinstance(wanted, int) else wanted
             choices.append(choice)
             factors.append(known.rescaling(share.number, one, base, choice, scratch) if share.rescale else 1.0)
-        terms = ChosenTerms(
+        return ChosenTerms(
             base, tuple(tensors[share.number] for share in shares), tuple(share.weight for share in shares), tuple(factors),
             tuple(choices), self.elect, self.divides_by_parts(values), self.divisor(values), values.number("lambda"),
         )  # fmt: skip
-        return add_chosen(terms, out, scratch)
 
 
 def add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> bool:
     """Writes the result into `out`, rounded once; gives whether all of it is finite."""
+    if not terms.inputs:
+        out.copy_(terms.base)
+        return is_finite(out, scratch)
     compiled = kernels(out)
     arrays, target = arrays_of(terms.base, *terms.inputs), arrays_of(out)
     if compiled is not None and arrays is not None and target is not None:
@@ -160,7 +170,7 @@ def _add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> None:
         origin = terms.base[span].to(work)
         parts: list[Tensor] = []
         for tensor, weight, factor, choice in zip(terms.inputs, terms.weights, terms.factors, terms.choices, strict=True):
-            chosen = kept(tensor[span].to(work) - origin, choice, span.start)
+            chosen = kept(tensor[span].to(work) - origin, choice, terms.start + span.start)
             parts.append(chosen.mul(factor).mul_(weight))
         # From zero, as the kernels do: -0.0 and 0.0 make 0.0.
         total = torch.zeros_like(origin)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.methods.method import Values
-from vlmerge.methods.sums import Terms, add_up
+from vlmerge.methods.sums import Terms
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,10 +24,9 @@ class Summing(ABC):
 
     @abstractmethod
     def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any) -> Terms:
-        """The sum. Arguments as in `Method.merge`."""
+        """The sum. Arguments as in `Method.rule`."""
 
-    def merge(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any, out: Tensor, scratch: Scratch
-    ) -> bool:
-        """One pass."""
-        return add_up(self.terms(tensors, base, values, known), out, scratch)
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Any, scratch: Scratch) -> Terms:
+        """Nothing else is needed."""
+        del scratch
+        return self.terms(tensors, base, values, known)

@@ -7,7 +7,7 @@ every device: what a GPU scored is what a CPU exports, bit for bit.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -50,6 +50,15 @@ class Terms:
         # base + (x - base) is x; computed, it would lose bits where the base is much larger.
         alone = len(self.inputs) == 1 and self.weights[0] == self.divisor and self.scale == 1
         return self.inputs[0] if alone else None
+
+    def part(self, span: slice) -> Terms:
+        """The sum of parts of the tensors."""
+        base = None if self.base is None else self.base[span]
+        return replace(self, base=base, inputs=tuple(tensor[span] for tensor in self.inputs))
+
+    def write(self, out: Tensor, scratch: Scratch) -> bool:
+        """One pass."""
+        return add_up(self, out, scratch)
 
 
 def divisor_of(weights: Sequence[float]) -> float:

@@ -135,13 +135,6 @@ def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine |
     return plan_room(needs_of(models.checkpoints, models.anatomies, models.host, width), machine, batch_size)
 
 
-def _leave_no_holes() -> None:
-    """Lets torch put freed memory together again, where its version can: a card that is nearly full has none to lose."""
-    change = getattr(torch.cuda.memory, "_set_allocator_settings", None)
-    if change is not None:
-        change("expandable_segments:True")
-
-
 def _rows_for(facts: Facts | None) -> int:
     """As many rows as a CPU's share of memory holds caches for: small models gain by large batches."""
     if facts is None:
@@ -190,8 +183,6 @@ class LiveModel:
         """
         on_card = torch.device(placement.device).type == "cuda"
         room = _room(models, placement.dtype, placement.batch_size, machine) if on_card else None
-        if room is not None and room.tight:
-            _leave_no_holes()
         live = cls.load_single(models, placement, template=template, room=room)
         homes = None if room is None else room.homes
         live._parents = Parents.read(models, live._model, torch.device(placement.device), homes)

@@ -103,11 +103,6 @@ class Room:
     features: int
     free: int
 
-    @property
-    def tight(self) -> bool:
-        """Whether there is no room but for the model and few questions."""
-        return bool(self.homes) and self.bytes["card"] == self.bytes["host"] == 0
-
     def lines(self, name: str) -> list[str]:
         """For people."""
         parents = self.bytes
@@ -234,6 +229,13 @@ def this_machine() -> Machine:
     if program is None:
         return Machine(None, free_host_memory())
     asked = [program, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    # The first of those that CUDA is allowed to see, as torch takes it.
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        first = visible.split(",")[0].strip()
+        if first in ("", "-1"):
+            return Machine(None, free_host_memory())
+        asked.append(f"--id={first}")
     try:
         said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
         name, free = said.rsplit(",", 1)

@@ -56,6 +56,7 @@ class Compiled:
             terms.share,
             np.float32(terms.divisor),
             np.float32(terms.scale),
+            terms.start,
             out,
         )
         return bad == 0

@@ -116,7 +116,7 @@ def choose(
 @njit(parallel=True, nogil=True, cache=True, error_model="numpy")
 def add_chosen(
     base: Any, inputs: Any, weights: Any, factors: Any, kinds: Any, thresholds: Any, lasts: Any, chances: Any, keys: Any,
-    elect: Any, normalize: Any, divisor: Any, scale: Any, out: Any,
+    elect: Any, normalize: Any, divisor: Any, scale: Any, start: Any, out: Any,
 ) -> Any:  # fmt: skip
     """out = base + scale · (sum of the weighted differences that are kept), of the elected sign alone with `elect`.
 
@@ -129,6 +129,7 @@ def add_chosen(
         normalize: With `elect`, divide each entry by the weights of the sources that take part in it (0 counts as 1).
         divisor: Divides every entry; 1 where `elect` is.
         scale: lambda.
+        start: Index of the first elements in the tensors that the choices are about.
         out: Result.
 
     Returns:
@@ -143,7 +144,7 @@ def add_chosen(
         take(base[begin:end], FLOAT(1.0), origin)
         for j in range(many):
             source = inputs[j][begin:end]
-            choose(origin, source, begin, kinds[j], thresholds[j], lasts[j], chances[j], keys[j], terms[j])
+            choose(origin, source, start + begin, kinds[j], thresholds[j], lasts[j], chances[j], keys[j], terms[j])
             weigh(terms[j], factors[j], weights[j], total)
         if elect:
             elected, part = total.copy(), np.zeros(end - begin, FLOAT)

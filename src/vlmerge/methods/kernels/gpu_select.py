@@ -1,7 +1,8 @@
 """The n-th largest magnitude of differences on a GPU (Triton), exactly and without sorting: radix select in two digits.
 
 How many differences have which upper digit does not depend on the genome: that is counted once per run. A new density then
-costs one pass that counts lower digits, and one that looks for the last of those that are equal. The host waits for neither.
+costs one pass that counts lower digits; and, where the threshold is not the difference that was guessed to be frequent, one
+that looks for the last of those that are equal to it. The host waits for neither.
 """
 
 # pyright: basic, reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false, reportAttributeAccessIssue=false
@@ -15,15 +16,15 @@ import triton.language as tl
 from torch import Tensor
 
 from vlmerge.methods.kernels.gpu import TYPES
-from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Table
+from vlmerge.methods.kernels.gpu_table import BLOCK, STEP, WARPS, Place, Table
 
 LOW = 17
 """Bits of the lower digit; the upper one has the other 14 of a magnitude."""
 HIGHS, LOWS = 1 << (31 - LOW), 1 << LOW
-CROWD = 256
-"""Differences of one block and one upper digit that are likely to be equal: so many unequal ones are rare."""
-CHUNK = 2048
+CHUNK = 8192
 """Counters that are looked through together."""
+SAMPLE = 16
+"""Blocks at a tensor's beginning that show which difference is frequent."""
 
 
 def count_high(table: Table, first: Place, into: Tensor) -> None:
@@ -36,7 +37,7 @@ def count_high(table: Table, first: Place, into: Tensor) -> None:
     """
     _count_high[(table.programs,)](
         table.addresses, table.owners, table.starts, into,
-        len(first.inputs), TYPES[first.inputs[0].dtype], first.aligned, LOW, BLOCK, num_warps=8,
+        len(first.inputs), TYPES[first.inputs[0].dtype], first.aligned, LOW, BLOCK, STEP, num_warps=WARPS,
     )  # fmt: skip
 
 
@@ -56,25 +57,35 @@ def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Ten
     given, device = (TYPES[first.inputs[0].dtype], first.aligned), found.device
     # For each pair: upper digit (then the threshold) and rank among what shares it (then 0 where no index is looked for).
     state = torch.empty((tensors * many, 2), dtype=torch.long, device=device)
-    _find_high[(tensors * many,)](highs, wanted, state, HIGHS, CHUNK)
+    _find_high[(tensors * many,)](highs, wanted, state, HIGHS, CHUNK, num_warps=8)
     lows = torch.zeros((tensors * many, LOWS), dtype=torch.int32, device=device)
-    where = (table.addresses, table.owners, table.starts)
-    _count_low[(table.programs,)](*where, wanted, state, lows, many, *given, LOW, CROWD, BLOCK, num_warps=8)
-    _find_low[(tensors * many,)](table.addresses, wanted, state, lows, slots, found, many, LOW, CHUNK)
+    # For each pair: a lower digit that may be frequent; for each program and input: how often it is there.
+    guesses = torch.empty(tensors * many, dtype=torch.int32, device=device)
     equal = torch.empty((table.programs, many), dtype=torch.int32, device=device)
-    _count_equal[(table.programs,)](*where, wanted, state, equal, many, *given, BLOCK, num_warps=8)
+    where = (table.addresses, table.owners, table.starts)
+    _guess[(tensors * many,)](table.addresses, wanted, state, guesses, many, *given, LOW, SAMPLE, BLOCK, num_warps=8)
+    # Words as narrow as the elements: then each counter is told of by the thread that read the element.
+    narrow = (given[0], False)
+    _count_low[(table.programs,)](
+        *where, wanted, state, guesses, lows, equal, many, *narrow, LOW, BLOCK, STEP, num_warps=WARPS
+    )  # fmt: skip
+    _find_low[(tensors * many,)](table.addresses, wanted, state, lows, slots, found, many, LOW, CHUNK, num_warps=8)
+    _count_equal[(table.programs,)](
+        *where, wanted, state, guesses, equal, many, *given, LOW, BLOCK, STEP, num_warps=WARPS
+    )  # fmt: skip
     _find_index[(tensors * many,)](
-        table.addresses, table.starts, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
+        table.addresses, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
     )  # fmt: skip
 
 
 @triton.jit
-def whereabouts(row, start, EVEN: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
-    """Indices of a block of the row's tensors, and which of them there are; `start` points at the first index."""
+def whereabouts(row, first, step, EVEN: tl.constexpr, STEP: tl.constexpr):  # noqa: N803
+    """Indices of the row's tensors from first + step (a multiple of STEP) on, and which of them there are."""
     length = tl.load(row + 1)
-    if EVEN:  # Only then are the widest words right. What is said of an argument is lost, hence the load here.
+    # Only then are the widest words right. What is said of an argument is lost, hence the load and the sum here.
+    if EVEN:
         length = tl.multiple_of(length, 16)
-    at = tl.multiple_of(tl.load(start), BLOCK) + tl.arange(0, BLOCK)
+    at = tl.multiple_of(first + step, STEP) + tl.arange(0, STEP)
     return at, at < length
 
 
@@ -97,19 +108,22 @@ def magnitude(row, j, at, inside, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # n
 @triton.jit
 def _count_high(
     addresses, owners, starts, into,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
+    first = tl.load(starts + program)
     for j in range(MANY):
         counters = tl.load(into + owner * MANY + j)
         if counters != 0:
-            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
-            # Most differences of many fine-tuned models are zero: they would all wait for one counter.
-            counted = inside & (bits != 0)
-            tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=counted, sem="relaxed")
+            for step in range(0, BLOCK, STEP):
+                at, inside = whereabouts(row, first, step, EVEN, STEP)
+                bits = magnitude(row, j, at, inside, GIVEN, EVEN)
+                # Most differences of many fine-tuned models are zero: they would all wait for one counter.
+                counted = inside & (bits != 0)
+                tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=counted, sem="relaxed")
 
 
 @triton.jit
@@ -142,30 +156,65 @@ def _find_high(highs, wanted, state, DIGITS: tl.constexpr, CHUNK: tl.constexpr):
 
 
 @triton.jit
-def _count_low(
-    addresses, owners, starts, wanted, state, lows,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr, CROWD: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+def _guess(
+    addresses, wanted, state, guesses,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    SAMPLE: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    program = tl.program_id(0)
+    """Differences of 16-bit weights are multiples of few units: most that share an upper digit are equal, and rounder than the
+    others. The roundest of a sample is what many others will turn out to be."""
+    pair = tl.program_id(0).to(tl.int64)
+    if tl.load(wanted + pair) > 0:
+        row = addresses + (pair // MANY) * (3 + MANY)
+        high = tl.load(state + pair * 2).to(tl.int32)
+        most = tl.zeros([], tl.int32)
+        guess = tl.full([], -1, tl.int32)
+        first = tl.zeros([], tl.int64)
+        for block in range(SAMPLE):
+            at, inside = whereabouts(row, first, block * BLOCK, EVEN, BLOCK)
+            bits = magnitude(row, pair % MANY, at, inside, GIVEN, EVEN)
+            digit = bits & ((1 << LOW) - 1)
+            near = inside & (bits != 0) & ((bits >> LOW) == high)
+            # The lowest bit that is set; of zero, one that is higher than all.
+            more = digit | (1 << LOW)
+            roundness = tl.where(near, more & -more, 0)
+            here = tl.max(roundness, 0)
+            roundest = tl.max(tl.where(near & (roundness == here), digit, -1), 0)
+            guess = tl.where(here > most, roundest, guess)
+            most = tl.maximum(here, most)
+        tl.store(guesses + pair, guess)
+
+
+@triton.jit
+def _count_low(
+    addresses, owners, starts, wanted, state, guesses, lows, equal,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    program = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
+    first = tl.load(starts + program)
     for j in range(MANY):
         pair = owner * MANY + j
         if tl.load(wanted + pair) > 0:
-            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
-            digit = bits & ((1 << LOW) - 1)
-            near = inside & (bits != 0) & ((bits >> LOW) == tl.load(state + pair * 2).to(tl.int32))
+            high = tl.load(state + pair * 2).to(tl.int32)
+            guess = tl.load(guesses + pair)
             counters = lows + (pair << LOW)
-            # Differences of 16-bit weights have few values: those that all of a program share are added in one go.
-            if tl.sum(near.to(tl.int32), 0) > CROWD:
-                for _ in tl.static_range(2):
-                    most = tl.max(tl.where(near, digit, -1), 0)
-                    number = tl.sum((near & (digit == most)).to(tl.int32), 0)
-                    if number > 0:
-                        tl.atomic_add(counters + most, number, sem="relaxed")
-                    near = near & (digit != most)
-            tl.atomic_add(counters + digit, 1, mask=near, sem="relaxed")
+            guessed = tl.zeros([STEP], tl.int32)
+            for step in range(0, BLOCK, STEP):
+                at, inside = whereabouts(row, first, step, EVEN, STEP)
+                bits = magnitude(row, j, at, inside, GIVEN, EVEN)
+                digit = bits & ((1 << LOW) - 1)
+                near = inside & (bits != 0) & ((bits >> LOW) == high)
+                same = near & (digit == guess)
+                guessed += same.to(tl.int32)
+                tl.atomic_add(counters + digit, 1, mask=near & (digit != guess), sem="relaxed")
+            # All of a frequent difference would wait for one counter: a program adds its own in one go.
+            number = tl.sum(guessed, 0)
+            if number > 0:
+                tl.atomic_add(counters + guess, number, sem="relaxed")
+            tl.store(equal + program * MANY + j, number)
 
 
 @triton.jit
@@ -193,24 +242,30 @@ def _find_low(
 
 @triton.jit
 def _count_equal(
-    addresses, owners, starts, wanted, state, equal,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
+    addresses, owners, starts, wanted, state, guesses, equal,
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
     owner = tl.load(owners + program).to(tl.int64)
     row = addresses + owner * (3 + MANY)
-    at, inside = whereabouts(row, starts + program, EVEN, BLOCK)
+    first = tl.load(starts + program)
     for j in range(MANY):
         pair = owner * MANY + j
         if (tl.load(wanted + pair) > 0) & (tl.load(state + pair * 2 + 1) > 0):
-            bits = magnitude(row, j, at, inside, GIVEN, EVEN)
-            same = inside & (bits == tl.load(state + pair * 2).to(tl.int32))
-            tl.store(equal + program * MANY + j, tl.sum(same.to(tl.int32), 0))
+            threshold = tl.load(state + pair * 2).to(tl.int32)
+            if (threshold & ((1 << LOW) - 1)) != tl.load(guesses + pair):
+                same = tl.zeros([STEP], tl.int32)
+                for step in range(0, BLOCK, STEP):
+                    at, inside = whereabouts(row, first, step, EVEN, STEP)
+                    bits = magnitude(row, j, at, inside, GIVEN, EVEN)
+                    same += (inside & (bits == threshold)).to(tl.int32)
+                tl.store(equal + program * MANY + j, tl.sum(same, 0))
 
 
 @triton.jit
 def _find_index(
-    addresses, starts, firsts, wanted, state, equal, slots, found,
+    addresses, firsts, wanted, state, equal, slots, found,
     MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     pair = tl.program_id(0).to(tl.int64)
@@ -231,7 +286,7 @@ def _find_index(
                 rest += tl.sum(tl.where(here, rank - upto + count, 0), 0)
                 before += tl.sum(count, 0)
             row = addresses + owner * (3 + MANY)
-            at, inside = whereabouts(row, starts + begin + block, EVEN, BLOCK)
+            at, inside = whereabouts(row, block * BLOCK, 0, EVEN, BLOCK)
             same = inside & (magnitude(row, j, at, inside, GIVEN, EVEN) == tl.load(state + pair * 2).to(tl.int32))
             number = tl.cumsum(same.to(tl.int32), 0)
             index = tl.sum(tl.where(same & (number == rest), at, 0), 0)
