@@ -96,8 +96,9 @@ def read_record(out: Path, start: float) -> dict[str, float]:
     parts = [json.loads(rows[number][2]) for number in searched]
     found = {"until the first searched candidate": clock[first] - start, "searched candidates": float(len(searched))}
     found["their seconds"] = clock[last] - (clock[first - 1] if first else start)
-    for name in parts[0]:
-        found[f"{name}, median"] = statistics.median(part[name] for part in parts)
+    # A candidate that failed was not asked anything.
+    for name in max(parts, key=len):
+        found[f"{name}, median"] = statistics.median(part[name] for part in parts if name in part)
     return found
 
 

@@ -214,7 +214,7 @@ def _stream(
     recipe: Recipe, opened: Prepared, pairing: Pairing, steps: Sequence[Step | None], scratch: Scratch
 ) -> Iterator[tuple[str, Tensor]]:
     """Merges tensor after tensor, piece by piece; a piece is good until the next but one is asked for."""
-    from vlmerge.methods import Turns, combined, kept, named_dtype, output_dtype, spelling
+    from vlmerge.methods import Turns, combined, kept, named_dtype, output_dtype
 
     def read(ref: ModelRef, name: str) -> Tensor:
         return opened.checkpoints[ref].read(name)
@@ -233,7 +233,7 @@ def _stream(
             raise MismatchError(
                 "a merged tensor holds NaN or infinity, its parents do not",
                 where=each.name,
-                expected=f"values that {spelling(output_dtype(recipe, each))} can hold",
+                expected=f"values that {str(output_dtype(recipe, each)).removeprefix('torch.')} can hold",
                 found=failure.reason,
                 remedy="use smaller weights, or an out_dtype with a wider range (bfloat16, float32)",
             ) from failure
