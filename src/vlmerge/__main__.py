@@ -2,4 +2,11 @@
 
 from vlmerge.cli import main
 
-main()
+
+def run() -> None:
+    """Entry point of the installed program."""
+    main(own_process=True)
+
+
+if __name__ == "__main__":
+    run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +119,8 @@ def merge(
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
     """One merge, to disk."""
+    # Imports make hundreds of thousands of objects, and a merge no cycles that hold memory: looking for some is for nothing.
+    gc.disable()
     from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
@@ -263,9 +266,9 @@ def families(as_json: Json = False) -> None:
     _list([listings.families()], as_json)
 
 
-def main() -> None:
-    """Entry point."""
-    run_and_exit(app)
+def main(*, own_process: bool = False) -> None:
+    """Runs the command line on `sys.argv` and exits; `own_process`: nothing else is done by this process."""
+    run_and_exit(app, own_process=own_process)
 
 
 # ── inside ──

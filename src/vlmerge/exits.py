@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shlex
 import signal
 import sys
+import threading
 from pathlib import Path
 
 import typer
 
 from vlmerge.errors import EXIT_INTERRUPTED, EXIT_USER, UserError
 
+WRITING = ("merge", "export")
+"""Commands that have nothing left to close once their model is written."""
 GOING_ON = ("evolve", "demo")
 """Commands that go on where they stopped; of the others nothing half-written is left."""
 
 
-def run_and_exit(app: typer.Typer) -> None:
-    """Runs the command line and exits; errors become messages, a bug keeps its traceback."""
+def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
+    """Runs the command line and exits; errors become messages, a bug keeps its traceback.
+
+    Args:
+        app: The commands.
+        own_process: Nothing else is done by this process: it may end without being cleared away.
+    """
     signal.signal(signal.SIGTERM, _interrupt)
     # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
     if not sys.stdout.isatty():
@@ -47,6 +56,12 @@ def run_and_exit(app: typer.Typer) -> None:
         goes_on = sys.argv[1:2] and sys.argv[1] in GOING_ON
         what_now = "what is finished is kept. To go on" if goes_on else "nothing half-written is left. To start over"
         print(f"\ninterrupted: {what_now}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
+    if own_process and not code and sys.argv[1:2] and sys.argv[1] in WRITING and threading.active_count() == 1:
+        # Python would clear its memory object by object, which takes as long as a tenth of a merge.
+        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - nobody else runs them here
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
 
