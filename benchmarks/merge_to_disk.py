@@ -65,7 +65,9 @@ def main() -> None:
         recipe = write_recipe(options.folder, method, paths)
         out = options.folder / "out"
         variants: dict[str, list[str]] = {"vlmerge": [sys.executable, "-m", "vlmerge", "merge", str(recipe), str(out)]}
-        variants["vlmerge, in process"] = [sys.executable, __file__, "--in-process", str(recipe), str(out)]
+        # The policy is what `vlmerge merge` chooses for itself.
+        own = ["env", "OMP_WAIT_POLICY=PASSIVE", sys.executable]
+        variants["vlmerge, in process"] = [*own, __file__, "--in-process", str(recipe), str(out)]
         if mergekit is not None:
             program = [str(mergekit), str(recipe), str(out)]
             variants |= {"mergekit": program, "mergekit, fastest flags": [*program, *FASTEST]}

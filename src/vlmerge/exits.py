@@ -35,6 +35,9 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
     # holes to lose.
     if "PYTORCH_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
+    if own_process and sys.argv[1:2] and sys.argv[1] in WRITING:
+        # Threads that wait for the next tensor would otherwise spin, on cores that the writing of this one needs.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
         code = app(standalone_mode=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_checkpoints as tiny
@@ -235,6 +237,57 @@ def test_a_stream_that_breaks_its_announcement_is_a_bug(tmp_path: Path, _name, s
     with pytest.raises(ValueError, match=r"tensor|announced"):
         write(tmp_path / "out", tiny.some_tensors(), stream)
     assert leftovers(tmp_path) == []
+
+
+def _pieces(tensor: torch.Tensor, length: int) -> Iterator[torch.Tensor]:
+    """Flat parts in two buffers that take turns, as a merge makes them."""
+    flat = tensor.reshape(-1)
+    buffers, turn = torch.empty((2, length), dtype=tensor.dtype), 0
+    for start in range(0, max(1, len(flat)), length):
+        part, turn = flat[start : start + length], 1 - turn
+        yield buffers[turn][: len(part)].copy_(part)
+
+
+@pytest.mark.parametrize("length", [1, 7, 1000])
+def test_parts_that_are_overwritten_after_the_next_one_make_the_same_file(tmp_path: Path, length):
+    tensors = tiny.some_tensors() | {"nothing": torch.empty((0, 3)), "one number": torch.tensor(2.5)}
+    write(tmp_path / "whole", tensors)
+    write(tmp_path / "parts", tensors, ((name, piece) for name, each in tensors.items() for piece in _pieces(each, length)))
+    for file in sorted((tmp_path / "whole").iterdir()):
+        assert (tmp_path / "parts" / file.name).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("parts", [[3, 2], [4, 3], [6, 1], [0, 6]])
+def test_parts_that_do_not_make_up_the_tensor_are_a_bug(tmp_path: Path, parts):
+    tensors = {"a": torch.ones(2, 3), "b": torch.ones(2)}
+    stream = [("a", torch.ones(length)) for length in parts] + [("b", torch.ones(2))]
+    with pytest.raises(ValueError, match=r"expected tensor|announced"):
+        write(tmp_path / "out", tensors, stream)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_disk_that_fails_beside_the_merge_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    real, calls = os.pwrite, []
+
+    def failing(*given: Any) -> int:
+        calls.append(given)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*given)
+
+    monkeypatch.setattr(os, "pwrite", failing)
+    with pytest.raises((OSError, CheckpointError), match="No space left"):
+        write(tmp_path / "out", tiny.some_tensors())
+    assert leftovers(tmp_path) == []
+
+
+def test_a_write_that_takes_less_than_it_was_given_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write(tmp_path / "whole", tiny.some_tensors())
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, place: real(file, data[:5], place))
+    write(tmp_path / "bits", tiny.some_tensors())
+    for file in sorted((tmp_path / "whole").iterdir()):
+        assert (tmp_path / "bits" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_progress_ends_at_the_total(tmp_path: Path):

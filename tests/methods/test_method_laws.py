@@ -56,6 +56,21 @@ def bits(tensor: Tensor) -> Tensor:
     return tensor.view({2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", list(METHODS))
+def test_parts_of_a_result_are_those_of_the_whole(name: str, dtype: torch.dtype) -> None:
+    tensors = [noise(seed, dtype, 5003) for seed in range(1 if name == "slerp" else 3)]
+    base = None if name == "linear" else noise(5, dtype, 5003)
+    values, scratch = given(name, [0.3, 0.5, -0.1][: len(tensors)]), Scratch("cpu", 700)
+    rule = METHODS[name].rule(tensors, base, values, METHODS[name].prepare(tensors, base, scratch), scratch)
+    whole, parts = torch.empty(5003, dtype=dtype), torch.empty(5003, dtype=dtype)
+    assert rule.write(whole, scratch)
+    for start in (0, 1, 2500, 4999):
+        span = slice(start, {0: 1, 1: 2500, 2500: 4999, 4999: 5003}[start])
+        assert rule.part(span).write(parts[span], scratch)
+    assert torch.equal(bits(whole), bits(parts))
+
+
 def test_the_registry_is_the_table_of_available_methods() -> None:
     assert list(METHODS) == [name for name, spec in SPECS.items() if spec.available]
     assert all(method.spec is SPECS[name] for name, method in METHODS.items())

@@ -28,8 +28,8 @@ PIECE = 1 << 23
 class Turns:
     """Two buffers of each dtype that take turns: one is read while the other is filled."""
 
-    def __init__(self, piece: int = PIECE) -> None:
-        self.piece = piece
+    def __init__(self) -> None:
+        self.piece = PIECE
         self._buffers: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
         self._turn = 0
 
