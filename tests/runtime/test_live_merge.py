@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from vlmerge.anatomy import FAMILIES, roles_of
+from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import Recipe, parse_recipe
 from vlmerge.errors import CandidateFailure
-from vlmerge.merge import Prepared, merge
+from vlmerge.merge import Prepared, merge, prepare_models
 from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.types import Decoding
 
-from .conftest import FAMILY
+from .conftest import FAMILY, questions
 
 VLM, JA, BASE = (str(FAMILY / name) for name in ("vlm", "ja", "base"))
 
@@ -103,6 +107,46 @@ def test_weights_that_overflow_fail_the_candidate_and_not_the_next_one(live: Liv
     live.merge(RECIPES["slerp"])
     after = weights_of(live)
     assert all(torch.equal(before[role], after[role]) for role in before)
+
+
+def test_a_tower_that_came_back_in_a_merge_that_failed_is_told_of_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(VLM, other)
+    weights = load_file(other / "model.safetensors")
+    changed = {name: each * 1.1 if "vision_tower" in name else each for name, each in weights.items()}
+    save_file(changed, other / "model.safetensors")
+    models = prepare_models([ModelRef(each) for each in (VLM, JA, str(other))])
+    live = LiveModel.load(models, choose_placement("cpu", batch_size=4, host_dtype="float16"))
+    both = [{"model": each, "parameters": {"weight": 0.5}} for each in (VLM, str(other))]
+    towers = parse_recipe({"merge_method": "linear", "models": both}, "two towers")
+    (question,) = questions("search", "ja", 1)
+
+    def seen() -> torch.Tensor:
+        list(live.answer([question], Decoding(max_new_tokens=1)))
+        return live._features.get(question.pictures[0].digest).clone()
+
+    live.merge(linear(0.5, 0.5))
+    own = seen()
+    live.merge(towers)
+    assert not torch.equal(seen(), own)
+    # As where a GPU says at the end that a result was not finite: the host's tower is back by then.
+    assert live._parents is not None
+    mover = live._parents._mover
+    with monkeypatch.context() as patch:
+        calls: list[int] = []
+
+        def finish() -> None:
+            calls.append(1)
+            if len(calls) == 2:
+                raise CandidateFailure("told at the end")
+
+        patch.setattr(mover, "finish", finish)
+        with pytest.raises(CandidateFailure, match="told at the end"):
+            live.merge(linear(0.5, 0.5))
+    live.merge(linear(0.5, 0.5))
+    assert torch.equal(seen(), own)
 
 
 def test_a_cpus_batch_is_as_large_as_its_caches_allow(family: Prepared) -> None:

@@ -13,6 +13,7 @@ from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import CandidateFailure, MismatchError
 from vlmerge.methods import (
     Known,
+    Read,
     Scratch,
     Step,
     combine,
@@ -164,8 +165,9 @@ class Parents:
         # Where the result has to be copied on, it has to be there first.
         launches = self._launches if out.data_ptr() == live.data_ptr() else None
         moves = self._homes.get(step.pair.role) == "host"
-        if launches is None or not launches.take(step, self._read, out, self._scratch, self._known, stays=not moves):
-            combine(step, self._read, out, self._scratch, self._known)
+        read = self._read_once() if moves else self._read
+        if launches is None or not launches.take(step, read, out, self._scratch, self._known, stays=not moves):
+            combine(step, read, out, self._scratch, self._known)
         if out.data_ptr() != live.data_ptr():
             live.copy_(out)
             # bfloat16 holds numbers that float16 does not.
@@ -196,6 +198,17 @@ class Parents:
     def _read(self, ref: ModelRef, name: str) -> Tensor:
         tensor = self._tensors[ref, name]
         return tensor if tensor.device.type == self._scratch.device.type else self._mover.bring(tensor)
+
+    def _read_once(self) -> Read:
+        """Reads for one step: what had to be moved is not moved again."""
+        moved: dict[tuple[ModelRef, str], Tensor] = {}
+
+        def read(ref: ModelRef, name: str) -> Tensor:
+            if (ref, name) not in moved:
+                moved[ref, name] = self._read(ref, name)
+            return moved[ref, name]
+
+        return read
 
     def _buffer(self, one: TensorPair, dtype: torch.dtype, live: Tensor) -> Tensor:
         """Room for the rounded result: the live parameter itself where it has that dtype already."""
