@@ -282,6 +282,8 @@ def _room(
     width = next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == named)
     room = plan_room(needs_of(opened, anatomies, host, width), machine, None if batch == "auto" else batch)
     lines = room.lines(machine.name)
+    if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
+        lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")
     reason = unfamiliar_in(anatomies[host], opened[host].config)
     if reason is not None:
         lines.append(f"note: answers take the plain path: the fast one does not know {reason}")

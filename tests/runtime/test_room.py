@@ -106,7 +106,9 @@ def test_check_says_how_the_card_is_shared_out(tmp_path: Path, monkeypatch: pyte
     """`nvidia-smi` is asked, not torch; a program of that name stands in for the driver."""
     program = tmp_path / "bin" / "nvidia-smi"
     program.parent.mkdir()
-    program.write_text("#!/bin/sh\necho 'Tesla T4, 14900'\n")
+    program.write_text(
+        "#!/bin/sh\ncase \"$*\" in *--id=1*) echo 'Quadro, 30000, 8.6';; *) echo 'Tesla T4, 14900, 7.5';; esac\n"
+    )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     run = tmp_path / "run.yaml"
@@ -117,4 +119,18 @@ def test_check_says_how_the_card_is_shared_out(tmp_path: Path, monkeypatch: pyte
     result = check(load_run(run))
     assert result.room[0].startswith("Tesla T4, 15.6 GB free: live model 0.0 GB")
     assert "parents: 0.0 GB on the card" in result.room[1]
+    assert len(result.room) == 2
     assert render(result) is not None
+    # What torch would see of the machine is what is looked at.
+    for visible, name in (("1,0", "Quadro"), ("0", "Tesla T4")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert check(load_run(run)).room[0].startswith(name)
+    for visible in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        assert check(load_run(run)).room == ()
+    # A card that does not reckon in bfloat16 scores in float16.
+    run.write_text(json.dumps({"merge": {**models, "out_dtype": "bfloat16"}, "tasks": [task]}))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "does not reckon in bfloat16" in check(load_run(run)).room[2]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    assert len(check(load_run(run)).room) == 2

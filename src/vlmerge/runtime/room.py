@@ -44,12 +44,14 @@ class Machine:
         host: Bytes of the host's memory.
         name: The card's.
         total: Bytes of the card, free or not; None where it is not known.
+        bfloat16: Whether the card reckons in bfloat16 (compute capability 8.0 and above).
     """
 
     card: int | None
     host: int
     name: str = "the GPU"
     total: int | None = None
+    bfloat16: bool = True
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def this_machine() -> Machine:
     program = shutil.which("nvidia-smi")
     if program is None:
         return Machine(None, free_host_memory())
-    asked = [program, "--query-gpu=name,memory.free", "--format=csv,noheader,nounits"]
+    asked = [program, "--query-gpu=name,memory.free,compute_cap", "--format=csv,noheader,nounits"]
     # The first of those that CUDA is allowed to see, as torch takes it.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
@@ -238,8 +240,8 @@ def this_machine() -> Machine:
         asked.append(f"--id={first}")
     try:
         said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
-        name, free = said.rsplit(",", 1)
-        return Machine(int(free) << 20, free_host_memory(), name.strip())
+        name, free, capability = said.rsplit(",", 2)
+        return Machine(int(free) << 20, free_host_memory(), name.strip(), bfloat16=float(capability) >= 8)
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return Machine(None, free_host_memory())
 
