@@ -4,7 +4,7 @@ Three random Llama decoders in bfloat16 (TinyLlama's shapes, 2.2 GB each, kept f
 and TIES. mergekit gets an environment of its own, made here, and runs with its default flags and with the fastest ones that
 were found. Every variant is a fresh process; variants take turns. Measured are wall clock, CPU seconds, the largest resident
 set (with the mapped files) and the largest anonymous memory (without). "In process" is vlmerge's second merge of a process, by
-that process's own clock: what the export of a run costs that has its libraries loaded.
+that process's own clocks: without the start of Python and the loading of libraries. Its memory is that of both merges.
 
 vlmerge waits until its result is on the disk; mergekit and cp leave that to the system, and may be done long before. On a disk
 that is slower than the merge, what vlmerge takes is what the disk takes: compare it with "cp, put on the disk". A folder in
@@ -204,9 +204,9 @@ def merge_twice(recipe: Path, out: Path) -> None:
         if turn == 1:
             shutil.rmtree(out)
             os.sync()
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         merge(load_only_recipe(recipe), out)
-        print(f"{SECONDS}{time.perf_counter() - start}")
+        print(f"{SECONDS}{time.perf_counter() - start} {time.process_time() - before}")
 
 
 def run(command: list[str], threads: int) -> Cost:
@@ -223,8 +223,8 @@ def run(command: list[str], threads: int) -> Cost:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}\n{output.decode()[-3000:]}")
     said = [line.removeprefix(SECONDS) for line in output.decode().splitlines() if line.startswith(SECONDS)]
-    wall = float(said[-1]) if said else wall
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, peak())
+    wall, cpu = map(float, said[-1].split()) if said else (wall, usage.ru_utime + usage.ru_stime)
+    return Cost(wall, cpu, usage.ru_maxrss * 1024, peak())
 
 
 def _watch(pid: int) -> Callable[[], int]:

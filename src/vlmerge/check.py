@@ -13,8 +13,10 @@ from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, 
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
+from vlmerge.config.method_table import METHODS
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
+from vlmerge.merge import PIECE
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
@@ -137,7 +139,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         output_bytes=output,
         memory_bytes=output + sum(parent_bytes(opened, anatomies, host).values())
         if isinstance(what, RunConfig)
-        else _largest(recipe, pairing),
+        else _buffers(recipe, pairing, anatomies),
         licences=tuple(licences),
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
         room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
@@ -245,7 +247,11 @@ def _width(recipe: Recipe, each: TensorPair) -> int:
     wanted = recipe.out_dtype or recipe.dtype
     if wanted is None or each.dtype not in FLOAT_DTYPES or each.is_buffer:
         return DTYPE_BYTES[each.dtype]
-    return next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == wanted)
+    return _width_of(wanted)
+
+
+def _width_of(dtype: str) -> int:
+    return next(DTYPE_BYTES[spelling] for spelling, name in FLOAT_DTYPES.items() if name == dtype)
 
 
 def _output_bytes(recipe: Recipe, host: Checkpoint | RemoteCheckpoint, pairing: Pairing | None) -> int:
@@ -254,15 +260,26 @@ def _output_bytes(recipe: Recipe, host: Checkpoint | RemoteCheckpoint, pairing: 
     return sum(math.prod(each.shape) * _width(recipe, each) for each in pairing.tensors)
 
 
-def _largest(recipe: Recipe, pairing: Pairing | None) -> int:
-    """A merge to disk holds one result at a time, of each dtype that results have; parents are mapped files."""
+def _buffers(recipe: Recipe, pairing: Pairing | None, anatomies: Mapping[ModelRef, Anatomy]) -> int:
+    """What a merge to disk holds beside mapped files: two pieces of each dtype that results have; of one tensor also casts that
+    are made whole, and vocabulary rows that are gathered."""
     if pairing is None:
         return 0
-    room: dict[int, int] = {}
+    pieces: dict[int, int] = {}
     for each in pairing.tensors:
         width = _width(recipe, each)
-        room[width] = max(room.get(width, 0), width * math.prod(each.shape))
-    return sum(room.values())
+        pieces[width] = max(pieces.get(width, 0), min(PIECE, math.prod(each.shape)))
+    whole = 0
+    for each in pairing.merged:
+        length, held = math.prod(each.shape), 0
+        gathers = each.rows is not None and not each.rows.straight
+        if recipe.dtype is not None and (gathers or not METHODS[recipe.merge_method].by_element):
+            given = (FLOAT_DTYPES.get(anatomies[ref].tensors[name].dtype) for ref, name in each.inputs.items())
+            held = sum(length * _width_of(recipe.dtype) for dtype in given if dtype != recipe.dtype)
+        if gathers:
+            held += (len(each.inputs) + 2) * length * _width(recipe, each)
+        whole = max(whole, held)
+    return sum(2 * length * width for width, length in pieces.items()) + whole
 
 
 def _room(

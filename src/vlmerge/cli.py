@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -119,8 +118,6 @@ def merge(
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
     """One merge, to disk."""
-    # Imports make hundreds of thousands of objects, and a merge no cycles that hold memory: looking for some is for nothing.
-    gc.disable()
     from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console

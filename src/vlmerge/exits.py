@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import gc
 import os
 import shlex
 import signal
@@ -38,6 +40,8 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
     if own_process and sys.argv[1:2] and sys.argv[1] in WRITING:
         # Threads that wait for the next tensor would otherwise spin, on cores that the writing of this one needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # Imports make hundreds of thousands of objects, a merge no cycles that hold memory: looking for some is for nothing.
+        gc.disable()
     try:
         # Without standalone mode typer gives the code of an exit back; it makes one of Ctrl-C too.
         code = app(standalone_mode=False)
@@ -60,11 +64,13 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
         what_now = "what is finished is kept. To go on" if goes_on else "nothing half-written is left. To start over"
         print(f"\ninterrupted: {what_now}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
     if own_process and not code and sys.argv[1:2] and sys.argv[1] in WRITING and threading.active_count() == 1:
-        # Python would clear its memory object by object, which takes as long as a tenth of a merge.
-        atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - nobody else runs them here
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        # Python would clear its memory object by object, which takes as long as a tenth of a merge. Where nobody takes what was
+        # printed, it ends in the usual way.
+        with contextlib.suppress(OSError):
+            atexit._run_exitfuncs()  # pyright: ignore[reportPrivateUsage] - nobody else runs them here
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vlmerge.methods import Scratch, Step
 
 RECIPE_NAME = "recipe.yaml"
+PIECE = 1 << 23
+"""Elements that a merge to disk computes at once: long beside what a call of a kernel costs. It holds two of each dtype."""
 
 PER_LAYER = ("layer_types",)
 """Keys of a decoder's config that hold one entry per layer."""
@@ -214,17 +216,18 @@ def _stream(
     recipe: Recipe, opened: Prepared, pairing: Pairing, steps: Sequence[Step | None], scratch: Scratch
 ) -> Iterator[tuple[str, Tensor]]:
     """Merges tensor after tensor, piece by piece; a piece is good until the next but one is asked for."""
-    from vlmerge.methods import Turns, combined, kept, named_dtype, output_dtype
+    from vlmerge.methods import Turns, kept_pieces, merged_pieces, named_dtype, output_dtype
 
     def read(ref: ModelRef, name: str) -> Tensor:
         return opened.checkpoints[ref].read(name)
 
-    turns = Turns()
+    turns = Turns(PIECE)
     for each, step in zip(pairing.tensors, steps, strict=True):
         if step is None:
-            pieces = kept(each, opened.host, read, output_dtype(recipe, each), named_dtype(recipe.dtype), scratch, turns)
+            dtype, cast = output_dtype(recipe, each), named_dtype(recipe.dtype)
+            pieces = kept_pieces(each, opened.host, read, dtype, cast, scratch, turns)
         else:
-            pieces = combined(step, read, scratch, turns)
+            pieces = merged_pieces(step, read, scratch, turns)
         try:
             for piece in pieces:
                 yield each.name, piece

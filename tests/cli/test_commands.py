@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -257,6 +259,24 @@ def test_merge_writes_a_model_and_never_over_another(tmp_path: Path) -> None:
     assert "57 tensors merged" in done.out
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     vlmerge("merge", tmp_path / "recipe.yaml", tmp_path / "merged").refuses(str(tmp_path / "merged"))
+
+
+def test_a_process_of_its_own_ends_with_its_model_whole_and_all_said(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    command = [sys.executable, "-m", "vlmerge", "merge", str(tmp_path / "recipe.yaml")]
+    done = subprocess.run([*command, str(tmp_path / "merged")], capture_output=True, text=True, check=True)
+    assert "57 tensors merged" in done.stdout
+    assert "Traceback" not in done.stderr
+    # Nobody listens.
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as pipe:
+        unheard = subprocess.run(
+            [*command, str(tmp_path / "again")], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert "Traceback" not in unheard.stderr
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("merged", "again")]
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize("command", ["check", "merge", "evolve"])

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_family import HOST_TOKENS, LM_TOKENS, write_lm, write_vlm
+from tiny_family import HIDDEN, HOST_TOKENS, LM_TOKENS, write_lm, write_vlm
 
-from vlmerge.check import check, render, size, to_json
+from vlmerge.check import check, render, to_json
 from vlmerge.config import load_recipe
 from vlmerge.config.run import load_run
 from vlmerge.errors import MismatchError
 from vlmerge.merge import merge
+from vlmerge.types import size
 
 
 def text_of(result: object) -> str:
@@ -73,6 +74,29 @@ def test_a_run_is_checked_as_a_merge_of_all_its_models(tmp_path: Path) -> None:
     assert [row.role for row in result.models] == ["host, source", "source", "base, source"]
     total = sum(row.bytes for row in result.models)
     assert result.output_bytes < result.memory_bytes < 2 * total
+
+
+def test_the_memory_of_a_merge_to_disk_is_two_pieces_and_what_has_to_be_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_vlm(tmp_path / "vlm", "hf")
+    write_lm(tmp_path / "ja")
+    two = [{"model": "./vlm"}, {"model": "./ja"}]
+
+    def memory(method: str, **keys: object) -> int:
+        values = {"linear": {"weight": 0.5}, "slerp": {"t": 0.5}}[method]
+        recipe = {"merge_method": method, "models": two, "parameters": values, **keys}
+        recipe |= {"base_model": "./vlm"} if method == "slerp" else {}
+        (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+        return check(load_recipe(tmp_path / "recipe.yaml")).memory_bytes
+
+    monkeypatch.setattr("vlmerge.check.PIECE", 10)
+    buffers = memory("linear")
+    assert 0 < buffers <= 2 * 10 * (2 + 8)
+    assert memory("slerp") == memory("linear", dtype="bfloat16") == buffers
+    assert memory("linear", out_dtype="float32") == buffers + 2 * 10 * 2
+    # An angle is one of whole tensors: both are cast, two bytes an element.
+    assert memory("slerp", dtype="bfloat16") == buffers + 2 * 2 * HIDDEN * HIDDEN
 
 
 def test_mismatches_surface(tmp_path: Path) -> None:

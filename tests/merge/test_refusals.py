@@ -30,6 +30,12 @@ def nothing_left(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} <= {"recipe.yaml", "vlm", "ja", "base"}
 
 
+@pytest.fixture(autouse=True)
+def many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong with a tensor is not in its first piece."""
+    monkeypatch.setattr("vlmerge.merge.PIECE", 7)
+
+
 NAN = torch.full((INTER, HIDDEN), 1.0, dtype=torch.float16)
 NAN[3, 5] = float("nan")
 

@@ -8,7 +8,7 @@ import json
 
 import torch
 
-from vlmerge.methods import METHODS
+from vlmerge.methods import METHODS, chosen_launches
 from vlmerge.methods.chosen_launches import Chosen, ChosenLaunches
 from vlmerge.methods.differences import Differences, key_of
 from vlmerge.methods.kernels.gpu import Sum, add_up
@@ -68,12 +68,13 @@ def values(name: str, densities: tuple[float, float], turn: int, *, rescale: boo
     sources = tuple(
         {"weight": weight, "density": density} for weight, density in zip((0.7, 0.4 + turn), densities, strict=True)
     )
-    keys = (key_of(turn, "one", name), key_of(turn, "two", name)) if draws else ()
+    keys = (key_of(1, "one", name), key_of(1, "two", name)) if draws else ()
     return Values({"lambda": 0.9, "rescale": rescale, "normalize": normalize}, sources, keys)
 
 
-def same_chosen(method: str, given: torch.dtype, *, rescale: bool, normalize: bool) -> bool:
-    """Bit for bit, for three candidates, the last with densities of one that was before."""
+def same_chosen(method: str, given: torch.dtype, *, rescale: bool, normalize: bool, slots: int = chosen_launches.SLOTS) -> bool:
+    """Bit for bit, for candidates of which one keeps more than differs from zero, and the last has densities of some before."""
+    chosen_launches.SLOTS = slots
     lengths = (4096 + 16, 32, 5001)
     tensors = [close_relatives(length, given) for length in lengths]
     known = [Differences() for _ in lengths]
@@ -81,7 +82,7 @@ def same_chosen(method: str, given: torch.dtype, *, rescale: bool, normalize: bo
     one_by_one = METHODS[method]
     assert isinstance(one_by_one, Sparse)
     equal = True
-    for turn, densities in enumerate(((0.3, 0.05), (0.62, 1.0), (0.0, 0.2))):
+    for turn, densities in enumerate(((0.3, 0.05), (0.62, 1.0), (0.0, 0.2), (0.95, 0.4), (0.3, 0.4))):
         draws = one_by_one.random
         wanted = values("tensor", densities, turn, rescale=rescale, normalize=normalize, draws=draws)
         jobs: list[Chosen] = []
@@ -115,6 +116,10 @@ found |= {
     for given in (torch.float16, torch.float32)
     for rescale in (True, False)
     for normalize in (True, False)
+}
+found |= {
+    f"{method}, all that was found forgotten": same_chosen(method, torch.float16, rescale=True, normalize=True, slots=8)
+    for method in ("ties", "dare_ties")
 }
 large = torch.full((100,), 60000.0).half()
 places = [Place.of(torch.empty(100).half(), None, (large, large)) for _ in range(2)]

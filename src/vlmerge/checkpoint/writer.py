@@ -6,6 +6,7 @@ little, although nothing gets its name before it is on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +141,7 @@ def _write_tensors(
     total, done = sum(info.bytes for info in tensors), 0
     for shard in shards:
         with (folder / shard.file).open("wb", buffering=0) as file, ThreadPoolExecutor(max_workers=1) as pool:
-            writing = pool.submit(_write, file.fileno(), memoryview(shard.header), 0)
+            writing = pool.submit(_write, file, memoryview(shard.header), 0)
             file.truncate(shard.size)
             for name, place in shard.places.items():
                 info, written = expected[name], 0
@@ -150,9 +152,10 @@ def _write_tensors(
                         raise ValueError(f"expected tensor {name}, got {got}")
                     data = _bytes_of(info, piece, written)
                     writing.result()
-                    writing = pool.submit(_write, file.fileno(), data, place + written)
+                    writing = pool.submit(_write, file, data, place + written)
                     written += data.nbytes
                     done += data.nbytes
+                    del piece, data  # What is not a buffer that takes turns goes as soon as it is written.
                     whole = written == info.bytes
                     if progress is not None:
                         progress(label, done, total)
@@ -167,7 +170,7 @@ def _bytes_of(info: TensorInfo, piece: torch.Tensor, before: int) -> memoryview:
     """A piece's memory, once it is what was announced."""
     import torch
 
-    whole = tuple(piece.shape) == info.shape
+    whole = before == 0 and tuple(piece.shape) == info.shape
     fits = whole or (piece.dim() == 1 and before + piece.nbytes <= info.bytes and (piece.nbytes > 0 or info.bytes == 0))
     if SAFETENSORS_NAMES.get(str(piece.dtype)) != info.dtype or not fits:
         raise ValueError(f"{info.name}: announced {info.dtype} {list(info.shape)}, got {piece.dtype} {list(piece.shape)}")
@@ -175,12 +178,14 @@ def _bytes_of(info: TensorInfo, piece: torch.Tensor, before: int) -> memoryview:
     return memoryview(raw)
 
 
-def _write(file: int, data: memoryview, place: int) -> None:
-    """Writes at a place, whole."""
+def _write(file: FileIO, data: memoryview, place: int) -> None:
+    """Writes at a place, whole. A file that was closed meanwhile is an error, whoever has its number now."""
     start, rest = place, data
     while rest.nbytes:
-        count = os.pwrite(file, rest, place)
+        count = os.pwrite(file.fileno(), rest, place)
         rest, place = rest[count:], place + count
     if data.nbytes and hasattr(os, "posix_fadvise"):
-        # Of memory that is not on the disk yet this means: begin to write it. It stays where readers find it.
-        os.posix_fadvise(file, start, data.nbytes, os.POSIX_FADV_DONTNEED)
+        # Of memory that is not on the disk yet this means: begin to write it. What already is may leave the page cache. A hint:
+        # file systems may refuse it.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), start, data.nbytes, os.POSIX_FADV_DONTNEED)

@@ -41,6 +41,7 @@ class MethodSpec:
             models include it.
         available: False: valid in mergekit, not supported yet.
         draws: Whether it draws differences at random, from the recipe's seed.
+        by_element: Whether each element of a result depends on the inputs' elements at its place alone.
         summary: One line for `vlmerge methods`.
     """
 
@@ -51,6 +52,7 @@ class MethodSpec:
     parameters: Mapping[str, ParameterSpec] = field(default_factory=lambda: MappingProxyType({}))
     available: bool = False
     draws: bool = False
+    by_element: bool = False
 
     @property
     def subtracts(self) -> bool:
@@ -80,15 +82,23 @@ def _spec(
     summary: str,
     *parameters: ParameterSpec,
     available: bool = False,
+    by_element: bool = False,
 ) -> MethodSpec:
-    return MethodSpec(name, base, sources, summary, MappingProxyType({p.name: p for p in parameters}), available)
+    known = MappingProxyType({p.name: p for p in parameters})
+    return MethodSpec(name, base, sources, summary, known, available, by_element=by_element)
 
 
 def _family(
-    name: str, summary: str, *parameters: ParameterSpec, normalize: bool, available: bool = False, draws: bool = False
+    name: str,
+    summary: str,
+    *parameters: ParameterSpec,
+    normalize: bool,
+    available: bool = False,
+    draws: bool = False,
+    by_element: bool = False,
 ) -> MethodSpec:
     common = (WEIGHT, LAMBDA, _flag("normalize", normalize), INT8_MASK)
-    spec = _spec(name, "required", (0, None), summary, *common, *parameters, available=available)
+    spec = _spec(name, "required", (0, None), summary, *common, *parameters, available=available, by_element=by_element)
     return replace(spec, draws=draws)
 
 
@@ -98,7 +108,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
         for spec in (
             _spec(
                 "linear", "ordinary", (1, None), "weighted sum of the weights",
-                WEIGHT, _flag("normalize", True), INT8_MASK, available=True,
+                WEIGHT, _flag("normalize", True), INT8_MASK, available=True, by_element=True,
             ),
             _spec(
                 "slerp", "required", (2, 2), "along the arc between two models, t = 0 being the base",
@@ -106,7 +116,8 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
                 INT8_MASK, available=True,
             ),
             _family(
-                "task_arithmetic", "the base plus weighted differences from it", normalize=False, available=True,
+                "task_arithmetic", "the base plus weighted differences from it",
+                normalize=False, available=True, by_element=True,
             ),
             _family(
                 "ties", "task arithmetic of trimmed differences that agree in sign",

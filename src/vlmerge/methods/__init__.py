@@ -10,7 +10,7 @@ from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.linear import Linear
 from vlmerge.methods.method import Method, Values
-from vlmerge.methods.pieces import Turns, combined, kept
+from vlmerge.methods.pieces import Turns, kept_pieces, merged_pieces
 from vlmerge.methods.resolved import Step, resolve_values, steps_of
 from vlmerge.methods.scratch import Scratch
 from vlmerge.methods.slerp import Slerp
@@ -36,10 +36,10 @@ __all__ = [
     "Turns",
     "Values",
     "combine",
-    "combined",
     "is_finite",
     "keep",
-    "kept",
+    "kept_pieces",
+    "merged_pieces",
     "named_dtype",
     "output_dtype",
     "require_finite",

@@ -1,5 +1,5 @@
-"""One tensor of a merge, from reading to rounding. The merge to disk and the live merge both call this: what was scored is
-what is exported.
+"""One tensor of a merge, from reading to rounding. The live merge calls `combine` and `keep`; the merge to disk takes the same
+rules and casts piece by piece (`pieces.py`): what was scored is what is exported.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known 
         raise CandidateFailure(f"NaN or infinity in {step.pair.name}")
 
 
-def inputs_of(step: Step, read: Read) -> tuple[list[Tensor], Tensor | None]:
-    """The inputs and the base of a step, cast as the recipe says, contiguous."""
-    tensors = [_read(read, ref, step.pair.inputs[ref], step.cast) for ref in step.inputs]
-    return tensors, None if step.base is None else _read(read, step.base, step.pair.inputs[step.base], step.cast)
+def inputs_of(step: Step, read: Read, *, cast: bool = True) -> tuple[list[Tensor], Tensor | None]:
+    """The inputs and the base of a step, contiguous; cast as the recipe says, unless the caller does that."""
+    wanted = step.cast if cast else None
+    tensors = [_read(read, ref, step.pair.inputs[ref], wanted) for ref in step.inputs]
+    return tensors, None if step.base is None else _read(read, step.base, step.pair.inputs[step.base], wanted)
 
 
 def known_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scratch, known: Known | None) -> object:
@@ -80,9 +81,13 @@ def rule_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scr
 def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.dtype | None) -> None:
     """Writes a tensor that is not merged: the host's, cast where the whole result is cast."""
     tensor = read(host, pair.host_name)
-    if cast is not None and tensor.dtype.is_floating_point and not pair.is_buffer:
-        tensor = tensor.to(cast)
-    out.copy_(tensor)
+    cast = cast_of(pair, tensor, cast)
+    out.copy_(tensor if cast is None else tensor.to(cast))
+
+
+def cast_of(pair: TensorPair, tensor: Tensor, cast: torch.dtype | None) -> torch.dtype | None:
+    """What a tensor that is not merged is cast to, where the recipe casts: not integers, nor what is no weight."""
+    return cast if tensor.dtype.is_floating_point and not pair.is_buffer else None
 
 
 def _by_rows(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.methods.combine import combine, inputs_of, rule_of
+from vlmerge.methods.combine import cast_of, combine, inputs_of, rule_of
 from vlmerge.methods.finite import is_finite, require_finite
 
 if TYPE_CHECKING:
@@ -21,78 +21,102 @@ if TYPE_CHECKING:
     from vlmerge.methods.resolved import Step
     from vlmerge.methods.scratch import Scratch
 
-PIECE = 1 << 23
-"""Elements: long beside what a call of a kernel costs."""
-
 
 class Turns:
-    """Two buffers of each dtype that take turns: one is read while the other is filled."""
+    """Two buffers of each dtype that take turns: one is read while the other is filled.
 
-    def __init__(self) -> None:
-        self.piece = PIECE
+    Args:
+        piece: Elements of a buffer.
+    """
+
+    def __init__(self, piece: int) -> None:
+        self._piece = piece
         self._buffers: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
         self._turn = 0
 
-    def next(self, dtype: torch.dtype, length: int) -> Tensor:
+    def buffer(self, dtype: torch.dtype, length: int) -> Tensor:
         """The buffer that was asked for last but one; contents are whatever was there. `length` is at most a piece."""
         if dtype not in self._buffers:
-            self._buffers[dtype] = (torch.empty(self.piece, dtype=dtype), torch.empty(self.piece, dtype=dtype))
+            self._buffers[dtype] = (torch.empty(self._piece, dtype=dtype), torch.empty(self._piece, dtype=dtype))
         self._turn = 1 - self._turn
         return self._buffers[dtype][self._turn][:length]
 
-    def spans(self, length: int, start: int = 0) -> Iterator[slice]:
-        """Pieces of a flat tensor from `start` on; at least one."""
-        for begin in range(start, max(length, start + 1), self.piece):
-            yield slice(begin, min(begin + self.piece, length))
+    def spans(self, start: int, end: int) -> Iterator[slice]:
+        """Pieces of a flat tensor."""
+        for begin in range(start, end, self._piece):
+            yield slice(begin, min(begin + self._piece, end))
 
 
-def combined(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Iterator[Tensor]:
+def merged_pieces(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Iterator[Tensor]:
     """What `combine` computes, flat, in consecutive pieces; each is good until the next but one is asked for.
+
+    Where vocabulary rows are gathered, the whole is one piece. Casts of the inputs are made piece by piece for methods that go
+    element by element, whole for others.
 
     Raises:
         CandidateFailure: The result is not finite.
     """
     rows, length = step.pair.rows, math.prod(step.pair.shape)
+    if length == 0:
+        yield turns.buffer(step.out_dtype, 0)
+        return
     if rows is not None and not rows.straight:
         out = torch.empty(step.pair.shape, dtype=step.out_dtype)
         combine(step, read, out, scratch)
         yield out.view(-1)
         return
-    tensors, base = inputs_of(step, read)
+    by_element = step.method.spec.by_element
+    tensors, base = inputs_of(step, read, cast=not by_element)
     end = length if rows is None else rows.merged * (length // step.pair.shape[0])
-    rule = rule_of(step, [tensor.view(-1)[:end] for tensor in tensors], None if base is None else base.view(-1)[:end], scratch)
-    for span in turns.spans(end):
-        out = turns.next(step.out_dtype, span.stop - span.start)
-        if not rule.part(span).write(out, scratch):
-            raise CandidateFailure(f"NaN or infinity in {step.pair.name}")
-        yield out
-    if end == length:
-        return
-    host = read(step.host, step.pair.host_name).view(-1)
-    for out in _copied(host, end, step.out_dtype, step.cast, turns):
-        if not is_finite(out, scratch):
-            raise CandidateFailure(f"NaN or infinity in {step.pair.name}")
-        yield out
+    flat, origin = [tensor.view(-1)[:end] for tensor in tensors], None if base is None else base.view(-1)[:end]
+    whole = None if by_element else rule_of(step, flat, origin, scratch)
+    for span in turns.spans(0, end):
+        out = turns.buffer(step.out_dtype, span.stop - span.start)
+        if whole is not None:
+            rule = whole.part(span)
+        else:
+            parts = [_as(tensor[span], step.cast) for tensor in flat]
+            rule = rule_of(step, parts, None if origin is None else _as(origin[span], step.cast), scratch)
+        yield _finite(rule.write(out, scratch), step, out)
+    if end < length:
+        host = read(step.host, step.pair.host_name).reshape(-1)
+        for out in _copied(host, (end, length), step.out_dtype, step.cast, turns):
+            yield _finite(is_finite(out, scratch), step, out)
 
 
-def kept(
+def kept_pieces(
     pair: TensorPair, host: ModelRef, read: Read, dtype: torch.dtype, cast: torch.dtype | None, scratch: Scratch, turns: Turns
 ) -> Iterator[Tensor]:
-    """A tensor that is not merged, likewise.
+    """What `keep` writes, likewise.
 
     Raises:
         MismatchError: It is not finite.
     """
     tensor = read(host, pair.host_name)
-    keeps = cast is None or not tensor.dtype.is_floating_point or pair.is_buffer
-    for out in _copied(tensor.reshape(-1), 0, dtype, None if keeps else cast, turns):
+    cast = cast_of(pair, tensor, cast)
+    if tensor.numel() == 0:
+        yield turns.buffer(dtype, 0)
+    for out in _copied(tensor.reshape(-1), (0, tensor.numel()), dtype, cast, turns):
         if not is_finite(out, scratch):
-            for each in (tensor, out):
+            # Told of the whole: of the model's own numbers, or of what the cast made of them.
+            for each in (tensor, _as(tensor, cast).to(dtype)):
                 require_finite(each, scratch, model=str(host), name=pair.host_name)
         yield out
 
 
-def _copied(source: Tensor, start: int, dtype: torch.dtype, cast: torch.dtype | None, turns: Turns) -> Iterator[Tensor]:
-    for span in turns.spans(len(source), start):
+def _copied(
+    source: Tensor, within: tuple[int, int], dtype: torch.dtype, cast: torch.dtype | None, turns: Turns
+) -> Iterator[Tensor]:
+    for span in turns.spans(*within):
         part = source[span]
-        yield turns.next(dtype, len(part)).copy_(part if cast is None else part.to(cast))
+        yield turns.buffer(dtype, len(part)).copy_(_as(part, cast))
+
+
+def _as(tensor: Tensor, cast: torch.dtype | None) -> Tensor:
+    return tensor if cast is None else tensor.to(cast)
+
+
+def _finite(finite: bool, step: Step, out: Tensor) -> Tensor:
+    if not finite:
+        raise CandidateFailure(f"NaN or infinity in {step.pair.name}")
+    return out

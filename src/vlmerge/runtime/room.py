@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -231,19 +231,27 @@ def this_machine() -> Machine:
     if program is None:
         return Machine(None, free_host_memory())
     asked = [program, "--query-gpu=name,memory.free,compute_cap", "--format=csv,noheader,nounits"]
-    # The first of those that CUDA is allowed to see, as torch takes it.
+    # The first that CUDA may see. nvidia-smi numbers cards by their place on the bus, as CUDA does where they are alike.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        first = visible.split(",")[0].strip()
-        if first in ("", "-1"):
-            return Machine(None, free_host_memory())
-        asked.append(f"--id={first}")
+    first = "" if visible is None else visible.split(",")[0].strip()
+    if visible is not None and first in ("", "-1"):
+        return Machine(None, free_host_memory())
+    # It does not know every name that CUDA takes: parts of cards, shortened ones.
+    for more in ([f"--id={first}"], []) if first else ([],):
+        card = _asked([*asked, *more])
+        if card is not None:
+            return card
+    return Machine(None, free_host_memory())
+
+
+def _asked(command: Sequence[str]) -> Machine | None:
+    """What `nvidia-smi` says of the first card that it tells of."""
     try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
         name, free, capability = said.rsplit(",", 2)
         return Machine(int(free) << 20, free_host_memory(), name.strip(), bfloat16=float(capability) >= 8)
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
-        return Machine(None, free_host_memory())
+        return None
 
 
 def _gigabytes(count: int) -> str:

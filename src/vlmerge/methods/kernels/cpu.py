@@ -180,7 +180,7 @@ def between(base: Any, one: Any, low: Any, high: Any, sizes: Any, places: Any, c
 
     Args:
         base, one: Their differences are looked at.
-        low, high: Magnitude bits.
+        low, high: Magnitude bits; where they are equal nothing is collected.
         sizes, places: [parts, room]: bits and index of what is collected; room is not overrun.
         counts: [parts], filled with how many lie between (more than `room`: the rest was not taken down).
 
@@ -199,7 +199,9 @@ def between(base: Any, one: Any, low: Any, high: Any, sizes: Any, places: Any, c
             all_of(one[begin:end], base[begin:end], kept)
             far, near = count(kept, low, high)
             above += far
-            if near:
+            if low == high:
+                found += near
+            elif near:
                 for i in range(end - begin):
                     size = FLOAT(abs(kept[i])).view(UNSIGNED)
                     if low <= size <= high:
