@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timing import Clock, machine, print_table, take_turns, write_json
+from timing import Clock, print_table, take_turns, write_json
 from torch import Tensor
 
 from vlmerge.config.model_ref import ModelRef
@@ -56,7 +56,7 @@ def main() -> None:
     print_table(measured, "vlmerge")
     same = sum(a == b for a, b in zip(ours.answers, theirs.answers, strict=True))
     print(f"\nsame answers in the last round: {same} of {len(questions)}")
-    content = {"questions": len(questions), "same_answers": same, "variants": measured, "machine": machine()}
+    content = {"questions": len(questions), "same_answers": same, "variants": measured}
     write_json(options.json, content)
 
 

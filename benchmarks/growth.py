@@ -25,7 +25,7 @@ from typing import Any
 from candidate import Ours
 from merge_to_disk import NAMES, build
 from search_costs import PARTS, QUESTIONS, SPACES, Space, measure
-from timing import Clock, machine, print_columns, take_turns, write_json
+from timing import Clock, print_columns, take_turns, write_json
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import Recipe, parse_recipe
@@ -57,7 +57,6 @@ def main() -> None:
         "weights": grow_weights(decoders, options.rounds),
         "questions": grow_questions(asked, options.rounds),
         "dimensions": grow_dimensions(spaces, 26 if options.tiny else 100, min(3, options.rounds)),
-        "machine": machine(),
     }
     write_json(options.json, content)
 

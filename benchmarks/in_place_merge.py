@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import torch
 from llava_7b_checkpoints import PLAIN_ROWS
-from timing import Clock, Variant, commit, machine, print_columns, take_turns, write_json
+from timing import Clock, Variant, print_columns, take_turns, write_json
 from torch import Tensor
 
 from vlmerge.methods import METHODS
@@ -107,9 +107,7 @@ def main() -> None:
         lines.append([name, f"{seconds * 1e3:.1f}", against, speed, f"{share * floor / seconds:.0%}"])
     print(f"{len(live)} tensors, {moved / 1e9:.1f} GB read and written, {options.dtype}, medians of {options.rounds}\n")
     print_columns(lines)
-    write_json(
-        options.json, {"bytes": moved, "dtype": options.dtype, "variants": measured, "commit": commit(), "machine": machine()}
-    )
+    write_json(options.json, {"bytes": moved, "dtype": options.dtype, "variants": measured})
 
 
 def arguments() -> argparse.Namespace:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 from llava_7b_checkpoints import REAL, TINY, Sizes, build
-from timing import Clock, commit, machine, print_columns, print_table, take_turns, write_json
+from timing import Clock, print_columns, print_table, take_turns, write_json
 from torch import Tensor
 
 from vlmerge.config.model_ref import ModelRef
@@ -124,8 +124,6 @@ def main() -> None:
         "device_memory_gb": memory,
         "floors": floors,
         "agreement": agreed,
-        "commit": commit(),
-        "machine": machine(),
     }
     write_json(options.json, content)
 

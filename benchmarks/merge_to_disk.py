@@ -33,7 +33,7 @@ from typing import Any
 import torch
 import yaml
 from llava_7b_checkpoints import PLAIN_ROWS, write_json_file, write_shards, write_tokenizer
-from timing import machine, print_columns, write_json
+from timing import print_columns, write_json
 
 REAL = {"layers": 22, "hidden": 2048, "middle": 5632, "heads": 32, "kv": 4}
 TINY = {"layers": 2, "hidden": 64, "middle": 128, "heads": 4, "kv": 2}
@@ -91,7 +91,7 @@ def main() -> None:
         shutil.rmtree(out, ignore_errors=True)
         measured[method] = costs
         show(method, costs)
-    write_json(options.json, {"machine": machine(), "tiny": options.tiny, "measured": plain(measured)})
+    write_json(options.json, {"tiny": options.tiny, "measured": plain(measured)})
 
 
 def arguments() -> argparse.Namespace:

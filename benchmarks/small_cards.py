@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from llava_7b import invent_questions, recipe_of
 from llava_7b_checkpoints import REAL, TINY, build
-from timing import commit, machine, print_columns, write_json
+from timing import print_columns, write_json
 
 from vlmerge.merge import prepare
 from vlmerge.runtime.live import LiveModel, choose_placement
@@ -53,7 +53,7 @@ def main() -> None:
         lines.append([name, str(each["batch_size"]), *homes, *numbers])
         print(json.dumps({name: each}), flush=True)
     print_columns(lines)
-    write_json(options.json, {"cards": found, "commit": commit(), "machine": machine()})
+    write_json(options.json, {"cards": found})
 
 
 def arguments() -> argparse.Namespace:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 from sparse_checkpoints import build
-from timing import Clock, machine, print_columns, take_turns, write_json
+from timing import Clock, print_columns, take_turns, write_json
 
 GOALS = {"vlmerge --help": 0.4, "vlmerge check": 1.5}
 """Seconds."""
@@ -48,7 +48,7 @@ def main() -> None:
         lines.append([name, f"{each['seconds']:.3f}", f"{low:.3f}–{high:.3f}", f"{GOALS[name]:.1f}" if name in GOALS else "–"])
     print(f"whole processes, {options.rounds} rounds by turns, medians, {os.cpu_count()} cores\n")
     print_columns(lines)
-    write_json(options.json, {"variants": measured, "goals": GOALS, "machine": machine()})
+    write_json(options.json, {"variants": measured, "goals": GOALS})
     missed = [name for name, goal in GOALS.items() if measured[name]["seconds"] > goal]
     if missed:
         raise SystemExit(f"slower than the goal: {', '.join(missed)}")

@@ -120,8 +120,9 @@ def commit() -> str | None:
 
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
-    """Writes the measurement, if a file was asked for."""
+    """Writes the measurement with its commit and its machine, if a file was asked for."""
     if path is not None:
+        content = {**content, "commit": commit(), "machine": machine()}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         print(f"written: {path}")
