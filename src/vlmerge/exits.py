@@ -29,6 +29,8 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
         app: The commands.
         own_process: Nothing else is done by this process: it may end without being cleared away.
     """
+    command = sys.argv[1] if len(sys.argv) > 1 else ""
+    writes = own_process and command in WRITING
     signal.signal(signal.SIGTERM, _interrupt)
     # rich wraps at 80 where it cannot tell the width; logs and pipes should not be cut there.
     if not sys.stdout.isatty():
@@ -37,7 +39,7 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
     # holes to lose.
     if "PYTORCH_ALLOC_CONF" not in os.environ:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    if own_process and sys.argv[1:2] and sys.argv[1] in WRITING:
+    if writes:
         # Threads that wait for the next tensor would otherwise spin, on cores that the writing of this one needs.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         # Imports make hundreds of thousands of objects, a merge no cycles that hold memory: looking for some is for nothing.
@@ -60,10 +62,11 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
         show()
         sys.exit(EXIT_USER)
     if code == EXIT_INTERRUPTED:
-        goes_on = sys.argv[1:2] and sys.argv[1] in GOING_ON
-        what_now = "what is finished is kept. To go on" if goes_on else "nothing half-written is left. To start over"
+        what_now = (
+            "what is finished is kept. To go on" if command in GOING_ON else "nothing half-written is left. To start over"
+        )
         print(f"\ninterrupted: {what_now}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
-    if own_process and not code and sys.argv[1:2] and sys.argv[1] in WRITING and threading.active_count() == 1:
+    if writes and not code and threading.active_count() == 1:
         # Python would clear its memory object by object, which takes as long as a tenth of a merge. Where nobody takes what was
         # printed, it ends in the usual way.
         with contextlib.suppress(OSError):

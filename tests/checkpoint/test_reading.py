@@ -12,6 +12,7 @@ import tiny_checkpoints as tiny
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from process_memory import anonymous_bytes
 
 from vlmerge.checkpoint import Checkpoint, resolve
 from vlmerge.checkpoint.dtypes import TORCH_NAMES
@@ -71,21 +72,15 @@ def test_every_type_is_read_and_its_size_known(tmp_path: Path):
 
 
 def test_reading_does_not_grow_anonymous_memory(tmp_path: Path):
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("needs /proc")
-
-    def anonymous() -> int:
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("RssAnon")) * 1024
 
     size = 64 << 20
     for build in (tiny.whole, tiny.pickled):
         checkpoint = opened(build(tmp_path / build.__name__, {"big": torch.ones(size, dtype=torch.uint8)}))
         checkpoint.read("big")[:10].sum()
-        before = anonymous()
+        before = anonymous_bytes()
         tensor = checkpoint.read("big")
         assert int(tensor.numpy().max()) == 1
-        assert anonymous() - before < size // 8
+        assert anonymous_bytes() - before < size // 8
 
 
 @given(cut=st.integers(0, 10_000))

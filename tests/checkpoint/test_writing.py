@@ -19,6 +19,7 @@ import tiny_checkpoints as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from process_memory import anonymous_bytes
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -298,22 +299,16 @@ def test_progress_ends_at_the_total(tmp_path: Path):
 
 
 def test_the_stream_holds_one_tensor_at_a_time(tmp_path: Path):
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("needs /proc")
     size, count = 4 << 20, 64
     infos = [TensorInfo(f"t{number}", "U8", (size,), "") for number in range(count)]
 
-    def anonymous() -> int:
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("RssAnon")) * 1024
-
-    before, peak = anonymous(), 0
+    before, peak = anonymous_bytes(), 0
 
     def produce() -> Iterator[tuple[str, torch.Tensor]]:
         nonlocal peak
         for info in infos:
             yield info.name, torch.full((size,), 1, dtype=torch.uint8)
-            peak = max(peak, anonymous())
+            peak = max(peak, anonymous_bytes())
 
     write_checkpoint(tmp_path / "out", infos, produce(), config={}, side_files={}, texts={})
     assert peak - before < count * size / 4

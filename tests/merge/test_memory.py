@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from process_memory import anonymous_bytes
 from safetensors.torch import save_file
 
 from vlmerge.config.recipe import Recipe, parse_recipe
@@ -52,23 +53,15 @@ def recipe_of(method: str, base: Path, one: Path, two: Path) -> Recipe:
     return parse_recipe(found | ({} if method == "linear" else {"base_model": str(base)}), method)
 
 
-def anonymous() -> int:
-    """Bytes of this process's memory that no file backs."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
-
-
 @pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties"])
 def test_a_merge_to_disk_keeps_no_tensor_in_memory(method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not Path("/proc/self/status").exists():
-        pytest.skip("needs /proc")
     recipe = recipe_of(method, *(decoder(tmp_path / name, seed) for seed, name in enumerate(("base", "one", "two"))))
     # Once before, so that what libraries and compiled kernels take is there.
     merge(recipe, tmp_path / "first")
     monkeypatch.setattr("vlmerge.merge.PIECE", 1 << 18)
     seen: list[int] = []
-    before = anonymous()
-    merge(recipe, tmp_path / "out", progress=lambda *_: seen.append(anonymous()))
+    before = anonymous_bytes()
+    merge(recipe, tmp_path / "out", progress=lambda *_: seen.append(anonymous_bytes()))
     assert len(seen) > 2 * ROWS * HIDDEN // (1 << 18)
     # Less than half of one of the two large tensors.
     assert max(seen) - before < 15 << 20

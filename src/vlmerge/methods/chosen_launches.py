@@ -53,8 +53,10 @@ class Chosen:
     def of(cls, method: Sparse, values: Values, place: Place, shares: Sequence[Share], known: object) -> Chosen:
         """The job for a method's values."""
         assert isinstance(known, Differences)
-        signs = (method.random, method.elect, method.divides_by_parts(values))
-        return cls(place, tuple(shares), known, *signs, method.divisor(values), values.number("lambda"))
+        return cls(
+            place, tuple(shares), known, method.random, method.elect, method.divides_by_parts(values),
+            method.divisor(values), values.number("lambda"),
+        )  # fmt: skip
 
     @property
     def kind(self) -> tuple[object, ...]:
@@ -90,8 +92,9 @@ class ChosenLaunches:
         if draft.measures:
             measure(table, first, pairs, numbers, asked, found, norms, draws=draws)
         draft.commit()
-        signs = (jobs[0].elect, jobs[0].by_parts)
-        return add_chosen(table, first, pairs, numbers, found, norms, draws=draws, elect=signs[0], share=signs[1])
+        return add_chosen(
+            table, first, pairs, numbers, found, norms, draws=draws, elect=jobs[0].elect, share=jobs[0].by_parts
+        )  # fmt: skip
 
     def _memory(self, needed: int) -> tuple[Tensor, Tensor]:
         """Room for `needed` more rows; where there is none, all rows are forgotten."""

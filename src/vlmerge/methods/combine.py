@@ -82,12 +82,17 @@ def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.
     """Writes a tensor that is not merged: the host's, cast where the whole result is cast."""
     tensor = read(host, pair.host_name)
     cast = cast_of(pair, tensor, cast)
-    out.copy_(tensor if cast is None else tensor.to(cast))
+    out.copy_(as_cast(tensor, cast))
 
 
 def cast_of(pair: TensorPair, tensor: Tensor, cast: torch.dtype | None) -> torch.dtype | None:
     """What a tensor that is not merged is cast to, where the recipe casts: not integers, nor what is no weight."""
     return cast if tensor.dtype.is_floating_point and not pair.is_buffer else None
+
+
+def as_cast(tensor: Tensor, cast: torch.dtype | None) -> Tensor:
+    """The tensor in a dtype; None: in its own."""
+    return tensor if cast is None else tensor.to(cast)
 
 
 def _by_rows(
@@ -122,8 +127,7 @@ def _by_rows(
 
 
 def _read(read: Read, ref: ModelRef, name: str, cast: torch.dtype | None) -> Tensor:
-    tensor = read(ref, name)
-    return tensor.to(cast if cast is not None else tensor.dtype).contiguous()
+    return as_cast(read(ref, name), cast).contiguous()
 
 
 def _flat(tensor: Tensor | None) -> Tensor | None:

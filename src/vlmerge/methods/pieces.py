@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.methods.combine import cast_of, combine, inputs_of, rule_of
+from vlmerge.methods.combine import as_cast, cast_of, combine, inputs_of, rule_of
 from vlmerge.methods.finite import is_finite, require_finite
+from vlmerge.methods.scratch import spans
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,26 +26,21 @@ if TYPE_CHECKING:
 class Turns:
     """Two buffers of each dtype that take turns: one is read while the other is filled.
 
-    Args:
+    Attributes:
         piece: Elements of a buffer.
     """
 
     def __init__(self, piece: int) -> None:
-        self._piece = piece
+        self.piece = piece
         self._buffers: dict[torch.dtype, tuple[Tensor, Tensor]] = {}
         self._turn = 0
 
     def buffer(self, dtype: torch.dtype, length: int) -> Tensor:
         """The buffer that was asked for last but one; contents are whatever was there. `length` is at most a piece."""
         if dtype not in self._buffers:
-            self._buffers[dtype] = (torch.empty(self._piece, dtype=dtype), torch.empty(self._piece, dtype=dtype))
+            self._buffers[dtype] = (torch.empty(self.piece, dtype=dtype), torch.empty(self.piece, dtype=dtype))
         self._turn = 1 - self._turn
         return self._buffers[dtype][self._turn][:length]
-
-    def spans(self, start: int, end: int) -> Iterator[slice]:
-        """Pieces of a flat tensor."""
-        for begin in range(start, end, self._piece):
-            yield slice(begin, min(begin + self._piece, end))
 
 
 def merged_pieces(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Iterator[Tensor]:
@@ -70,13 +66,13 @@ def merged_pieces(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Ite
     end = length if rows is None else rows.merged * (length // step.pair.shape[0])
     flat, origin = [tensor.view(-1)[:end] for tensor in tensors], None if base is None else base.view(-1)[:end]
     whole = None if by_element else rule_of(step, flat, origin, scratch)
-    for span in turns.spans(0, end):
+    for span in spans(0, end, turns.piece):
         out = turns.buffer(step.out_dtype, span.stop - span.start)
         if whole is not None:
             rule = whole.part(span)
         else:
-            parts = [_as(tensor[span], step.cast) for tensor in flat]
-            rule = rule_of(step, parts, None if origin is None else _as(origin[span], step.cast), scratch)
+            parts = [as_cast(tensor[span], step.cast) for tensor in flat]
+            rule = rule_of(step, parts, None if origin is None else as_cast(origin[span], step.cast), scratch)
         yield _finite(rule.write(out, scratch), step, out)
     if end < length:
         host = read(step.host, step.pair.host_name).reshape(-1)
@@ -99,7 +95,7 @@ def kept_pieces(
     for out in _copied(tensor.reshape(-1), (0, tensor.numel()), dtype, cast, turns):
         if not is_finite(out, scratch):
             # Told of the whole: of the model's own numbers, or of what the cast made of them.
-            for each in (tensor, _as(tensor, cast).to(dtype)):
+            for each in (tensor, as_cast(tensor, cast).to(dtype)):
                 require_finite(each, scratch, model=str(host), name=pair.host_name)
         yield out
 
@@ -107,13 +103,9 @@ def kept_pieces(
 def _copied(
     source: Tensor, within: tuple[int, int], dtype: torch.dtype, cast: torch.dtype | None, turns: Turns
 ) -> Iterator[Tensor]:
-    for span in turns.spans(*within):
+    for span in spans(*within, turns.piece):
         part = source[span]
-        yield turns.buffer(dtype, len(part)).copy_(_as(part, cast))
-
-
-def _as(tensor: Tensor, cast: torch.dtype | None) -> Tensor:
-    return tensor if cast is None else tensor.to(cast)
+        yield turns.buffer(dtype, len(part)).copy_(as_cast(part, cast))
 
 
 def _finite(finite: bool, step: Step, out: Tensor) -> Tensor:

@@ -43,8 +43,13 @@ class Scratch:
 
     def spans(self, length: int) -> Iterator[slice]:
         """Consecutive chunks of a flat tensor."""
-        for start in range(0, length, self.chunk):
-            yield slice(start, min(start + self.chunk, length))
+        return spans(0, length, self.chunk)
+
+
+def spans(start: int, end: int, step: int) -> Iterator[slice]:
+    """Consecutive parts of a flat tensor between two places, `step` elements each but the last."""
+    for begin in range(start, end, step):
+        yield slice(begin, min(begin + step, end))
 
 
 def work_dtype(*dtypes: torch.dtype) -> torch.dtype:

@@ -16,6 +16,7 @@ STEP = 512
 """Elements that a program works on together where it keeps many numbers of each: registers decide how many programs a GPU runs
 at once, and only many of them hide how long memory takes."""
 WARPS = 4
+"""Warps of such a program: four elements of a step for each thread."""
 ALIGNED = 16
 """Bytes of the widest words that memory is read in; and elements of a length that needs no narrower ones at its end."""
 TABLES = 48
