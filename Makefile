@@ -64,6 +64,7 @@ bench-disk: $(READY) ## merging to disk, side by side with mergekit and with cp 
 bench-gpu: $(READY) ## on a GPU with 80 GB: a candidate at 7B shapes, and merging in place beside a device copy (41 GB of disk)
 	$(BIN)/python benchmarks/in_place_merge.py
 	$(BIN)/python benchmarks/llava_7b.py runs/bench/llava-7b --generate $(ARGS)
+	$(BIN)/python benchmarks/rounding.py
 
 screenshot: $(READY) ## README's picture, from the page of a finished demo run (needs Chromium or Chrome)
 	$(BIN)/python docs/images/screenshot.py $(OUT) docs/images

@@ -51,7 +51,7 @@ def main() -> None:
     dtype = getattr(torch, options.dtype)
     paths = timed("build or find the checkpoints", lambda: build(options.folder, sizes, dtype))
     questions = invent_questions(options.questions, sizes.picture, options.text_tokens)
-    prepared = timed("open and pair", lambda: prepare(recipe_of(paths, 0, options.dtype)))
+    prepared = timed("open and pair", lambda: prepare(recipe_of(paths, weights_of(0), options.dtype)))
     placement = choose_placement(device=options.device, batch_size=options.batch_size, host_dtype=options.dtype)
     live = timed("load host and parents", lambda: LiveModel.load(prepared, placement))
     one = Decoding(max_new_tokens=1)
@@ -71,7 +71,10 @@ def main() -> None:
     whole["spread"] = [total - prefill for total in whole["spread"]]
     memory = torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None
     floors = floors_of(live, questions, options.new_tokens, sizes) if torch.cuda.is_available() else {}
-    agreed = {"vlmerge": agreement(live, questions, options.new_tokens)} if options.agreement else {}
+    agreed: dict[str, dict[str, int]] = {}
+    if options.agreement:  # On the host's own weights: what `generate` answers with below.
+        live.merge(recipe_of(paths, dict.fromkeys(paths, 0.0) | {"host": 1.0}, options.dtype))
+        agreed["vlmerge"] = agreement(live, questions, options.new_tokens)
 
     if options.generate:
         del live
@@ -162,9 +165,13 @@ def free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def recipe_of(paths: dict[str, Path], turn: int, dtype: str) -> Recipe:
+def weights_of(turn: int) -> dict[str, float]:
     """Three weights that change from round to round."""
-    weights = {"host": 0.5 + 0.01 * (turn % 5), "ja": 0.65, "base": -0.03}
+    return {"host": 0.5 + 0.01 * (turn % 5), "ja": 0.65, "base": -0.03}
+
+
+def recipe_of(paths: dict[str, Path], weights: dict[str, float], dtype: str) -> Recipe:
+    """A linear merge of the three models, or of some of them."""
     sources = [{"model": ModelRef(str(paths[name])), "parameters": {"weight": weight}} for name, weight in weights.items()]
     data = {"merge_method": "linear", "models": sources, "parameters": {"normalize": False}, "dtype": dtype}
     return parse_recipe(data, "benchmark")
@@ -197,7 +204,7 @@ def candidate(
     clock: Clock,
 ) -> None:
     """One candidate, its prefill measured once more on its own."""
-    recipe = recipe_of(paths, turn, options.dtype)
+    recipe = recipe_of(paths, weights_of(turn), options.dtype)
     with clock.step("merge"):
         live.merge(recipe)
     with clock.step("(prefill alone)"):

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from llava_7b import invent_questions, recipe_of
+from llava_7b import invent_questions, recipe_of, weights_of
 from llava_7b_checkpoints import REAL, TINY, build
 from timing import print_columns, write_json
 
@@ -77,7 +77,7 @@ def measure(options: argparse.Namespace) -> None:
         free, total = torch.cuda.mem_get_info()
         torch.cuda.set_per_process_memory_fraction(min(1.0, min(card - CONTEXT // 2, free) / total))
     paths = build(options.folder, TINY if options.tiny else REAL, torch.float16)
-    prepared = prepare(recipe_of(paths, 0, "float16"))
+    prepared = prepare(recipe_of(paths, weights_of(0), "float16"))
     placement = choose_placement(host_dtype="float16", models=prepared, machine=small)
     room = plan_room(needs_of(prepared.checkpoints, prepared.anatomies, prepared.host, 2), small, placement.batch_size)
     start = time.perf_counter()
@@ -88,7 +88,7 @@ def measure(options: argparse.Namespace) -> None:
     answers: list[float] = []
     for turn in range(options.rounds):
         start = time.perf_counter()
-        live.merge(recipe_of(paths, turn, "float16"))
+        live.merge(recipe_of(paths, weights_of(turn), "float16"))
         merges.append(time.perf_counter() - start)
         start = time.perf_counter()
         list(live.answer(questions, Decoding(max_new_tokens=64)))

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from vlmerge.methods.kernels.gpu_rows import piece_of, tensor_from, values
 from vlmerge.methods.kernels.gpu_table import BLOCK, Place, Tables, sent
 
 TYPES = {torch.float32: tl.float32, torch.float16: tl.float16, torch.bfloat16: tl.bfloat16}
@@ -65,27 +66,16 @@ def _sum(
     MANY: tl.constexpr, HAS_BASE: tl.constexpr, GIVEN: tl.constexpr, RESULT: tl.constexpr, EVEN: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    program = tl.program_id(0)
-    owner = tl.load(owners + program)
-    row = addresses + owner * (3 + MANY)
+    owner, row, first, there = piece_of(addresses, owners, starts, tl.program_id(0), MANY, EVEN, BLOCK)
     number = numbers + owner * (MANY + 2)
-    length = tl.load(row + 1)
-    if EVEN:  # Only then are the widest words right.
-        length = tl.multiple_of(length, 16)
-    at = tl.multiple_of(tl.load(starts + program), BLOCK) + tl.arange(0, BLOCK)
-    inside = at < length
+    own = tl.arange(0, BLOCK)
+    inside = own < there
     origin = tl.zeros([BLOCK], tl.float32)
     if HAS_BASE:
-        base = tl.load(row + 2).to(tl.pointer_type(GIVEN))
-        if EVEN:
-            base = tl.multiple_of(base, 16)
-        origin = tl.load(base + at, mask=inside, other=0.0).to(tl.float32)
+        origin = values(tensor_from(row, 2, first, GIVEN, EVEN), own, there, True)
     total = tl.zeros([BLOCK], tl.float32)
     for j in tl.static_range(MANY):
-        one = tl.load(row + 3 + j).to(tl.pointer_type(GIVEN))
-        if EVEN:
-            one = tl.multiple_of(one, 16)
-        value = tl.load(one + at, mask=inside, other=0.0).to(tl.float32)
+        value = values(tensor_from(row, 3 + j, first, GIVEN, EVEN), own, there, True)
         if HAS_BASE:
             value = value - origin
         weight = tl.zeros([BLOCK], tl.float32) + tl.load(number + j)
@@ -97,10 +87,7 @@ def _sum(
     if HAS_BASE:
         total = tl.fma(total, tl.zeros([BLOCK], tl.float32) + tl.load(number + MANY + 1), origin)
     result = total.to(RESULT)
-    out = tl.load(row).to(tl.pointer_type(RESULT))
-    if EVEN:
-        out = tl.multiple_of(out, 16)
-    tl.store(out + at, result, mask=inside)
+    tl.store(tensor_from(row, 0, first, RESULT, EVEN) + own, result, mask=inside)
     back = result.to(tl.float32)
     broken = tl.max((inside & ((back - back) != 0.0)).to(tl.int32), axis=0)
     if broken > 0:

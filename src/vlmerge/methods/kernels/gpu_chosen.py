@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vlmerge.methods.kernels.gpu import TYPES
-from vlmerge.methods.kernels.gpu_select import read, whereabouts
+from vlmerge.methods.kernels.gpu_rows import piece_of, tensor_from, values
 from vlmerge.methods.kernels.gpu_table import BLOCK, STEP, WARPS, Place, Table
 
 FIELDS = 6
@@ -123,9 +123,8 @@ def _lots(at, key0, key1):
 
 
 @triton.jit
-def _stays(difference, first, step, plan, DRAWS: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr):  # noqa: N803
-    """Which differences a pair keeps of those from first + step on; `first` is a multiple of BLOCK."""
-    own = step + tl.arange(0, STEP)
+def _stays(difference, first, own, plan, DRAWS: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
+    """Which differences a pair keeps of those at first + own; `first` is a multiple of BLOCK."""
     if DRAWS:
         at = (first.to(tl.uint32) + own.to(tl.uint32)).to(tl.uint32)
         lots = _lots(at, tl.load(plan + 1).to(tl.uint32), tl.load(plan + 2).to(tl.uint32))
@@ -146,18 +145,15 @@ def _add_chosen(
     MANY: tl.constexpr, PLANNED: tl.constexpr, DRAWS: tl.constexpr, ELECT: tl.constexpr, SHARE: tl.constexpr,  # noqa: N803
     GIVEN: tl.constexpr, RESULT: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    program = tl.program_id(0)
-    owner = tl.load(owners + program).to(tl.int64)
-    row = addresses + owner * (3 + MANY)
+    owner, row, first, there = piece_of(addresses, owners, starts, tl.program_id(0), MANY, EVEN, BLOCK)
     number = numbers + owner * (MANY + 2)
-    first = tl.load(starts + program)
-    out = tl.load(row).to(tl.pointer_type(RESULT))
-    if EVEN:
-        out = tl.multiple_of(out, 16)
+    out = tensor_from(row, 0, first, RESULT, EVEN)
+    base = tensor_from(row, 2, first, GIVEN, EVEN)
     broken = tl.zeros([STEP], tl.int32)
     for step in range(0, BLOCK, STEP):
-        at, inside = whereabouts(row, first, step, EVEN, STEP)
-        origin = read(row, 2, at, inside, GIVEN, EVEN)
+        own = step + tl.arange(0, STEP)
+        inside = own < there
+        origin = values(base, own, there, True)
         total = tl.zeros([STEP], tl.float32)
         # Sums of either sign, so that each input is read once: which sign is elected is known at the end.
         plus = tl.zeros([STEP], tl.float32)
@@ -166,8 +162,8 @@ def _add_chosen(
         minus_weights = tl.zeros([STEP], tl.float32)
         for j in tl.static_range(MANY):
             pair = plan + (owner * MANY + j) * PLANNED
-            difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - origin
-            stays = _stays(difference, first, step, pair, DRAWS, BLOCK, STEP)
+            difference = values(tensor_from(row, 3 + j, first, GIVEN, EVEN), own, there, True) - origin
+            stays = _stays(difference, first, own, pair, DRAWS, BLOCK)
             weight = tl.load(pair + 3).to(tl.float32, bitcast=True)
             term = tl.where(stays, difference, 0.0) * tl.load(pair + 4).to(tl.float32, bitcast=True) * weight
             total = total + term
@@ -189,7 +185,7 @@ def _add_chosen(
         if divisor != 1.0:
             total = tl.div_rn(total, tl.zeros([STEP], tl.float32) + divisor)
         result = tl.fma(total, tl.zeros([STEP], tl.float32) + tl.load(number + MANY + 1), origin).to(RESULT)
-        tl.store(out + at, result, mask=inside)
+        tl.store(out + own, result, mask=inside)
         back = result.to(tl.float32)
         broken = broken | (inside & ((back - back) != 0.0)).to(tl.int32)
     if tl.max(broken, axis=0) > 0:
@@ -203,9 +199,8 @@ def _measure(
     GIVEN: tl.constexpr, EVEN: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    owner = tl.load(owners + program).to(tl.int64)
-    row = addresses + owner * (3 + MANY)
-    first = tl.load(starts + program)
+    owner, row, first, there = piece_of(addresses, owners, starts, program, MANY, EVEN, BLOCK)
+    base = tensor_from(row, 2, first, GIVEN, EVEN)
     for j in range(MANY):
         pair = owner * MANY + j
         all_wanted = tl.load(wanted + pair * 2) > 0
@@ -214,13 +209,14 @@ def _measure(
             # Of float64: the sums are those of a CPU but for the order.
             before = tl.zeros([STEP], tl.float64)
             after = tl.zeros([STEP], tl.float64)
+            one = tensor_from(row, 3 + j, first, GIVEN, EVEN)
             for step in range(0, BLOCK, STEP):
-                at, inside = whereabouts(row, first, step, EVEN, STEP)
-                difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - read(row, 2, at, inside, GIVEN, EVEN)
+                own = step + tl.arange(0, STEP)
+                difference = values(one, own, there, True) - values(base, own, there, True)
                 if all_wanted:
                     before += tl.abs(difference).to(tl.float64)
                 if kept_wanted:
-                    stays = _stays(difference, first, step, plan + pair * PLANNED, DRAWS, BLOCK, STEP)
+                    stays = _stays(difference, first, own, plan + pair * PLANNED, DRAWS, BLOCK)
                     after += tl.where(stays, tl.abs(difference), 0.0).to(tl.float64)
             part = parts + (program * MANY + j) * 2
             tl.store(part, tl.sum(before, 0))

@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from vlmerge.methods.kernels.gpu import TYPES
+from vlmerge.methods.kernels.gpu_rows import length_from, magnitudes, piece_of, tensor_from
 from vlmerge.methods.kernels.gpu_table import BLOCK, STEP, WARPS, Place, Table
 
 LOW = 17
@@ -59,7 +60,7 @@ def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Ten
     state = torch.empty((tensors * many, 2), dtype=torch.long, device=device)
     _find_high[(tensors * many,)](highs, wanted, state, HIGHS, CHUNK, num_warps=8)
     lows = torch.zeros((tensors * many, LOWS), dtype=torch.int32, device=device)
-    # For each pair: a lower digit that may be frequent; for each program and input: how often it is there.
+    # For each pair: a magnitude that may be frequent; for each program and input: how often it is there.
     guesses = torch.empty(tensors * many, dtype=torch.int32, device=device)
     equal = torch.empty((table.programs, many), dtype=torch.int32, device=device)
     where = (table.addresses, table.owners, table.starts)
@@ -71,38 +72,11 @@ def select(table: Table, first: Place, highs: Tensor, wanted: Tensor, slots: Ten
     )  # fmt: skip
     _find_low[(tensors * many,)](table.addresses, wanted, state, lows, slots, found, many, LOW, CHUNK, num_warps=8)
     _count_equal[(table.programs,)](
-        *where, wanted, state, guesses, equal, many, *given, LOW, BLOCK, STEP, num_warps=WARPS
+        *where, wanted, state, guesses, equal, many, *given, BLOCK, STEP, num_warps=WARPS
     )  # fmt: skip
     _find_index[(tensors * many,)](
         table.addresses, table.firsts, wanted, state, equal, slots, found, many, *given, CHUNK, BLOCK, num_warps=8
     )  # fmt: skip
-
-
-@triton.jit
-def whereabouts(row, first, step, EVEN: tl.constexpr, STEP: tl.constexpr):  # noqa: N803
-    """Indices of the row's tensors from first + step (a multiple of STEP) on, and which of them there are."""
-    length = tl.load(row + 1)
-    # Only then are the widest words right. What is said of an argument is lost, hence the load and the sum here.
-    if EVEN:
-        length = tl.multiple_of(length, 16)
-    at = tl.multiple_of(first + step, STEP) + tl.arange(0, STEP)
-    return at, at < length
-
-
-@triton.jit
-def read(row, which, at, inside, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # noqa: N803
-    """A block of the base (which = 2) or of input j (which = 3 + j) as float32."""
-    source = tl.load(row + which).to(tl.pointer_type(GIVEN))
-    if EVEN:
-        source = tl.multiple_of(source, 16)
-    return tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
-
-
-@triton.jit
-def magnitude(row, j, at, inside, GIVEN: tl.constexpr, EVEN: tl.constexpr):  # noqa: N803
-    """Bits of |input j - base| of the table's row."""
-    difference = read(row, 3 + j, at, inside, GIVEN, EVEN) - read(row, 2, at, inside, GIVEN, EVEN)
-    return difference.to(tl.int32, bitcast=True) & 0x7FFFFFFF
 
 
 @triton.jit
@@ -111,19 +85,16 @@ def _count_high(
     MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
-    program = tl.program_id(0)
-    owner = tl.load(owners + program).to(tl.int64)
-    row = addresses + owner * (3 + MANY)
-    first = tl.load(starts + program)
+    owner, row, first, there = piece_of(addresses, owners, starts, tl.program_id(0), MANY, EVEN, BLOCK)
+    base = tensor_from(row, 2, first, GIVEN, EVEN)
     for j in range(MANY):
         counters = tl.load(into + owner * MANY + j)
         if counters != 0:
+            one = tensor_from(row, 3 + j, first, GIVEN, EVEN)
             for step in range(0, BLOCK, STEP):
-                at, inside = whereabouts(row, first, step, EVEN, STEP)
-                bits = magnitude(row, j, at, inside, GIVEN, EVEN)
+                bits = magnitudes(one, base, step + tl.arange(0, STEP), there, True)
                 # Most differences of many fine-tuned models are zero: they would all wait for one counter.
-                counted = inside & (bits != 0)
-                tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=counted, sem="relaxed")
+                tl.atomic_add(counters.to(tl.pointer_type(tl.int32)) + (bits >> LOW), 1, mask=bits != 0, sem="relaxed")
 
 
 @triton.jit
@@ -167,19 +138,18 @@ def _guess(
     if tl.load(wanted + pair) > 0:
         row = addresses + (pair // MANY) * (3 + MANY)
         high = tl.load(state + pair * 2).to(tl.int32)
+        there = length_from(row, 0, EVEN, SAMPLE * BLOCK)
+        base, one = tensor_from(row, 2, 0, GIVEN, EVEN), tensor_from(row, 3 + pair % MANY, 0, GIVEN, EVEN)
         most = tl.zeros([], tl.int32)
         guess = tl.full([], -1, tl.int32)
-        first = tl.zeros([], tl.int64)
         for block in range(SAMPLE):
-            at, inside = whereabouts(row, first, block * BLOCK, EVEN, BLOCK)
-            bits = magnitude(row, pair % MANY, at, inside, GIVEN, EVEN)
-            digit = bits & ((1 << LOW) - 1)
-            near = inside & (bits != 0) & ((bits >> LOW) == high)
-            # The lowest bit that is set; of zero, one that is higher than all.
-            more = digit | (1 << LOW)
+            bits = magnitudes(one, base, block * BLOCK + tl.arange(0, BLOCK), there, True)
+            near = (bits != 0) & ((bits >> LOW) == high)
+            # The lowest bit that is set; of a lower digit of zero, one that is higher than all.
+            more = bits & ((1 << LOW) - 1) | (1 << LOW)
             roundness = tl.where(near, more & -more, 0)
             here = tl.max(roundness, 0)
-            roundest = tl.max(tl.where(near & (roundness == here), digit, -1), 0)
+            roundest = tl.max(tl.where(near & (roundness == here), bits, -1), 0)
             guess = tl.where(here > most, roundest, guess)
             most = tl.maximum(here, most)
         tl.store(guesses + pair, guess)
@@ -192,29 +162,41 @@ def _count_low(
     BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    owner = tl.load(owners + program).to(tl.int64)
-    row = addresses + owner * (3 + MANY)
-    first = tl.load(starts + program)
+    owner, row, first, there = piece_of(addresses, owners, starts, program, MANY, EVEN, BLOCK)
+    base = tensor_from(row, 2, first, GIVEN, EVEN)
     for j in range(MANY):
         pair = owner * MANY + j
         if tl.load(wanted + pair) > 0:
-            high = tl.load(state + pair * 2).to(tl.int32)
-            guess = tl.load(guesses + pair)
-            counters = lows + (pair << LOW)
-            guessed = tl.zeros([STEP], tl.int32)
-            for step in range(0, BLOCK, STEP):
-                at, inside = whereabouts(row, first, step, EVEN, STEP)
-                bits = magnitude(row, j, at, inside, GIVEN, EVEN)
-                digit = bits & ((1 << LOW) - 1)
-                near = inside & (bits != 0) & ((bits >> LOW) == high)
-                same = near & (digit == guess)
-                guessed += same.to(tl.int32)
-                tl.atomic_add(counters + digit, 1, mask=near & (digit != guess), sem="relaxed")
+            one = tensor_from(row, 3 + j, first, GIVEN, EVEN)
+            # The smallest magnitude that shares the upper digit and is not zero; digits are counted from it on.
+            least = tl.maximum(tl.load(state + pair * 2).to(tl.int32) << LOW, 1)
+            counters = lows + (pair << LOW) + (least & 1)
+            guess = tl.load(guesses + pair) - least
+            if there == BLOCK:
+                number = _lows(one, base, there, least, guess, counters, False, LOW, BLOCK, STEP)
+            else:
+                number = _lows(one, base, there, least, guess, counters, True, LOW, BLOCK, STEP)
             # All of a frequent difference would wait for one counter: a program adds its own in one go.
-            number = tl.sum(guessed, 0)
             if number > 0:
                 tl.atomic_add(counters + guess, number, sem="relaxed")
             tl.store(equal + program * MANY + j, number)
+
+
+@triton.jit
+def _lows(
+    one, base, there, least, guess, counters,
+    CUT: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
+):  # fmt: skip
+    """Counts lower digits but the guessed one, whose number it gives."""
+    guessed = tl.zeros([STEP], tl.int32)
+    digits = (1 << LOW) - (least & 1)
+    for step in range(0, BLOCK, STEP):
+        digit = magnitudes(one + step, base + step, tl.arange(0, STEP), there - step, CUT) - least
+        guessed += (digit == guess).to(tl.int32)
+        # What is less than the least one is a great number without a sign.
+        near = digit.to(tl.uint32, bitcast=True) < digits
+        tl.atomic_add(counters + digit, 1, mask=near & (digit != guess), sem="relaxed")
+    return tl.sum(guessed, 0)
 
 
 @triton.jit
@@ -243,23 +225,23 @@ def _find_low(
 @triton.jit
 def _count_equal(
     addresses, owners, starts, wanted, state, guesses, equal,
-    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr, LOW: tl.constexpr,  # noqa: N803
+    MANY: tl.constexpr, GIVEN: tl.constexpr, EVEN: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr, STEP: tl.constexpr,  # noqa: N803
 ):  # fmt: skip
     program = tl.program_id(0).to(tl.int64)
-    owner = tl.load(owners + program).to(tl.int64)
-    row = addresses + owner * (3 + MANY)
-    first = tl.load(starts + program)
+    owner, row, first, there = piece_of(addresses, owners, starts, program, MANY, EVEN, BLOCK)
+    base = tensor_from(row, 2, first, GIVEN, EVEN)
     for j in range(MANY):
         pair = owner * MANY + j
         if (tl.load(wanted + pair) > 0) & (tl.load(state + pair * 2 + 1) > 0):
             threshold = tl.load(state + pair * 2).to(tl.int32)
-            if (threshold & ((1 << LOW) - 1)) != tl.load(guesses + pair):
+            if threshold != tl.load(guesses + pair):
+                one = tensor_from(row, 3 + j, first, GIVEN, EVEN)
                 same = tl.zeros([STEP], tl.int32)
                 for step in range(0, BLOCK, STEP):
-                    at, inside = whereabouts(row, first, step, EVEN, STEP)
-                    bits = magnitude(row, j, at, inside, GIVEN, EVEN)
-                    same += (inside & (bits == threshold)).to(tl.int32)
+                    # A threshold that is looked for is not zero: nothing beyond the end is equal to it.
+                    bits = magnitudes(one, base, step + tl.arange(0, STEP), there, True)
+                    same += (bits == threshold).to(tl.int32)
                 tl.store(equal + program * MANY + j, tl.sum(same, 0))
 
 
@@ -286,8 +268,10 @@ def _find_index(
                 rest += tl.sum(tl.where(here, rank - upto + count, 0), 0)
                 before += tl.sum(count, 0)
             row = addresses + owner * (3 + MANY)
-            at, inside = whereabouts(row, block * BLOCK, 0, EVEN, BLOCK)
-            same = inside & (magnitude(row, j, at, inside, GIVEN, EVEN) == tl.load(state + pair * 2).to(tl.int32))
+            at, own = block * BLOCK, tl.arange(0, BLOCK)
+            base, one = tensor_from(row, 2, at, GIVEN, EVEN), tensor_from(row, 3 + j, at, GIVEN, EVEN)
+            bits = magnitudes(one, base, own, length_from(row, at, EVEN, BLOCK), True)
+            same = bits == tl.load(state + pair * 2).to(tl.int32)
             number = tl.cumsum(same.to(tl.int32), 0)
-            index = tl.sum(tl.where(same & (number == rest), at, 0), 0)
+            index = at + tl.sum(tl.where(same & (number == rest), own, 0), 0)
             tl.store(found + tl.load(slots + pair) * 2 + 1, index)
