@@ -159,3 +159,25 @@ def test_a_cpus_batch_is_as_large_as_its_caches_allow(family: Prepared) -> None:
     chosen = {name: choose_placement("cpu", host_dtype="float16", facts=each).batch_size for name, each in sizes.items()}
     assert chosen == {"small": 192, "1.1 billion": 23, "7 billion": 4}
     assert choose_placement("cpu", batch_size=7, host_dtype="float16", facts=facts).batch_size == 7
+
+
+def test_a_cpu_that_multiplies_bfloat16_answers_in_it(family: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the merge is of that dtype: the live weights are then the exported ones, and it answers as `generate` does."""
+    for able, dtype in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr("vlmerge.runtime.live.multiplies_bfloat16", lambda able=able: able)
+        chosen = {name: choose_placement("cpu", host_dtype=name).dtype for name in ("float16", "bfloat16", "float32")}
+        assert chosen == {"float16": "float32", "bfloat16": dtype, "float32": "float32"}
+    live = LiveModel.load(family, choose_placement("cpu", "bfloat16", batch_size=1, host_dtype="bfloat16"))
+    live.merge(RECIPES["bfloat16"])
+    assert {weight.dtype for weight in weights_of(live).values()} == {torch.bfloat16}
+    equal = 0
+    for answer in live.answer(asked := questions("search", "ja", 12), Decoding(max_new_tokens=12)):
+        pictures = [picture.open() for picture in answer.question.pictures]
+        inputs = live.prompter.processor(text=[live.prompt(answer.question)], images=pictures, return_tensors="pt")
+        inputs.pop("token_type_ids", None)
+        inputs["pixel_values"] = inputs["pixel_values"].to(torch.bfloat16)
+        ids = live._model.generate(**inputs, max_new_tokens=12, do_sample=False)
+        text = live.prompter.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        equal += answer.text == text
+    # Rounding of 8 bits turns a near tie here and there.
+    assert equal >= len(asked) - 2

@@ -134,3 +134,7 @@ def test_check_says_how_the_card_is_shared_out(tmp_path: Path, monkeypatch: pyte
     assert "does not reckon in bfloat16" in check(load_run(run)).room[2]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     assert len(check(load_run(run)).room) == 2
+    # Drivers before 2021 do not know the capability.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    program.write_text("#!/bin/sh\ncase \"$*\" in *compute_cap*) exit 2;; *) echo 'Tesla K80, 11000';; esac\n")
+    assert check(load_run(run)).room[0].startswith("Tesla K80, 11.5 GB free")

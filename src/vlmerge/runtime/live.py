@@ -21,7 +21,16 @@ from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
 from vlmerge.runtime.parents import Models, Parents
 from vlmerge.runtime.prompts import Encoded, Prompter
-from vlmerge.runtime.room import MOST_FEATURES, MOST_ROWS, Machine, Room, free_host_memory, needs_of, plan_room
+from vlmerge.runtime.room import (
+    MOST_FEATURES,
+    MOST_ROWS,
+    Machine,
+    Room,
+    free_host_memory,
+    multiplies_bfloat16,
+    needs_of,
+    plan_room,
+)
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
@@ -82,7 +91,8 @@ def choose_placement(
 
     Args:
         device: auto, cpu or cuda.
-        dtype: auto (float32 on the CPU, the merge's own dtype on a GPU), or a torch dtype's name.
+        dtype: auto (on a GPU the merge's own dtype; on a CPU float32, or bfloat16 where the merge is and the CPU multiplies
+            matrices of it), or a torch dtype's name.
         batch_size: auto or a number.
         threads: CPU threads.
         host_dtype: dtype of the merged weights.
@@ -114,13 +124,15 @@ def choose_placement(
 
 
 def _best_dtype(device: str, host_dtype: str) -> str:
-    """float32 on a CPU; on a GPU the merge's own, or float16 for a card that reckons in bfloat16 by detours.
+    """What a device answers fastest in without another rounding of the weights.
 
-    A bfloat16 weight of ordinary size is a float16 number, too: what is scored is then what is exported but for weights below
+    On a CPU float32, or bfloat16 where it has instructions for matrices of it (AMX: prompts are read four to six times as fast;
+    with vectors of it alone, as AVX512 has them, more slowly). On a GPU the merge's own, or float16 for a card that reckons in
+    bfloat16 by detours: a bfloat16 weight of ordinary size is a float16 number, too: what is scored is then what is exported but for weights below
     2⁻¹⁴, of which the last bits are lost.
     """
     if device == "cpu":
-        return "float32"
+        return "bfloat16" if host_dtype == "bfloat16" and multiplies_bfloat16() else "float32"
     if host_dtype == "bfloat16" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return "float16"
     return host_dtype

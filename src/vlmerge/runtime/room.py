@@ -225,12 +225,20 @@ def free_host_memory() -> int:
     return max(0, min(free, limit))
 
 
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for matrices of bfloat16."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    return "amx_bf16" in next((line for line in lines if line.startswith("flags")), "").split()
+
+
 def this_machine() -> Machine:
     """As `nvidia-smi` and the system say; for those who do not load torch."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return Machine(None, free_host_memory())
-    asked = [program, "--query-gpu=name,memory.free,compute_cap", "--format=csv,noheader,nounits"]
     # The first that CUDA may see. nvidia-smi numbers cards by their place on the bus, as CUDA does where they are alike.
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     first = "" if visible is None else visible.split(",")[0].strip()
@@ -238,9 +246,11 @@ def this_machine() -> Machine:
         return Machine(None, free_host_memory())
     # It does not know every name that CUDA takes: parts of cards, shortened ones.
     for more in ([f"--id={first}"], []) if first else ([],):
-        card = _asked([*asked, *more])
-        if card is not None:
-            return card
+        # Old drivers do not tell of the capability.
+        for wanted in ("name,memory.free,compute_cap", "name,memory.free"):
+            card = _asked([program, f"--query-gpu={wanted}", "--format=csv,noheader,nounits", *more])
+            if card is not None:
+                return card
     return Machine(None, free_host_memory())
 
 
@@ -248,8 +258,8 @@ def _asked(command: Sequence[str]) -> Machine | None:
     """What `nvidia-smi` says of the first card that it tells of."""
     try:
         said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()[0]
-        name, free, capability = said.rsplit(",", 2)
-        return Machine(int(free) << 20, free_host_memory(), name.strip(), bfloat16=float(capability) >= 8)
+        name, free, *capability = (each.strip() for each in said.split(","))
+        return Machine(int(free) << 20, free_host_memory(), name, bfloat16=not capability or float(capability[0]) >= 8)
     except (OSError, subprocess.SubprocessError, IndexError, ValueError):
         return None
 
