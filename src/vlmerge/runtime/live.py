@@ -128,8 +128,8 @@ def _best_dtype(device: str, host_dtype: str) -> str:
 
     On a CPU float32, or bfloat16 where it has instructions for matrices of it (AMX: prompts are read four to six times as fast;
     with vectors of it alone, as AVX512 has them, more slowly). On a GPU the merge's own, or float16 for a card that reckons in
-    bfloat16 by detours. A bfloat16 weight of ordinary size is a float16 number, too: what is scored is then what is exported but
-    for weights below 2⁻¹⁴, of which the last bits are lost.
+    bfloat16 by detours. A bfloat16 weight of ordinary size is a float16 number, too: what is scored is then what is exported
+    but for weights below 2⁻¹⁴, of which the last bits are lost.
     """
     if device == "cpu":
         return "bfloat16" if host_dtype == "bfloat16" and multiplies_bfloat16() else "float32"
