@@ -248,10 +248,16 @@ def tasks(as_json: Json = False) -> None:
 
 
 @app.command(epilog=example("vlmerge methods", "vlmerge methods --json"))
-def methods(as_json: Json = False) -> None:
+def methods(
+    as_json: Json = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table of docs/methods.md, with formulas.")] = False,
+) -> None:
     """Merge methods and their parameters."""
     from vlmerge import listings
 
+    if markdown:
+        print(listings.methods_table(), end="")
+        return
     _list([listings.methods()], as_json)
 
 

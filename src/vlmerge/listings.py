@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vlmerge.config.method_table import ParameterSpec
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,31 @@ def methods() -> Listing:
             for spec in METHODS.values()
         ],
     )
+
+
+def methods_table() -> str:
+    """The methods with formulas and origins as a table in Markdown: what docs/methods.md holds."""
+    from vlmerge.config.method_table import METHODS
+
+    lines = ["| method | result | parameters (default) | base | from |", "|---|---|---|---|---|"]
+    for spec in METHODS.values():
+        parameters = [
+            f"`{each.name}`{' of each source' if each.per_source else ''} ({_default(each)})"
+            for each in spec.parameters.values()
+            if not each.ignored
+        ]
+        base = {"required": "required", "optional": "if it is given", "ordinary": "one more source, if it is given"}[spec.base]
+        formula = spec.formula.replace("|", "\\|")
+        lines.append(f"| `{spec.name}` | {formula} | {', '.join(parameters) or 'none'} | {base} | {spec.origin} |")
+    return "\n".join(lines) + "\n"
+
+
+def _default(parameter: ParameterSpec) -> str:
+    if parameter.required:
+        return "required"
+    if isinstance(parameter.default, bool):
+        return str(parameter.default).lower()
+    return "none" if parameter.default is None else f"{parameter.default:g}"
 
 
 def families() -> Listing:

@@ -1,4 +1,4 @@
-"""Makes golden/mergekit-0.1.5.safetensors: what mergekit gives for recipes.RECIPES.
+"""Makes golden/*.safetensors: what mergekit gives for recipes.RECIPES, and for recipes.IN_16_BITS as they are and in float64.
 
 Run in an environment that has mergekit==0.1.5 and tokenizers: `python tests/parity/make_golden.py`.
 """
@@ -10,28 +10,42 @@ import sys
 import tempfile
 from pathlib import Path
 
+import torch
 import yaml
 from models import write_models
-from recipes import RECIPES
+from recipes import IN_16_BITS, RECIPES, Recipe
 from safetensors.torch import load_file, save_file
 
 
 def main() -> None:
-    tensors = {}
+    golden = Path(__file__).with_name("golden")
+    golden.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_models(folder)
-        for recipe_name, recipe in RECIPES.items():
-            (folder / f"{recipe_name}.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
-            command = Path(sys.executable).with_name("mergekit-yaml")
-            out = folder / f"out-{recipe_name}"
-            arguments = [str(command), f"{recipe_name}.yaml", str(out), "--no-copy-tokenizer", "--no-write-model-card"]
-            subprocess.run(arguments, cwd=folder, check=True)
-            tensors |= {f"{recipe_name}/{key}": tensor for key, tensor in load_file(out / "model.safetensors").items()}
-            print(recipe_name, flush=True)
-    golden = Path(__file__).with_name("golden")
-    golden.mkdir(exist_ok=True)
-    save_file(tensors, golden / "mergekit-0.1.5.safetensors")
+        made = {recipe_name: run(folder, recipe_name, recipe) for recipe_name, recipe in RECIPES.items()}
+        save(made, golden / "mergekit-0.1.5.safetensors")
+        in_16_bits: dict[str, dict[str, torch.Tensor]] = {}
+        for recipe_name, recipe in IN_16_BITS.items():
+            in_16_bits[f"{recipe_name} bfloat16"] = run(folder, f"{recipe_name}-16", recipe)
+            wide = {**recipe, "dtype": "float64", "out_dtype": "float32"}
+            in_16_bits[f"{recipe_name} float64"] = run(folder, f"{recipe_name}-64", wide)
+        save(in_16_bits, golden / "mergekit-0.1.5-in-16-bits.safetensors")
+
+
+def run(folder: Path, name: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+    """What mergekit makes of a recipe over the models in the folder."""
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    command = Path(sys.executable).with_name("mergekit-yaml")
+    arguments = [str(command), f"{name}.yaml", f"out-{name}", "--no-copy-tokenizer", "--no-write-model-card"]
+    subprocess.run(arguments, cwd=folder, check=True)
+    print(name, flush=True)
+    return load_file(folder / f"out-{name}" / "model.safetensors")
+
+
+def save(made: dict[str, dict[str, torch.Tensor]], path: Path) -> None:
+    """Recipe/tensor → tensor."""
+    save_file({f"{name}/{key}": tensor for name, tensors in made.items() for key, tensor in tensors.items()}, path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Models are those of `models.py`: `a` and `b` bfloat16, `c` and `d` float32, `tie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Recipe = dict[str, Any]
@@ -17,7 +18,7 @@ def plain(*names: str, **parameters: Any) -> list[Recipe]:
     return [{"model": name, **({"parameters": parameters} if parameters else {})} for name in names]
 
 
-def weighted(*weights: Any, names: str = "ab", **more: Any) -> list[Recipe]:
+def weighted(*weights: Any, names: Sequence[str] = "ab", **more: Any) -> list[Recipe]:
     """Models with a weight each; further parameters are lists of one value each, or one for all."""
     return [
         {
@@ -173,3 +174,20 @@ OTHERS: dict[str, Recipe] = {
 }  # fmt: skip
 
 RECIPES: dict[str, Recipe] = LINEAR | SPHERES | TASKS | OTHERS
+
+IN_16_BITS: dict[str, Recipe] = {
+    name: {"merge_method": name, **({"base_model": "b"} if based else {}), "models": models, "parameters": parameters}
+    for name, based, models, parameters in (
+        ("nuslerp", True, weighted(0.3, 0.9, names=["a", "tied"]), {}),
+        ("multislerp", True, weighted(0.3, 0.9, names=["a", "tied"]), {}),
+        ("karcher", False, plain("a", "b", "tied"), {}),
+        ("task_arithmetic", True, weighted(0.3, 0.9, names=["a", "tied"]), {"lambda": 0.7}),
+        ("ties", True, weighted(0.3, 0.9, names=["a", "tied"]), {"lambda": 1.3}),
+        ("breadcrumbs", True, weighted(0.3, 0.9, names=["a", "tied"]), {}),
+        ("sce", True, plain("a", "tied"), {}),
+        ("ram", True, plain("a", "tied"), {}),
+        ("model_stock", True, plain("a", "tied"), {}),
+        ("nearswap", True, plain("a"), {"t": 0.004}),
+    )
+}
+"""Recipes of bfloat16 models that name no dtype: mergekit then rounds every step to 16 bits."""

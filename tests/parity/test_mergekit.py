@@ -11,13 +11,14 @@ import pytest
 import torch
 import yaml
 from models import write_models
-from recipes import RECIPES
+from recipes import IN_16_BITS, RECIPES
 from safetensors.torch import load_file
 
 from vlmerge.config import load_recipe
 from vlmerge.merge import merge
 
 GOLDEN = Path(__file__).with_name("golden") / "mergekit-0.1.5.safetensors"
+IN_16 = GOLDEN.with_name("mergekit-0.1.5-in-16-bits.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +49,18 @@ def test_equals_mergekit(folder: Path, name: str) -> None:
     # float32 results may differ by the order of roundings; 16-bit ones only where a result lies between two values.
     if tensor.dtype != torch.float32:
         assert different <= 0.01 * sum(tensor.numel() for tensor in golden.values())
+
+
+@pytest.mark.parametrize("name", IN_16_BITS)
+def test_is_nearer_to_float64_where_mergekit_rounds_every_step(folder: Path, name: str) -> None:
+    (folder / f"{name}-16.yaml").write_text(yaml.safe_dump(IN_16_BITS[name]), encoding="utf-8")
+    merge(load_recipe(folder / f"{name}-16.yaml"), folder / f"{name}-16")
+    result, golden = load_file(folder / f"{name}-16" / "model.safetensors"), load_file(IN_16)
+    ours, theirs = [], []
+    for key, tensor in result.items():
+        exact = golden[f"{name} float64/{key}"].double()
+        assert tensor.dtype == torch.bfloat16
+        ours.append((tensor.double() - exact).view(-1))
+        theirs.append((golden[f"{name} bfloat16/{key}"].double() - exact).view(-1))
+    # Both are rounded to bfloat16 at the end; what is smaller is what comes before.
+    assert torch.cat(ours).norm() < torch.cat(theirs).norm()

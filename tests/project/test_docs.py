@@ -95,6 +95,20 @@ def test_tables_of_the_documents_name_everything_that_is_registered() -> None:
         assert f"| `{spec.name}` |" in methods, spec.name
 
 
+def test_the_table_of_methods_is_the_programs_own() -> None:
+    from vlmerge.listings import methods_table
+
+    text = (ROOT / "docs/methods.md").read_text()
+    table = text.partition("<!-- table of methods -->\n")[2].partition("<!-- end of the table -->")[0]
+    assert table == methods_table(), "vlmerge methods --markdown writes it anew"
+
+
+def test_the_comparison_with_mergekit_has_as_many_recipes_as_the_page_says() -> None:
+    names = re.findall(r'^    "\w+": (?:\{|on_base\()', (ROOT / "tests/parity/recipes.py").read_text(), flags=re.M)
+    (said,) = re.findall(r"`tests/parity` holds that for (\d+) recipes", (ROOT / "docs/methods.md").read_text())
+    assert int(said) == len(names)
+
+
 def test_both_readmes_have_the_same_sections() -> None:
     english, japanese = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
     outline = [[len(marks) for marks in re.findall(r"(?m)^(#+) ", text)] for text in (english, japanese)]

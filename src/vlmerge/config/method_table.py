@@ -43,6 +43,8 @@ class MethodSpec:
         by_element: Whether each element of a result depends on the inputs' elements at its place alone.
         by_row: Whether it asks for the shape of the tensors.
         summary: One line for `vlmerge methods`.
+        formula: The result; xᵢ the models, b the base, dᵢ = xᵢ − b, wᵢ the weights.
+        origin: Where it comes from.
     """
 
     name: str
@@ -53,6 +55,8 @@ class MethodSpec:
     draws: bool = False
     by_element: bool = False
     by_row: bool = False
+    formula: str = ""
+    origin: str = ""
 
     @property
     def subtracts(self) -> bool:
@@ -79,6 +83,57 @@ LAMBDA = ParameterSpec("lambda", default=1.0)
 INT8_MASK = ParameterSpec("int8_mask", default=False, kind="flag", ignored=True)
 
 
+FORMULAS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "linear": ("Σ wᵢ xᵢ, divided by Σ wᵢ with `normalize`", "model soups, Wortsman et al. 2022"),
+        "slerp": ("sin((1−t)θ)/sin θ · b + sin(tθ)/sin θ · x, θ the angle between them", "Shoemake 1985"),
+        "nuslerp": (
+            "slerp at t = w₂/(w₁+w₂) of x₁ and x₂, or b plus that of d₁ and d₂; of the whole tensor, or of each row",
+            "mergekit",
+        ),
+        "multislerp": ("Σ wᵢ‖xᵢ‖ · m/‖m‖, m = Σ wᵢ xᵢ/‖xᵢ‖; of the dᵢ where there is a base", "mergekit"),
+        "karcher": ("the mean length times the direction u at which Σ log_u(xᵢ/‖xᵢ‖) = 0", "Karcher 1977"),
+        "nearswap": ("s·x + (1−s)·b, s = min(1, t/|x − b|) for each element", "Alchemonaut 2024, in mergekit"),
+        "task_arithmetic": ("b + λ Σ wᵢ dᵢ, divided by Σ wᵢ with `normalize`", "Ilharco et al. 2023"),
+        "ties": (
+            "task arithmetic of the largest `density` of each dᵢ, where they have the sign of their sum, over their weights",
+            "Yadav et al. 2023",
+        ),
+        "dare_linear": ("task arithmetic of each dᵢ with its elements kept with the chance `density`", "Yu et al. 2024"),
+        "dare_ties": ("the same, where they have the sign of their sum", "Yu et al. 2024; Yadav et al. 2023"),
+        "della": (
+            "as `dare_ties`, the chance rising with the rank in its row from `density` − ε to `density` + ε",
+            "Deep et al. 2024",
+        ),
+        "della_linear": ("the same without an election of signs", "Deep et al. 2024"),
+        "breadcrumbs": (
+            "task arithmetic of the `density` of each dᵢ that come after its `gamma` largest",
+            "Davari and Belilovsky 2024",
+        ),
+        "breadcrumbs_ties": (
+            "the same, where they have the sign of their sum",
+            "Davari and Belilovsky 2024; Yadav et al. 2023",
+        ),
+        "sce": (
+            "b + Σ cᵢ dᵢ / Σ cᵢ over those of the elected sign, where the dᵢ vary most (`select_topk`); cᵢ the share of Σ dᵢ²",
+            "FuseChat, Wan et al. 2024",
+        ),
+        "ram": ("b + the mean of those dᵢ that are larger than `epsilon`", "Reinforced Agent Merging 2026"),
+        "ramplus_tl": (
+            "the same, dᵢ that are alone at their place times 1 + r · min(`alpha`, shared / alone)",
+            "Reinforced Agent Merging 2026",
+        ),
+        "model_stock": ("b + t · mean(dᵢ), t = n c/(1 + (n−1) c), c the mean cosine of the dᵢ", "Jang et al. 2024"),
+        "arcee_fusion": (
+            "x where |d| · KL(softmax x ‖ softmax b) of its row is above median + 1.5 · (q₃ − q₁), else b",
+            "Arcee 2024, in mergekit",
+        ),
+        "passthrough": ("x, or `scale` · x", "mergekit"),
+    }
+)
+"""Name → (formula, origin)."""
+
+
 def _flag(name: str, default: bool) -> ParameterSpec:
     return ParameterSpec(name, default=default, kind="flag")
 
@@ -97,7 +152,10 @@ def _spec(
     by_row: bool = False,
 ) -> MethodSpec:
     known = MappingProxyType({p.name: p for p in parameters})
-    return MethodSpec(name, base, sources, summary, known, by_element=by_element, by_row=by_row)
+    formula, origin = FORMULAS[name]
+    return MethodSpec(
+        name, base, sources, summary, known, by_element=by_element, by_row=by_row, formula=formula, origin=origin
+    )  # fmt: skip
 
 
 def _family(
