@@ -18,6 +18,7 @@ from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.merge import PIECE
 from vlmerge.plan import Plan, merged_dtype, plan_of
+from vlmerge.result_tokenizer import vocabulary_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
 
@@ -109,7 +110,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         ConfigError: Slices that do not fit the models.
     """
     recipe = what if isinstance(what, Recipe) else _as_recipe(what)
-    refs = list(recipe.model_refs())
+    refs = list(dict.fromkeys([*recipe.model_refs(), *(() if recipe.tokenizer is None else recipe.tokenizer.models())]))
     if recipe.vlm is not None and recipe.vlm not in refs:
         refs.append(recipe.vlm)
     opened = {ref: resolve(ref, headers_only=True, progress=progress) for ref in refs}
@@ -121,7 +122,8 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         pairing = None
         warnings = tuple(check_agreement(anatomies, host, segments))
     else:
-        pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect)
+        vocabulary = vocabulary_of(recipe, anatomies, host)
+        pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
         warnings = pairing.warnings
     output = _output_bytes(recipe, opened[host], pairing)
     licences = dict.fromkeys(checkpoint.licence or "not stated" for checkpoint in opened.values())
@@ -272,7 +274,7 @@ def _buffers(recipe: Recipe, pairing: Pairing | None, anatomies: Mapping[ModelRe
     whole = 0
     for each in pairing.merged:
         length, held = math.prod(each.shape), 0
-        gathers = each.rows is not None and not each.rows.straight
+        gathers = each.rearranged is not None or (each.rows is not None and not each.rows.straight)
         if recipe.dtype is not None and (gathers or not METHODS[recipe.merge_method].by_element):
             given = (FLOAT_DTYPES.get(anatomies[ref].tensors[name].dtype) for ref, name in each.inputs.items())
             held = sum(length * _width_of(recipe.dtype) for dtype in given if dtype != recipe.dtype)

@@ -10,10 +10,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
+from vlmerge.anatomy import (
+    Anatomy,
+    Pairing,
+    TensorPair,
+    choose_host,
+    dissect,
+    host_layers,
+    joined,
+    pair,
+    segments_of,
+)
 from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
+from vlmerge.result_tokenizer import tokenizer_of, vocabulary_of
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
@@ -26,6 +37,8 @@ RECIPE_NAME = "recipe.yaml"
 PIECE = 1 << 23
 """Elements that a merge to disk computes at once: long beside what a call of a kernel costs. It holds two of each dtype."""
 
+SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
+"""Keys of config.json that name tokens by number."""
 PER_LAYER = ("layer_types",)
 """Keys of a decoder's config that hold one entry per layer."""
 
@@ -50,9 +63,12 @@ class Prepared:
     def pairing_for(self, recipe: Recipe) -> Pairing:
         """The pairing of another recipe over the same models (a baseline may use fewer of them); remembered by structure."""
         segments = joined(segments_of(recipe, _depths(self.anatomies)))
-        key = (segments, recipe.protect)
+        key = _structure(recipe, segments)
         if key not in self._known:
-            self._known[key] = pair(self.anatomies, host=self.host, segments=segments, protect=recipe.protect)
+            vocabulary = vocabulary_of(recipe, self.anatomies, self.host)
+            self._known[key] = pair(
+                self.anatomies, host=self.host, segments=segments, protect=recipe.protect, vocabulary=vocabulary
+            )
         return self._known[key]
 
 
@@ -117,14 +133,15 @@ def merge(
     steps = _steps(recipe, pairing)
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
     host = opened.checkpoints[opened.host]
+    side_files, edited = tokenizer_of(recipe, pairing, {ref: each.side_files() for ref, each in opened.checkpoints.items()})
     with torch.inference_mode():
         write_checkpoint(
             out,
             infos,
             _stream(recipe, opened, pairing, steps, Scratch()),
-            config=edited_config(host.config, recipe, pairing, opened.anatomies[opened.host]),
-            side_files=host.side_files(),
-            texts={**(texts or {}), RECIPE_NAME: dump_recipe(recipe)},
+            config=edited_config(host.config, recipe, pairing, opened.anatomies[opened.host], configs_of(opened)),
+            side_files=side_files,
+            texts={**edited, **(texts or {}), RECIPE_NAME: dump_recipe(recipe)},
             progress=progress,
         )
     return MergeSummary(
@@ -147,12 +164,25 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     Raises:
         CheckpointError, MismatchError, ConfigError: See `merge`.
     """
-    opened = open_models(recipe.model_refs(), recipe.vlm, cached_only=cached_only, progress=progress)
+    named = () if recipe.tokenizer is None else recipe.tokenizer.models()
+    refs = tuple(dict.fromkeys([*recipe.model_refs(), *named]))
+    opened = open_models(refs, recipe.vlm, cached_only=cached_only, progress=progress)
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
     segments = joined(segments_of(recipe, _depths(anatomies)))
-    pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect)
-    return Prepared(opened, anatomies, host, pairing, {(segments, recipe.protect): pairing})
+    vocabulary = vocabulary_of(recipe, anatomies, host)
+    pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
+    return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+
+
+def _structure(recipe: Recipe, segments: object) -> tuple[object, ...]:
+    """What a pairing depends on."""
+    return (segments, recipe.protect, None if recipe.tokenizer is None else str(recipe.tokenizer.plain()))
+
+
+def configs_of(opened: Prepared) -> dict[ModelRef, Mapping[str, Any]]:
+    """config.json of every model."""
+    return {ref: checkpoint.config for ref, checkpoint in opened.checkpoints.items()}
 
 
 def prepare_models(
@@ -177,8 +207,16 @@ def open_models(
     return {ref: resolve(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
 
 
-def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, host: Anatomy) -> dict[str, Any]:
-    """The host's config.json with only what the recipe changes: dtype where it is said, number of layers where it changes."""
+def edited_config(
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    pairing: Pairing,
+    host: Anatomy,
+    configs: Mapping[ModelRef, Mapping[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """The host's config.json with only what the recipe changes: dtype where it is said, number of layers; of a vocabulary of
+    its own the size, and the numbers of special tokens, which `configs` knows.
+    """
     edited = copy.deepcopy(dict(config))
     text_key = host.family.text_key
     dtype = recipe.out_dtype or recipe.dtype
@@ -188,8 +226,18 @@ def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, h
             for key in ("dtype", "torch_dtype"):
                 if part.get(key) is not None:
                     part[key] = dtype
+    text: dict[str, Any] = edited if text_key is None else edited.get(text_key) or {}
+    if pairing.vocabulary is not None:
+        text["vocab_size"] = pairing.vocabulary.rows
+        if text is not edited and "vocab_size" in edited:
+            edited["vocab_size"] = pairing.vocabulary.rows
+        if pairing.vocabulary.owner != pairing.host and configs is not None:
+            owners = configs[pairing.vocabulary.owner]
+            text |= {key: owners[key] for key in SPECIAL_TOKENS if key in owners}
+        if text_key is not None:
+            edited[text_key] = text
     if pairing.layers != host.layers:
-        text: dict[str, Any] = edited if text_key is None else edited.setdefault(text_key, {})
+        text = edited if text_key is None else edited.setdefault(text_key, {})
         text["num_hidden_layers"] = pairing.layers
         for key in PER_LAYER:
             if key in text:

@@ -217,7 +217,7 @@ def test_a_mistake_is_named_with_its_place_and_remedy(name: str) -> None:
     assert "recipe.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["modules", "tokenizer", "tokenizer_source", "chat_template"])
+@pytest.mark.parametrize("key", ["modules"])
 def test_mergekits_other_keys_say_that_they_are_not_here_yet(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is valid in mergekit, not supported yet"):
         parse_recipe({**LINEAR, key: "union"}, "recipe.yaml")

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 import yaml
 from models import write_models
-from recipes import IN_16_BITS, RECIPES, Recipe
+from recipes import IN_16_BITS, RECIPES, TOKENIZERS, Recipe, by_token
 from safetensors.torch import load_file, save_file
 
 
@@ -31,13 +31,18 @@ def main() -> None:
             wide = {**recipe, "dtype": "float64", "out_dtype": "float32"}
             in_16_bits[f"{recipe_name} float64"] = run(folder, f"{recipe_name}-64", wide)
         save(in_16_bits, golden / "mergekit-0.1.5-in-16-bits.safetensors")
+        tokenizers: dict[str, dict[str, torch.Tensor]] = {}
+        for recipe_name, recipe in TOKENIZERS.items():
+            tensors = run(folder, f"{recipe_name}-tokens", recipe, "--copy-tokenizer")
+            tokenizers[recipe_name] = by_token(folder / f"out-{recipe_name}-tokens", tensors)
+        save(tokenizers, golden / "mergekit-0.1.5-tokenizers.safetensors")
 
 
-def run(folder: Path, name: str, recipe: Recipe) -> dict[str, torch.Tensor]:
+def run(folder: Path, name: str, recipe: Recipe, tokenizer: str = "--no-copy-tokenizer") -> dict[str, torch.Tensor]:
     """What mergekit makes of a recipe over the models in the folder."""
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
     command = Path(sys.executable).with_name("mergekit-yaml")
-    arguments = [str(command), f"{name}.yaml", f"out-{name}", "--no-copy-tokenizer", "--no-write-model-card"]
+    arguments = [str(command), f"{name}.yaml", f"out-{name}", tokenizer, "--no-write-model-card"]
     subprocess.run(arguments, cwd=folder, check=True)
     print(name, flush=True)
     return load_file(folder / f"out-{name}" / "model.safetensors")

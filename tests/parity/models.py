@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,26 @@ from safetensors.torch import save_file
 
 HIDDEN, LAYERS, INTER, ROWS = 16, 4, 24, 16
 TOKENS = [f"t{index}" for index in range(ROWS)]
+PLAIN = tuple(TOKENS)
 MODELS = {
-    "a": ("bfloat16", True),
-    "b": ("bfloat16", True),
-    "c": ("float32", True),
-    "tied": ("bfloat16", False),
-    "d": ("float32", True),
+    "a": ("bfloat16", True, PLAIN),
+    "b": ("bfloat16", True, PLAIN),
+    "c": ("float32", True, PLAIN),
+    "tied": ("bfloat16", False, PLAIN),
+    "d": ("float32", True, PLAIN),
+    "wide": ("float32", True, (*(f"t{index}" for index in range(0, 12, 2)), "x", "t1", "y", "t13", "z")),
+    "other": ("bfloat16", True, ("t0", "t3", "z", "w", "x", "t15", "t2", "t1")),
 }
-"""Name → (dtype, whether it has a head of its own)."""
+"""Name → (dtype, whether it has a head of its own, its tokens in the order of their rows)."""
 
 
 def write_models(folder: Path) -> None:
     """All models, each a folder under its name."""
-    for seed, (name, (dtype, head)) in enumerate(MODELS.items()):
-        _write(folder / name, seed, dtype, head)
+    for seed, (name, (dtype, head, tokens)) in enumerate(MODELS.items()):
+        _write(folder / name, seed, dtype, head, tokens)
 
 
-def _write(folder: Path, seed: int, dtype: str, head: bool) -> None:
+def _write(folder: Path, seed: int, dtype: str, head: bool, tokens: Sequence[str]) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
@@ -38,7 +42,7 @@ def _write(folder: Path, seed: int, dtype: str, head: bool) -> None:
         values = random.standard_normal(shape) * 0.02 + shared.standard_normal(shape) * (0.02 if len(shape) > 1 else 0)
         return torch.from_numpy(values + (1.0 if len(shape) == 1 else 0.0)).to(getattr(torch, dtype))
 
-    tensors = {"model.embed_tokens.weight": draw(ROWS, HIDDEN), "model.norm.weight": draw(HIDDEN)}
+    tensors = {"model.embed_tokens.weight": draw(len(tokens), HIDDEN), "model.norm.weight": draw(HIDDEN)}
     for layer in range(LAYERS):
         at = f"model.layers.{layer}."
         for part in "qkvo":
@@ -46,16 +50,18 @@ def _write(folder: Path, seed: int, dtype: str, head: bool) -> None:
         tensors[f"{at}mlp.gate_proj.weight"], tensors[f"{at}mlp.up_proj.weight"] = draw(INTER, HIDDEN), draw(INTER, HIDDEN)
         tensors[f"{at}mlp.down_proj.weight"] = draw(HIDDEN, INTER)
         tensors[f"{at}input_layernorm.weight"], tensors[f"{at}post_attention_layernorm.weight"] = draw(HIDDEN), draw(HIDDEN)
-    last = draw(ROWS, HIDDEN)
+    last = draw(len(tokens), HIDDEN)
     if head:
         tensors["lm_head.weight"] = last
     config = {
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": HIDDEN, "intermediate_size": INTER,
-        "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": ROWS,
+        "num_hidden_layers": LAYERS, "num_attention_heads": 4, "num_key_value_heads": 4, "vocab_size": len(tokens),
         "torch_dtype": dtype, "rms_norm_eps": 1e-5, "tie_word_embeddings": not head, "max_position_embeddings": 64,
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    vocabulary = {token: index for index, token in enumerate(TOKENS)}
+    vocabulary = {token: index for index, token in enumerate(tokens)}
     Tokenizer(WordLevel(vocabulary, unk_token="t0")).save(str(folder / "tokenizer.json"))
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": "t0", "clean_up_tokenization_spaces": False}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")

@@ -5,8 +5,12 @@ Models are those of `models.py`: `a` and `b` bfloat16, `c` and `d` float32, `tie
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+import torch
 
 Recipe = dict[str, Any]
 FLOAT = {"dtype": "float32", "out_dtype": "bfloat16"}
@@ -172,6 +176,56 @@ OTHERS: dict[str, Recipe] = {
         ],
     },
 }  # fmt: skip
+
+TWO = {"merge_method": "linear", "models": weighted(0.6, 0.4, names=["c", "wide"]), **FLOAT}
+TOKENIZERS: dict[str, Recipe] = {
+    "union": {**TWO, "base_model": "c", "parameters": {"weight": 0.0}, "tokenizer": {"source": "union"}},
+    "union_short": {
+        "merge_method": "task_arithmetic", "base_model": "c", "models": weighted(0.6, 0.5, names=["wide", "other"]),
+        "tokenizer_source": "union", **HALF,
+    },
+    "union_padded": {
+        "merge_method": "linear", "models": weighted(0.5, 0.5, 0.25, names=["wide", "other", "a"]), "base_model": "wide",
+        "tokenizer": {"source": "union", "pad_to_multiple_of": 8}, **FLOAT,
+    },
+    "base": {
+        "merge_method": "slerp", "base_model": "wide", "models": plain("c", "wide"), "parameters": {"t": 0.4},
+        "tokenizer_source": "base", **FLOAT,
+    },
+    "of_a_model": {
+        "merge_method": "ties", "base_model": "c", "models": weighted(0.6, 0.5, names=["wide", "other"], density=0.7),
+        "tokenizer": {"source": "other"}, **FLOAT,
+    },
+    "rules": {
+        "merge_method": "linear", "models": weighted(0.6, 0.4, 0.3, names=["wide", "other", "c"]), "base_model": "c", **FLOAT,
+        "tokenizer": {
+            "source": "union",
+            "tokens": {
+                "w": {"source": {"kind": "zero"}},
+                "x": {"source": "other"},
+                "y": {"source": {"kind": "model_token", "model": "c", "token": "t5"}},
+                "t1": {"source": {"kind": "model_token", "model": "wide", "token_id": 2}, "force": True},
+                "new": {"source": {"kind": "model_token", "model": "other", "token": "z"}},
+            },
+        },
+    },
+}  # fmt: skip
+"""The comparison is token by token: mergekit orders new tokens as it happens to."""
+
+
+def by_token(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Vocabulary tensors with their rows in the alphabetical order of the tokens; rows without a token apart."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    ids = {**tokenizer["model"]["vocab"], **{entry["content"]: entry["id"] for entry in tokenizer["added_tokens"]}}
+    found: dict[str, torch.Tensor] = {}
+    for key, tensor in tensors.items():
+        if "embed_tokens" in key or "lm_head" in key:
+            found[key] = tensor[[ids[token] for token in sorted(ids)]].contiguous()
+            padding = sorted(set(range(len(tensor))) - set(ids.values()))
+            if padding:
+                found[f"{key}/padding"] = tensor[padding].contiguous()
+    return found
+
 
 RECIPES: dict[str, Recipe] = LINEAR | SPHERES | TASKS | OTHERS
 

@@ -5,19 +5,22 @@ golden/ was made by make_golden.py with the real mergekit.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from models import write_models
-from recipes import IN_16_BITS, RECIPES
+from recipes import IN_16_BITS, RECIPES, TOKENIZERS, by_token
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from vlmerge.config import load_recipe
 from vlmerge.merge import merge
 
 GOLDEN = Path(__file__).with_name("golden") / "mergekit-0.1.5.safetensors"
+OF_TOKENIZERS = GOLDEN.with_name("mergekit-0.1.5-tokenizers.safetensors")
 IN_16 = GOLDEN.with_name("mergekit-0.1.5-in-16-bits.safetensors")
 
 
@@ -34,6 +37,27 @@ def test_equals_mergekit(folder: Path, name: str) -> None:
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(RECIPES[name]), encoding="utf-8")
     merge(load_recipe(folder / f"{name}.yaml"), folder / name)
     result = load_file(folder / name / "model.safetensors")
+    assert_equal(result, golden)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_vocabularies_are_laid_out_as_in_mergekit_token_by_token(folder: Path, name: str) -> None:
+    golden = {key.partition("/")[2]: tensor for key, tensor in load_file(OF_TOKENIZERS).items() if key.split("/")[0] == name}
+    (folder / f"{name}-tokens.yaml").write_text(yaml.safe_dump(TOKENIZERS[name]), encoding="utf-8")
+    out = folder / f"{name}-tokens"
+    merge(load_recipe(folder / f"{name}-tokens.yaml"), out)
+    tensors = load_file(out / "model.safetensors")
+    assert_equal(by_token(out, tensors), golden)
+    config = json.loads((out / "config.json").read_text())
+    assert config["vocab_size"] == len(tensors["model.embed_tokens.weight"])
+    model = AutoModelForCausalLM.from_pretrained(out)
+    words = AutoTokenizer.from_pretrained(out)
+    assert len(words.get_vocab()) <= config["vocab_size"]
+    assert torch.isfinite(model(torch.tensor([list(words.get_vocab().values())])).logits).all()
+
+
+def assert_equal(result: dict[str, torch.Tensor], golden: dict[str, torch.Tensor]) -> None:
+    """Within a unit in the last place."""
     assert set(result) == set(golden)
     different = 0
     for key, tensor in golden.items():

@@ -6,6 +6,7 @@ from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
 from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
 from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
+from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabulary
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, host_layers, joined, segment_at, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
@@ -16,7 +17,9 @@ __all__ = [
     "Facts",
     "Family",
     "Layout",
+    "NewVocabulary",
     "Pairing",
+    "Rearranged",
     "RowMap",
     "Segment",
     "TensorPair",
@@ -30,6 +33,7 @@ __all__ = [
     "is_decoder",
     "joined",
     "live_roles",
+    "new_vocabulary",
     "pair",
     "roles_of",
     "segment_at",

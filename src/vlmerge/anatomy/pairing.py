@@ -5,13 +5,14 @@ its role; where one has not, the host's is kept, bit for bit, and the reason is 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vlmerge.anatomy.accounting import left_out
 from vlmerge.anatomy.agreement import check_agreement, check_shapes
 from vlmerge.anatomy.dissect import Anatomy
+from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, kept_rearranged, rearrange
 from vlmerge.anatomy.roles import (
     HEAD,
     VOCABULARY_ROLES,
@@ -47,6 +48,8 @@ class TensorPair:
         inputs: Source → name of its tensor, in listed order, a base that is a source included; empty where not merged.
         names: Source → the names that its recipe filters match: on disk, and a plain LM's.
         rows: Row map of a vocabulary tensor; None where all rows merge with those of the same number.
+        rearranged: How a vocabulary tensor is laid out anew where the result has a vocabulary of its own.
+        lenders: Models that are no sources and give rows to those that lack them → name of their tensor.
     """
 
     name: str
@@ -59,6 +62,8 @@ class TensorPair:
     inputs: Mapping[ModelRef, str] = field(default_factory=dict["ModelRef", str])
     names: Mapping[ModelRef, tuple[str, str]] = field(default_factory=dict["ModelRef", tuple[str, str]], repr=False)
     rows: RowMap | None = None
+    rearranged: Rearranged | None = None
+    lenders: Mapping[ModelRef, str] = field(default_factory=dict["ModelRef", str], repr=False)
 
     def inputs_but(self, base: ModelRef | None) -> tuple[ModelRef, ...]:
         """The sources in listed order, without `base`; one tuple for every asking."""
@@ -92,6 +97,7 @@ class Pairing:
         tensors: Every tensor of the result, in the host's file order.
         dropped: Source → its tensor → why nothing of it is in the result. Merged, kept or here: no tensor is lost.
         warnings: What a person should know, in words.
+        vocabulary: Of the result, where it has one of its own.
     """
 
     host: ModelRef
@@ -99,6 +105,7 @@ class Pairing:
     tensors: tuple[TensorPair, ...]
     dropped: Mapping[ModelRef, Mapping[str, str]]
     warnings: tuple[str, ...]
+    vocabulary: NewVocabulary | None = None
 
     @property
     def layers(self) -> int:
@@ -147,6 +154,7 @@ def pair(
     host: ModelRef,
     segments: tuple[Segment, ...],
     protect: Iterable[str] = (),
+    vocabulary: NewVocabulary | None = None,
 ) -> Pairing:
     """Pairs tensors by role and vocabulary rows by token.
 
@@ -155,13 +163,15 @@ def pair(
         host: See `choose_host`; it need not be a source.
         segments: See `segments_of` (neighbours joined); a base counts as a source where it is a member.
         protect: Substrings of names on disk, roles or plain-LM names: those tensors stay the host's.
+        vocabulary: The result's; None: the host's.
 
     Raises:
         MismatchError: Models of different shape or depth; a tensor that neither merges nor can be kept.
     """
     sources = dict.fromkeys(member for segment in segments for member in segment.members)
+    everybody = anatomies
     anatomies = {ref: anatomies[ref] for ref in dict.fromkeys([host, *sources])}
-    work = _Work(anatomies, host, segments, tuple(protect))
+    work = _Work(anatomies, host, segments, tuple(protect), vocabulary, everybody)
     warnings = check_agreement(anatomies, host, segments)
     tensors = tuple(
         work.tensor(name, role, source_role) for name, role, source_role in _outline(anatomies[host], host, segments)
@@ -172,7 +182,8 @@ def pair(
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
             if kind not in known and kind != HEAD:
                 warnings.append(f"{ref}: {kind} is not in the host, and is left out")
-    return Pairing(host, segments, tensors, left_out(anatomies, host, segments, tensors), tuple(dict.fromkeys(warnings)))
+    dropped = left_out(anatomies, host, segments, tensors)
+    return Pairing(host, segments, tensors, dropped, tuple(dict.fromkeys(warnings)), vocabulary)
 
 
 class _Work:
@@ -184,8 +195,11 @@ class _Work:
         host: ModelRef,
         segments: tuple[Segment, ...],
         protect: tuple[str, ...],
+        vocabulary: NewVocabulary | None,
+        everybody: Mapping[ModelRef, Anatomy],
     ) -> None:
         self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
+        self.vocabulary, self.everybody = vocabulary, everybody
         self.borrowed = borrowed_layers(segments, host, anatomies[host].layers)
         self.warnings: list[str] = []
         self.missing: dict[tuple[ModelRef, str], list[str]] = {}
@@ -207,6 +221,8 @@ class _Work:
     def tensor(self, name: str, role: str, host_role: str) -> TensorPair:
         """The pair of one tensor of the result; `host_role` is its role in the host, another where layers move."""
         found = self._tensor(name, role, host_role)
+        if self.vocabulary is not None and role in VOCABULARY_ROLES:
+            found = self._rearranged(found, self.vocabulary)
         if not found.merged and decoder_layer(role) in self.borrowed:
             raise MismatchError(
                 "a layer that the host has not got cannot be taken from the sources whole",
@@ -244,6 +260,8 @@ class _Work:
             inputs[ref] = its_name
             names[ref] = (self.anatomies[ref].roles.get(its_role, canonical_name(its_role)), canonical_name(its_role))
         check_shapes(self.anatomies, self.host, kept, inputs)
+        if self.vocabulary is not None and role in VOCABULARY_ROLES:
+            return TensorPair(name, role, host_name, info.dtype, info.shape, True, None, inputs, names)
         rows = self.rows(info.shape[0], inputs) if role in VOCABULARY_ROLES else None
         if rows is not None and rows.merged == 0:
             return _because(kept, "no token of the vocabulary is in every source")
@@ -253,6 +271,23 @@ class _Work:
             else f"{rows.total - rows.merged} of {rows.total} rows are the host's: no source row for their token"
         )
         return TensorPair(name, role, host_name, info.dtype, info.shape, True, reason, inputs, names, rows)
+
+    def _rearranged(self, found: TensorPair, new: NewVocabulary) -> TensorPair:
+        """The pair in the rows of the result's vocabulary."""
+        shape = (new.rows, *found.shape[1:])
+        if not found.merged:
+            plan = kept_rearranged(new, self.host, self.anatomies[self.host].vocabulary, found.shape[0])
+            return replace(found, shape=shape, rearranged=plan)
+        rows = {
+            ref: (anatomy.vocabulary, anatomy.tensors[name].shape[0])
+            for ref, anatomy in self.everybody.items()
+            if (name := anatomy.role_name(found.role)) is not None
+        }
+        sources = {ref: rows[ref] for ref in found.inputs}
+        plan = rearrange(new, sources, {ref: each for ref, each in rows.items() if ref not in sources})
+        lent = {ref for fill in plan.fills for ref, _ in fill.sources if ref not in sources}
+        lenders = {ref: self.everybody[ref].role_name(found.role) or "" for ref in rows if ref in lent}
+        return replace(found, shape=shape, rearranged=plan, lenders=lenders)
 
     def rows(self, host_rows: int, inputs: Mapping[ModelRef, str]) -> RowMap | None:
         counts = {ref: self.anatomies[ref].tensors[name].shape[0] for ref, name in inputs.items()}

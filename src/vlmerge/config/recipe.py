@@ -60,6 +60,7 @@ def load_recipe(path: Path) -> Recipe:
         for part in recipe.slices
     )
     heads = {"vlm": located(recipe.vlm), "base_model": located(recipe.base_model)}
+    heads |= {"tokenizer": recipe.tokenizer and recipe.tokenizer.located(folder)}
     return recipe.model_copy(update={**heads, "models": models, "slices": slices})
 
 
@@ -88,6 +89,8 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
         "dtype": recipe.dtype,
         "out_dtype": recipe.out_dtype,
         "seed": recipe.seed,
+        "tokenizer": recipe.tokenizer and recipe.tokenizer.plain(),
+        "chat_template": recipe.chat_template,
     }
     return {key: value for key, value in plain.items() if value is not None}
 

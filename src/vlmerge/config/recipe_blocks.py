@@ -7,13 +7,14 @@ result once, when it is saved. Without either the result has the host's dtype.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Text, Whole, complaint, not_empty
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterField, ParameterValue
+from vlmerge.config.tokenizer_blocks import TokenizerSpec
 
 Parameters = Mapping[str, ParameterValue]
 
@@ -73,10 +74,12 @@ class Recipe(Block):
         dtype: Inputs are cast to it when read.
         out_dtype: The result is rounded to it once.
         seed: For methods that draw at random; the same seed draws the same, wherever and in whatever order.
+        tokenizer: The vocabulary of the result; None: the host's. `tokenizer_source: X` is short for `{source: X}`.
+        chat_template: Jinja text that the result's tokenizer gets; or `auto`: the most frequent among the models.
         name: For headings.
     """
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"modules", "tokenizer", "tokenizer_source", "chat_template"})
+    not_yet: ClassVar[frozenset[str]] = frozenset({"modules"})
 
     name: Text | None = None
     merge_method: Text
@@ -89,9 +92,36 @@ class Recipe(Block):
     dtype: DtypeField | None = None
     out_dtype: DtypeField | None = None
     seed: Annotated[Whole, Field(ge=0)] | None = None
+    tokenizer: TokenizerSpec | None = None
+    chat_template: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, data: Any) -> Any:
+        """`tokenizer_source: X` is `tokenizer: {source: X}`."""
+        if not isinstance(data, Mapping) or "tokenizer_source" not in data:
+            return cast("Any", data)
+        given = dict(cast("Mapping[str, Any]", data))
+        source = given.pop("tokenizer_source")
+        if given.get("tokenizer") is not None:
+            found, remedy = "tokenizer and tokenizer_source", "keep one of them"
+            raise complaint("the tokenizer is named twice", expected="one of them", found=found, remedy=remedy)
+        return {**given, "tokenizer": {"source": source}} if source is not None else given
+
+    @model_validator(mode="after")
+    def _template_has_a_tokenizer(self) -> Recipe:
+        template = self.chat_template
+        if template is None:
+            return self
+        if template != "auto" and "{" not in template:
+            remedy = "write the template itself, or `auto`"
+            raise complaint("`chat_template` is no template", expected="auto, or Jinja text", found=template, remedy=remedy)
+        return self
 
     def model_refs(self) -> tuple[ModelRef, ...]:
-        """Every model that takes part, in order of first appearance; then the base, if it is not listed. Not `vlm`."""
+        """Every model that takes part, in order of first appearance; then the base, if it is not listed. Not `vlm`, and not
+        models whose tokenizer alone is named.
+        """
         listed = [source.model for source in self.models or ()]
         for part in self.slices or ():
             listed += [source.model for source in part.sources]

@@ -11,12 +11,13 @@ import torch
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.finite import is_finite
+from vlmerge.methods.rearranged import rearranged
 from vlmerge.methods.resolved import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from vlmerge.anatomy import RowMap, TensorPair
+    from vlmerge.anatomy import Rearranged, RowMap, TensorPair
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.methods.method import Rule
     from vlmerge.methods.scratch import Scratch
@@ -40,7 +41,10 @@ def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known 
     Raises:
         CandidateFailure: The result is not finite.
     """
-    tensors, base = inputs_of(step, read)
+    if step.pair.rearranged is not None:
+        tensors, base = _laid_out_anew(step, step.pair.rearranged, read)
+    else:
+        tensors, base = inputs_of(step, read)
     rows = step.pair.rows
     if rows is None:
         finite = _merge(step, [t.view(-1) for t in tensors], _flat(base), out.view(-1), scratch, known)
@@ -80,9 +84,15 @@ def rule_of(step: Step, tensors: list[Tensor], base: Tensor | None, scratch: Scr
 
 def keep(pair: TensorPair, host: ModelRef, read: Read, out: Tensor, cast: torch.dtype | None) -> None:
     """Writes a tensor that is not merged: the host's, cast where the whole result is cast."""
-    tensor = read(host, pair.host_name)
+    tensor = host_tensor(pair, host, read)
     cast = cast_of(pair, tensor, cast)
     out.copy_(as_cast(tensor, cast))
+
+
+def host_tensor(pair: TensorPair, host: ModelRef, read: Read) -> Tensor:
+    """The host's tensor, in the rows of the result's vocabulary."""
+    tensor = read(host, pair.host_name)
+    return tensor if pair.rearranged is None else rearranged({host: tensor}, pair.rearranged)[host]
 
 
 def cast_of(pair: TensorPair, tensor: Tensor, cast: torch.dtype | None) -> torch.dtype | None:
@@ -93,6 +103,13 @@ def cast_of(pair: TensorPair, tensor: Tensor, cast: torch.dtype | None) -> torch
 def as_cast(tensor: Tensor, cast: torch.dtype | None) -> Tensor:
     """The tensor in a dtype; None: in its own."""
     return tensor if cast is None else tensor.to(cast)
+
+
+def _laid_out_anew(step: Step, plan: Rearranged, read: Read) -> tuple[list[Tensor], Tensor | None]:
+    """The inputs and the base in the rows of the result's vocabulary."""
+    names = {**step.pair.lenders, **{ref: step.pair.inputs[ref] for ref in step.sources}}
+    laid_out = rearranged({ref: _read(read, ref, name, step.cast) for ref, name in names.items()}, plan)
+    return [laid_out[ref] for ref in step.inputs], None if step.base is None else laid_out[step.base]
 
 
 def _by_rows(

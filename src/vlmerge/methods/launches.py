@@ -118,7 +118,7 @@ class Launches:
         """
         rows = step.pair.rows
         launches = isinstance(step.method, Summing) or (isinstance(step.method, Sparse) and step.method.launches)
-        if not launches or (rows is not None and not rows.straight):
+        if not launches or step.pair.rearranged is not None or (rows is not None and not rows.straight):
             return False
         held = self._held.get(step.pair.name)
         if held is None or not stays or not held.fits(step, out):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.methods.combine import as_cast, cast_of, combine, inputs_of, rule_of
+from vlmerge.methods.combine import as_cast, cast_of, combine, host_tensor, inputs_of, rule_of
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.scratch import spans
 
@@ -46,8 +46,8 @@ class Turns:
 def merged_pieces(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Iterator[Tensor]:
     """What `combine` computes, flat, in consecutive pieces; each is good until the next but one is asked for.
 
-    Where vocabulary rows are gathered, the whole is one piece. Casts of the inputs are made piece by piece for methods that go
-    element by element, whole for others.
+    Where vocabulary rows are gathered or laid out anew, the whole is one piece. Casts of the inputs are made piece by piece for
+    methods that go element by element, whole for others.
 
     Raises:
         CandidateFailure: The result is not finite.
@@ -56,7 +56,7 @@ def merged_pieces(step: Step, read: Read, scratch: Scratch, turns: Turns) -> Ite
     if length == 0:
         yield turns.buffer(step.out_dtype, 0)
         return
-    if rows is not None and not rows.straight:
+    if step.pair.rearranged is not None or (rows is not None and not rows.straight):
         out = torch.empty(step.pair.shape, dtype=step.out_dtype)
         combine(step, read, out, scratch)
         yield out.view(-1)
@@ -88,7 +88,7 @@ def kept_pieces(
     Raises:
         MismatchError: It is not finite.
     """
-    tensor = read(host, pair.host_name)
+    tensor = host_tensor(pair, host, read)
     cast = cast_of(pair, tensor, cast)
     if tensor.numel() == 0:
         yield turns.buffer(dtype, 0)

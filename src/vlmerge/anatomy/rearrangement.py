@@ -1,0 +1,212 @@
+"""A vocabulary of the result's own: which token has which row, and which rows of which models go there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.anatomy.vocabulary import Vocabulary
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.tokenizer_blocks import TokenizerSpec, TokenRow, TokenRule
+from vlmerge.errors import ConfigError, MismatchError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NewVocabulary:
+    """The result's tokens.
+
+    Attributes:
+        spec: What the recipe says.
+        base: Whose ids a union keeps, and whose row a token gets first that another model lacks.
+        owner: Whose tokenizer files the result takes over.
+        ids: Token → row.
+        added: Tokens that the owner's tokenizer has not, in the order of their rows.
+        rows: Rows of the result, padding included.
+    """
+
+    spec: TokenizerSpec
+    base: ModelRef
+    owner: ModelRef
+    ids: Mapping[str, int]
+    added: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, eq=False)
+class Fill:
+    """Rows that models get which lack them.
+
+    Attributes:
+        rows: Of the result; int64 (n,).
+        sources: Models and their rows, each int64 (n,), whose mean it is; none: zeros.
+        force: All models get them, those too that have rows of their own.
+    """
+
+    rows: Rows
+    sources: tuple[tuple[ModelRef, Rows], ...]
+    force: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Rearranged:
+    """How a vocabulary tensor of every model is laid out anew before they are merged.
+
+    Attributes:
+        total: Rows of the result.
+        named: Rows that have a token, ascending; int64. The others are padding: the mean of these.
+        rows: Model → its row for each of `named`, -1 where it has none; int64.
+        fills: What stands where a model has no row.
+    """
+
+    total: int
+    named: Rows
+    rows: Mapping[ModelRef, Rows]
+    fills: tuple[Fill, ...]
+
+
+def new_vocabulary(
+    spec: TokenizerSpec,
+    base: ModelRef,
+    vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]],
+    order: Sequence[ModelRef],
+    fixed: ModelRef | None = None,
+) -> NewVocabulary:
+    """The tokens of the result.
+
+    Args:
+        spec: What the recipe says.
+        base: Whose ids a union keeps.
+        vocabularies: Of every model that is named, with the rows of its embedding; tokens beyond those do not count.
+        order: Models whose tokens a union takes, in this order after the base.
+        fixed: The host, if it sees: its tokens have to keep their ids, since config.json and the processor speak of them.
+
+    Raises:
+        MismatchError: A model without tokenizer files; a vocabulary that moves the host's tokens.
+    """
+    owner = spec.source if isinstance(spec.source, ModelRef) else base
+    ids = dict(_tokens(owner, vocabularies))
+    added: list[str] = []
+    following = max(ids.values(), default=-1) + 1
+
+    def add(token: str) -> None:
+        nonlocal following
+        if token not in ids:
+            ids[token] = following
+            added.append(token)
+            following += 1
+
+    if spec.source == "union":
+        for ref in order:
+            for token in sorted((tokens := _tokens(ref, vocabularies)), key=tokens.__getitem__):
+                add(token)
+    for token in spec.tokens:
+        add(token)
+    if fixed is not None:
+        moved = [token for token, row in _tokens(fixed, vocabularies).items() if ids.get(token) != row]
+        if moved:
+            raise MismatchError(
+                "this tokenizer would move tokens of the vision-language model",
+                where=f"tokenizer: {spec.source}",
+                expected=f"a vocabulary in which all tokens of {fixed} keep their rows: its config names some by number",
+                found=f"{len(moved)} tokens elsewhere or missing, {moved[0]!r} among them",
+                remedy="use `source: union`, which keeps them, or leave `tokenizer` out",
+            )
+    multiple = spec.pad_to_multiple_of or 1
+    return NewVocabulary(spec, base, owner, ids, tuple(added), -(-following // multiple) * multiple)
+
+
+def rearrange(
+    new: NewVocabulary, sources: Mapping[ModelRef, tuple[Vocabulary, int]], others: Mapping[ModelRef, tuple[Vocabulary, int]]
+) -> Rearranged:
+    """Rows of one tensor.
+
+    Args:
+        new: The result's vocabulary.
+        sources: Models that are merged, with the rows of this tensor in each.
+        others: Further models that rules name.
+
+    Raises:
+        ConfigError: A rule that names a row which is not there.
+    """
+    import numpy as np
+
+    everybody = {**others, **sources}
+    tokens = {ref: _tokens(ref, everybody) for ref in everybody}
+    named = np.array(sorted(new.ids.values()), dtype=np.int64)
+    by_row = {row: token for token, row in new.ids.items()}
+    rows = {ref: np.array([tokens[ref].get(by_row[row], -1) for row in named.tolist()], dtype=np.int64) for ref in sources}
+    groups: dict[tuple[tuple[ModelRef, ...], bool], list[tuple[int, tuple[int, ...]]]] = {}
+    whole = np.all([each >= 0 for each in rows.values()], axis=0)
+    for place, row in enumerate(named.tolist()):
+        token = by_row[row]
+        rule = new.spec.tokens.get(token)
+        if whole[place] and not (rule is not None and rule.force):
+            continue
+        if rule is not None:
+            given = _of_rule(rule, token, tokens, everybody)
+        else:
+            there = [(ref, int(each[place])) for ref, each in rows.items() if each[place] >= 0]
+            from_base = [each for each in there if each[0] == new.base]
+            given = from_base if from_base and len(there) > 1 else there
+        key = (tuple(ref for ref, _ in given), rule is not None and rule.force)
+        groups.setdefault(key, []).append((row, tuple(number for _, number in given)))
+    fills: list[Fill] = []
+    for (refs, force), entries in groups.items():
+        columns = [np.array([numbers[index] for _, numbers in entries], dtype=np.int64) for index in range(len(refs))]
+        at = np.array([row for row, _ in entries], dtype=np.int64)
+        fills.append(Fill(at, tuple(zip(refs, columns, strict=True)), force))
+    return Rearranged(new.rows, named, rows, tuple(fills))
+
+
+def kept_rearranged(new: NewVocabulary, host: ModelRef, vocabulary: Vocabulary, rows: int) -> Rearranged:
+    """Rows of a tensor that stays the host's: those of its own tokens; what the result has besides is padding."""
+    import numpy as np
+
+    own = _tokens(host, {host: (vocabulary, rows)})
+    pairs = sorted((row, own[token]) for token, row in new.ids.items() if token in own)
+    named = np.array([row for row, _ in pairs], dtype=np.int64)
+    return Rearranged(new.rows, named, {host: np.array([row for _, row in pairs], dtype=np.int64)}, ())
+
+
+def _tokens(ref: ModelRef, vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]]) -> Mapping[str, int]:
+    vocabulary, rows = vocabularies[ref]
+    ids = vocabulary.ids
+    if ids is None:
+        raise MismatchError(
+            "a tokenizer for the result needs the tokenizers of all models",
+            where=vocabulary.where,
+            expected="tokenizer.json, tokenizer.model or vocab.json beside the weights",
+            found="no tokenizer file",
+            remedy="copy the tokenizer's files into the model's folder, or leave `tokenizer` out",
+        )
+    return {token: row for token, row in ids.items() if row < rows}
+
+
+def _of_rule(
+    rule: TokenRule,
+    token: str,
+    tokens: Mapping[ModelRef, Mapping[str, int]],
+    vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]],
+) -> list[tuple[ModelRef, int]]:
+    source = rule.source
+    if isinstance(source, ModelRef):
+        source = TokenRow(kind="model_token", model=source, token=token)
+    if not isinstance(source, TokenRow):
+        return []
+    row = source.token_id if source.token is None else tokens[source.model].get(source.token)
+    if row is None or row >= vocabularies[source.model][1]:
+        raise ConfigError(
+            "a rule for a token names a row that is not there",
+            where=f"tokenizer: tokens: {token!r}",
+            expected=f"a token (or a row below {vocabularies[source.model][1]}) of {source.model}",
+            found=repr(source.token) if source.token is not None else str(source.token_id),
+            remedy="name another token",
+        )
+    return [(source.model, row)]

@@ -1,0 +1,64 @@
+"""The tokenizer of a result: its vocabulary, and the files beside the weights that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmerge.anatomy import Anatomy, NewVocabulary, Pairing, new_vocabulary
+from vlmerge.checkpoint.tokenizer_files import (
+    added_tokens,
+    chat_template,
+    most_frequent,
+    tokenizer_files,
+    with_template,
+    with_tokens,
+)
+
+if TYPE_CHECKING:
+    from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.recipe import Recipe
+
+
+def vocabulary_of(recipe: Recipe, anatomies: Mapping[ModelRef, Anatomy], host: ModelRef) -> NewVocabulary | None:
+    """The vocabulary of a recipe that names one for its result.
+
+    The base of a union is the host where that sees, since its config and processor speak of tokens by number; else the recipe's
+    base, else the host.
+    """
+    if recipe.tokenizer is None:
+        return None
+    sees = anatomies[host].is_vlm
+    base = recipe.base_model if recipe.base_model is not None and not sees else host
+    rows = {ref: (anatomy.vocabulary, anatomy.facts.vocab_rows) for ref, anatomy in anatomies.items()}
+    return new_vocabulary(recipe.tokenizer, base, rows, recipe.model_refs(), host if sees else None)
+
+
+def tokenizer_of(
+    recipe: Recipe, pairing: Pairing, files: Mapping[ModelRef, Mapping[str, Path]]
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Files that the result takes over, and texts of those that are edited, by relative name.
+
+    Args:
+        recipe: The recipe.
+        pairing: Its pairing.
+        files: Side files of every model.
+    """
+    taken, new = dict(files[pairing.host]), pairing.vocabulary
+    texts: dict[str, str] = {}
+    if new is not None:
+        if new.owner != pairing.host:
+            own = tokenizer_files(files[new.owner])
+            own |= {name: files[new.owner][name] for name in ("generation_config.json",) if name in files[new.owner]}
+            taken = {name: path for name, path in taken.items() if name not in tokenizer_files(taken)} | own
+        if new.added:
+            kinds = {token: kind for ref in files for token, kind in added_tokens(files[ref]).items()}
+            texts = with_tokens(tokenizer_files(taken), {token: new.ids[token] for token in new.added}, kinds)
+    if recipe.chat_template is not None:
+        template: str | None = recipe.chat_template
+        if template == "auto":
+            template = most_frequent([chat_template(tokenizer_files(files[ref])) for ref in recipe.model_refs()])
+        if template is not None:
+            texts = with_template(tokenizer_files(taken), texts, template)
+    return {name: path for name, path in taken.items() if name not in texts}, texts
