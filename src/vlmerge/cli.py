@@ -117,7 +117,7 @@ def merge(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A mergekit config in which any model may be a VLM.")],
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
-    """One merge, to disk."""
+    """One merge, to disk; verified before the folder gets its name."""
     from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
@@ -127,10 +127,14 @@ def merge(
     screen = console()
     for warning in summary.pairing.warnings:
         screen.print(f"note: {warning}", markup=False)
+    if summary.zeroed:
+        note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"
+        screen.print(note + (f" and {len(summary.zeroed) - 1} more" if len(summary.zeroed) > 1 else ""), markup=False)
     kept = "" if not summary.kept else f", {summary.kept} kept from the host"
     screen.print(
         f"{summary.merged} tensors merged{kept}; {size(summary.bytes)} in {summary.seconds:.1f} s: {summary.out}", markup=False
     )
+    screen.print(summary.verified_line(), markup=False)
 
 
 @app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))
