@@ -8,6 +8,11 @@ EXIT_USER = 2
 EXIT_INTERRUPTED = 130
 
 
+def printable(text: str) -> str:
+    """Text that a terminal shows: names from files may hold codes that it would obey instead (colours, its title, worse)."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
 class UserError(Exception):
     """Something that the person at the keyboard can mend. The command line prints it without a traceback, exit code 2.
 
@@ -39,7 +44,7 @@ class UserError(Exception):
             ("found", self.found),
             ("what to do", self.remedy),
         ]
-        return "\n".join([self.what, *(f"  {label}: {text}" for label, text in parts if text)])
+        return printable("\n".join([self.what, *(f"  {label}: {text}" for label, text in parts if text)]))
 
 
 class ConfigError(UserError):

@@ -5,27 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
+from vlmerge.checkpoint.guarded import guarded
 from vlmerge.checkpoint.layout import README
+from vlmerge.config.bounded_yaml import YamlRefusal, load_bounded
+
+READ_BYTES = 1_000_000
+"""What is read of a card or a licence: the front matter, or the heading, stands at its beginning."""
 
 
 def read_licence(folder: Path) -> str | None:
     """The licence as the model itself names it, e.g. `llama2` or `other: llama-3.2-community`; None where it names none."""
-    return _from_card(folder / README) or _from_file(folder)
+    return _from_card(folder) or _from_file(folder)
 
 
-def _from_card(path: Path) -> str | None:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
+def _from_card(folder: Path) -> str | None:
+    text = _beginning(folder, README)
     if not text.startswith("---"):
         return None
     front_matter = text.removeprefix("---").split("\n---", 1)[0]
     try:
-        card: Any = yaml.safe_load(front_matter)
-    except yaml.YAMLError:
+        card = load_bounded(front_matter)
+    except YamlRefusal:
         return None  # A card that nobody can parse says nothing; the LICENSE file may.
     if not isinstance(card, dict):
         return None
@@ -42,6 +42,15 @@ def _from_card(path: Path) -> str | None:
 def _from_file(folder: Path) -> str | None:
     for path in sorted(folder.glob("LICEN[CS]E*")):
         if path.is_file():
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = _beginning(folder, path.name).splitlines()
             return next((line.strip() for line in lines if line.strip()), None)
     return None
+
+
+def _beginning(folder: Path, name: str) -> str:
+    """The first part of a text; nothing where it cannot be opened. Raises CheckpointError if it leads out of the folder."""
+    try:
+        with guarded(folder, name).open("rb") as file:
+            return file.read(READ_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
