@@ -8,14 +8,19 @@ from typing import Any, cast
 from vlmerge.checkpoint.guarded import guarded
 from vlmerge.checkpoint.layout import README
 from vlmerge.config.bounded_yaml import YamlRefusal, load_bounded
+from vlmerge.errors import printable
 
 READ_BYTES = 1_000_000
 """What is read of a card or a licence: the front matter, or the heading, stands at its beginning."""
+MAX_LENGTH = 300
+"""Of what is shown."""
 
 
 def read_licence(folder: Path) -> str | None:
-    """The licence as the model itself names it, e.g. `llama2` or `other: llama-3.2-community`; None where it names none."""
-    return _from_card(folder) or _from_file(folder)
+    """The licence as the model itself names it, e.g. `llama2`, `other: NAME` or `other: NAME (https://…)`; None where it names
+    none. One line that can be shown."""
+    found = _from_card(folder) or _from_file(folder)
+    return None if found is None else printable(" ".join(found.split()))[:MAX_LENGTH]
 
 
 def _from_card(folder: Path) -> str | None:
@@ -33,9 +38,10 @@ def _from_card(folder: Path) -> str | None:
     licence = fields.get("license")
     if isinstance(licence, list):
         licence = ", ".join(str(one) for one in cast("list[Any]", licence))
-    name = fields.get("license_name") or fields.get("license_link")
-    if licence == "other" and name:
-        return f"other: {name}"
+    name, link = fields.get("license_name"), fields.get("license_link")
+    if licence == "other" and (name or link):
+        linked = name and str(link or "").startswith("https://")
+        return f"other: {name or link}" + (f" ({link})" if linked else "")
     return str(licence) if licence else None
 
 
