@@ -119,7 +119,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         MismatchError: Models that do not fit together.
         ConfigError: Slices that do not fit the models.
     """
-    recipe = what if isinstance(what, Recipe) else _as_recipe(what)
+    recipe = recipe_of(what)
     refs = list(recipe.model_refs())
     if recipe.vlm is not None and recipe.vlm not in refs:
         refs.append(recipe.vlm)
@@ -218,8 +218,12 @@ def render(result: CheckResult) -> Group:
     return Group(models, tensors, asked, *map(short, lines))
 
 
+def recipe_of(what: Recipe | RunConfig) -> Recipe:
+    """The recipe itself; for a run a merge of all its models: what pairs there pairs in every candidate over all of them."""
+    return what if isinstance(what, Recipe) else _as_recipe(what)
+
+
 def _as_recipe(run: RunConfig) -> Recipe:
-    """A merge of all of a run's models: what pairs there pairs in every candidate over all of them."""
     block = run.merge
     listed = (run.merge or run.genome or run).models
     sources = tuple(Source(model=ref) for ref in listed)

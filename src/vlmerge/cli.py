@@ -73,15 +73,21 @@ def demo(out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/dem
     _evolve(run_file, out, lang)
 
 
-@app.command(epilog=example("vlmerge check recipe.yaml", "vlmerge check run.yaml --json"))
+@app.command(epilog=example("vlmerge check recipe.yaml", "vlmerge check recipe.yaml --deep", "vlmerge check run.yaml --json"))
 def check(
     file: Annotated[Path, typer.Argument(metavar="RECIPE|RUN.yaml", help="A recipe or a run.")],
     out: Annotated[Path | None, typer.Option(help="A run's folder, as for `vlmerge evolve`.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read a sample of the weights: do the models share an ancestor?")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only."""
+    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only.
+
+    With --deep weights are read (and downloaded): how far each source is from the base, or from the host without one.
+    """
     from vlmerge.check import check as look
-    from vlmerge.check import render, to_json
+    from vlmerge.check import recipe_of, render, to_json
     from vlmerge.config.file_kinds import load_either
     from vlmerge.config.run import RunConfig
     from vlmerge.terminal import ByteProgress, console, print_json
@@ -99,13 +105,21 @@ def check(
         from vlmerge.outlook import outlook
 
         ahead = outlook(what, result, folder)
-    if as_json:
-        print_json(to_json(result) | ({} if ahead is None else ahead.plain()))
-    else:
-        screen = console()
+    screen = console()
+    if not as_json:
         screen.print(render(result))
         for line in [] if ahead is None else ahead.lines():
             screen.print(line, markup=False)
+    kin = None
+    if deep:
+        from vlmerge import kinship
+
+        kin = kinship.kinship(recipe_of(what), progress=ByteProgress())
+        if not as_json:
+            screen.print(kinship.render(kin))
+    if as_json:
+        more = [each.plain() for each in [ahead] if each is not None]
+        print_json(to_json(result) | (more[0] if more else {}) | ({} if kin is None else {"deep": kin.plain()}))
     if ahead is not None:
         from vlmerge.plan import check_room
 
