@@ -193,7 +193,7 @@ def export(
     from vlmerge.terminal import ByteProgress, console
 
     chosen = run_export(run, out, trial, progress=ByteProgress())
-    console().print(f"trial {chosen.trial} ({chosen.label}): {out}", markup=False)
+    console().print(f"trial {chosen.trial} ({chosen.label}), verified: {out}", markup=False)
 
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
 from vlmerge.checkpoint import Checkpoint, Progress, Verified, resolve, write_checkpoint
@@ -207,9 +207,19 @@ def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, h
         text: dict[str, Any] = edited if text_key is None else edited.setdefault(text_key, {})
         text["num_hidden_layers"] = pairing.layers
         for key in PER_LAYER:
-            if key in text:
-                value = text[key]
-                text[key] = [value[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
+            value: object = text.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, list) or len(cast("list[object]", value)) != host.layers:
+                raise MismatchError(
+                    "config.json does not fit its layers",
+                    where=f"{host.where}: config.json, {key}",
+                    expected=f"a list with one entry for each of {host.layers} layers",
+                    found=f"{value!r}"[:200],
+                    remedy="take config.json from the model's own repository",
+                )
+            entries = cast("list[object]", value)
+            text[key] = [entries[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
     return edited
 
 
