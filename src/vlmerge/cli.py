@@ -149,6 +149,7 @@ def merge(
         f"{summary.merged} tensors merged{kept}; {size(summary.bytes)} in {summary.seconds:.1f} s: {summary.out}", markup=False
     )
     screen.print(summary.verified_line(), markup=False)
+    screen.print(f"terms of its parents together: {summary.terms} (`vlmerge check` lists them)", markup=False)
 
 
 @app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))

@@ -14,6 +14,8 @@ from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, 
 from vlmerge.checkpoint import Checkpoint, Progress, Verified, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError
+from vlmerge.licences import duties, verdict
+from vlmerge.search import model_labels
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
@@ -68,6 +70,7 @@ class MergeSummary:
         seconds: From the opening of the models to the rename.
         verified: What was found on the disk, before the rename. That every tensor is finite, and that none came to a single
             number although its parents did not, was found while they were computed: else there is no summary.
+        terms: The strictest terms of the parents' licences together, in one sentence.
         zeroed: Tensors that are zero because the recipe's own numbers make them so.
     """
 
@@ -77,6 +80,7 @@ class MergeSummary:
     bytes: int
     seconds: float
     verified: Verified
+    terms: str
     zeroed: tuple[str, ...] = ()
 
     @property
@@ -129,6 +133,8 @@ def merge(
     steps = _steps(recipe, pairing)
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
     host = opened.checkpoints[opened.host]
+    labels = model_labels(tuple(opened.checkpoints))
+    parents = dict.fromkeys((opened.host, *pairing.sources))
     zeroed: list[str] = []
     with torch.inference_mode():
         verified = write_checkpoint(
@@ -147,6 +153,7 @@ def merge(
         bytes=sum(info.bytes for info in infos),
         seconds=time.perf_counter() - started,
         verified=verified,
+        terms=verdict(duties({labels[ref]: opened.checkpoints[ref].licence for ref in parents})),
         zeroed=tuple(zeroed),
     )
 

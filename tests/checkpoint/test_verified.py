@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import tiny_checkpoints as tiny
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vlmerge.checkpoint import write_checkpoint
 from vlmerge.checkpoint.dtypes import SAFETENSORS_NAMES
+from vlmerge.checkpoint.verified import EDGE, marks_of, verify
 from vlmerge.errors import CheckpointError
 from vlmerge.types import TensorInfo
 
@@ -101,3 +105,28 @@ def test_a_shard_that_is_gone_leaves_nothing(tmp_path: Path, monkeypatch: pytest
         write(tmp_path / "out", max_shard_bytes=200)
     assert "all but" in caught.value.found
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_what_was_announced_and_nothing_else(tmp_path: Path):
+    out = tmp_path / "out"
+    write(out)
+    assert verify(out, out, INFOS, [], tiny.CONFIG).tensors == len(INFOS)
+    other = replace(INFOS[0], shape=(*INFOS[0].shape, 1))
+    for announced, config in [
+        (INFOS[1:], tiny.CONFIG),
+        ([*INFOS, TensorInfo("more", "F32", (1,), "")], tiny.CONFIG),
+        ([other, *INFOS[1:]], tiny.CONFIG),
+        ([replace(INFOS[0], dtype="BF16"), *INFOS[1:]], tiny.CONFIG),
+        (INFOS, tiny.CONFIG | {"hidden_size": 9}),
+    ]:
+        with pytest.raises(CheckpointError, match="not what was written"):
+            verify(out, out, announced, [], config)
+
+
+@given(data=st.binary(max_size=3 * EDGE))
+def test_marks_are_both_ends(data: bytes):
+    marks = marks_of("file", 100, memoryview(data), "t")
+    assert all(data[mark.place - 100 :][: len(mark.data)] == mark.data for mark in marks)
+    assert {place for mark in marks for place in range(mark.place, mark.place + len(mark.data))} >= {
+        100 + place for place in range(len(data)) if place < EDGE or place >= len(data) - EDGE
+    }

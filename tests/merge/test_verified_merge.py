@@ -82,3 +82,4 @@ def test_the_command_says_what_was_verified(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "verified in" in result.output
     assert "33 tensors in 1 file, as announced, in place, and finite" in result.output
+    assert "terms that are not known here, of a and b, may be stricter" in result.output
