@@ -9,17 +9,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, joined, pair, segments_of
+from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, pair, part_of, segments_of
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
+from vlmerge.errors import printable
+from vlmerge.licences import Duty, duties, verdict
 from vlmerge.merge import PIECE
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.result_tokenizer import vocabulary_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
+from vlmerge.search import model_labels
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
 
 if TYPE_CHECKING:
@@ -46,6 +49,7 @@ class ModelRow:
         bytes: Size of its weight files.
         where: A folder, or `on the hub, not downloaded`.
         revision: Commit on the hub.
+        settings: The decoder's numbers by the names of `anatomy.Facts`: what must, or should, be equal among them.
     """
 
     name: str
@@ -60,6 +64,7 @@ class ModelRow:
     bytes: int
     where: str
     revision: str | None
+    settings: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ class CheckResult:
         host_sees: Whether it is a VLM.
         host_tokens: Tokens of the host's tokenizer; None without tokenizer files.
         merged: Tensors that would be merged, wholly or in some rows; None where names are not known before a download.
+        merged_parts: The same by part of the model (attention, MLP, …).
         kept: Why → number of tensors of the result that (in part) are the host's.
         dropped: Model → why → number of its tensors that give nothing to the result.
         warnings: What a person should know.
@@ -80,6 +86,8 @@ class CheckResult:
         output_bytes: Size of the result's weights.
         memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
         licences: All licences that take part; `not stated` among them where a model has none.
+        terms: The strictest of what they ask together, in one sentence.
+        duties: All that they ask, the strictest first.
         plan: What a run would do.
         room: How the GPU of this machine would be shared out, line by line; empty without one, and for a merge.
     """
@@ -89,6 +97,7 @@ class CheckResult:
     host_sees: bool
     host_tokens: int | None
     merged: int | None
+    merged_parts: Mapping[str, int]
     kept: Mapping[str, int]
     dropped: Mapping[str, Mapping[str, int]]
     warnings: tuple[str, ...]
@@ -97,6 +106,8 @@ class CheckResult:
     output_bytes: int
     memory_bytes: int
     licences: tuple[str, ...]
+    terms: str
+    duties: tuple[Duty, ...]
     plan: Plan | None
     room: tuple[str, ...]
 
@@ -109,7 +120,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         MismatchError: Models that do not fit together.
         ConfigError: Slices that do not fit the models.
     """
-    recipe = what if isinstance(what, Recipe) else _as_recipe(what)
+    recipe = recipe_of(what)
     refs = list(dict.fromkeys([*recipe.model_refs(), *(() if recipe.tokenizer is None else recipe.tokenizer.models())]))
     if recipe.vlm is not None and recipe.vlm not in refs:
         refs.append(recipe.vlm)
@@ -126,6 +137,8 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
         warnings = pairing.warnings
     output = _output_bytes(recipe, opened[host], pairing)
+    labels = model_labels(tuple(opened))
+    asked = duties({labels[ref]: checkpoint.licence for ref, checkpoint in opened.items()})
     licences = dict.fromkeys(checkpoint.licence or "not stated" for checkpoint in opened.values())
     return CheckResult(
         models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
@@ -133,6 +146,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         host_sees=anatomies[host].is_vlm,
         host_tokens=len(anatomies[host].vocabulary.ids or ()) or None,
         merged=None if pairing is None else len(pairing.merged),
+        merged_parts={} if pairing is None else by_part(each.role for each in pairing.merged),
         kept=_counted(each.reason for each in pairing.tensors if each.reason is not None) if pairing is not None else {},
         dropped={str(ref): _counted(lost.values()) for ref, lost in pairing.dropped.items()} if pairing is not None else {},
         warnings=warnings,
@@ -143,6 +157,8 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         if isinstance(what, RunConfig)
         else _buffers(recipe, pairing, anatomies),
         licences=tuple(licences),
+        terms=verdict(asked),
+        duties=asked,
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
         room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
     )
@@ -159,42 +175,57 @@ def render(result: CheckResult) -> Group:
     from rich.table import Table
     from rich.text import Text
 
+    def short(text: str) -> Text:
+        for name, label in by_length:
+            text = text.replace(name, label)
+        return Text(printable(text))
+
+    labels = {row.name: Path(row.name).name if Path(row.name).is_dir() else row.name for row in result.models}
+    by_length = sorted(labels.items(), key=lambda each: -len(each[0]))
     models = Table("model", "role", "family", "weights", "layers, rows", "host's tokens", "licence")
     for row in result.models:
-        here = Path(row.where).is_dir()
         shared = "no tokenizer" if row.shared_tokens is None else f"{row.shared_tokens} of {result.host_tokens}"
         weights = "pickled" if row.parameters is None else f"{row.parameters / 1e6:,.1f} M {'+'.join(row.dtypes)}"
         cells = (
-            Path(row.name).name if here and Path(row.name).is_dir() else row.name,
+            row.name,
             row.role,
             row.family,
-            f"{weights}, {size(row.bytes)}" + ("" if here else ", not here yet"),
+            f"{weights}, {size(row.bytes)}" + ("" if Path(row.where).is_dir() else ", not here yet"),
             f"{row.layers}, {row.vocab_rows}",
             shared,
-            row.licence or "not stated",
+            (row.licence or "not stated").partition(" (")[0],
         )
-        models.add_row(*map(Text, cells))
+        models.add_row(*map(short, cells))
     tensors = Table("tensors", "of", "what becomes of them")
     if result.merged is not None:
-        tensors.add_row(str(result.merged), "result", "merged")
+        parts = ", ".join(f"{count} {part}" for part, count in result.merged_parts.items())
+        tensors.add_row(str(result.merged), "result", f"merged: {parts}")
     for reason, count in result.kept.items():
-        tensors.add_row(str(count), "result", Text(f"the host's: {reason}"))
+        tensors.add_row(str(count), "result", short(f"the host's: {reason}"))
     for name, reasons in result.dropped.items():
         for reason, count in reasons.items():
-            tensors.add_row(str(count), Text(name), Text(f"left out: {reason}"))
+            tensors.add_row(str(count), short(name), short(f"left out: {reason}"))
+    asked = Table("terms", "what is asked", "by")
+    for duty in result.duties:
+        asked.add_row(*map(short, (duty.kind, duty.asks, f"{duty.licence.partition(' (')[0]}: {', '.join(duty.models)}")))
     lines = [
+        f"terms: {result.terms}",
+        "       (a reading aid, no legal advice: what counts are the licences' texts)",
         f"to download {size(result.download_bytes)}; result {size(result.output_bytes)}; memory {size(result.memory_bytes)}",
-        f"licences: {', '.join(result.licences)}",
     ]
     lines += result.plan.lines() if result.plan is not None else []
     lines += result.room
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
-    return Group(models, tensors, *map(Text, lines))
+    return Group(models, tensors, asked, *map(short, lines))
+
+
+def recipe_of(what: Recipe | RunConfig) -> Recipe:
+    """The recipe itself; for a run a merge of all its models: what pairs there pairs in every candidate over all of them."""
+    return what if isinstance(what, Recipe) else _as_recipe(what)
 
 
 def _as_recipe(run: RunConfig) -> Recipe:
-    """A merge of all of a run's models: what pairs there pairs in every candidate over all of them."""
     block = run.merge
     listed = (run.merge or run.genome or run).models
     sources = tuple(Source(model=ref) for ref in listed)
@@ -237,7 +268,14 @@ def _row(
         bytes=opened.total_bytes,
         where="on the hub, not downloaded" if isinstance(opened, RemoteCheckpoint) else str(opened.path),
         revision=opened.revision,
+        settings=asdict(anatomy.facts),
     )
+
+
+def by_part(roles: Iterable[str]) -> dict[str, int]:
+    """Part of the model → how many of the roles belong to it, in the order of parts."""
+    counts = Counter(map(part_of, roles))
+    return {part: counts[part] for part in PARTS if part in counts}
 
 
 def _counted(reasons: Iterable[str]) -> dict[str, int]:

@@ -73,15 +73,21 @@ def demo(out: Annotated[Path, typer.Option(help="Run folder.")] = Path("runs/dem
     _evolve(run_file, out, lang)
 
 
-@app.command(epilog=example("vlmerge check recipe.yaml", "vlmerge check run.yaml --json"))
+@app.command(epilog=example("vlmerge check recipe.yaml", "vlmerge check recipe.yaml --deep", "vlmerge check run.yaml --json"))
 def check(
     file: Annotated[Path, typer.Argument(metavar="RECIPE|RUN.yaml", help="A recipe or a run.")],
     out: Annotated[Path | None, typer.Option(help="A run's folder, as for `vlmerge evolve`.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also read a sample of the weights: do the models share an ancestor?")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only."""
+    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only.
+
+    With --deep weights are read (and downloaded): how far each source is from the base, or from the host without one.
+    """
     from vlmerge.check import check as look
-    from vlmerge.check import render, to_json
+    from vlmerge.check import recipe_of, render, to_json
     from vlmerge.config.file_kinds import load_either
     from vlmerge.config.run import RunConfig
     from vlmerge.terminal import ByteProgress, console, print_json
@@ -99,13 +105,21 @@ def check(
         from vlmerge.outlook import outlook
 
         ahead = outlook(what, result, folder)
-    if as_json:
-        print_json(to_json(result) | ({} if ahead is None else ahead.plain()))
-    else:
-        screen = console()
+    screen = console()
+    if not as_json:
         screen.print(render(result))
         for line in [] if ahead is None else ahead.lines():
             screen.print(line, markup=False)
+    kin = None
+    if deep:
+        from vlmerge import kinship
+
+        kin = kinship.kinship(recipe_of(what), progress=ByteProgress())
+        if not as_json:
+            screen.print(kinship.render(kin))
+    if as_json:
+        more = [each.plain() for each in [ahead] if each is not None]
+        print_json(to_json(result) | (more[0] if more else {}) | ({} if kin is None else {"deep": kin.plain()}))
     if ahead is not None:
         from vlmerge.plan import check_room
 
@@ -117,7 +131,7 @@ def merge(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A mergekit config in which any model may be a VLM.")],
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
-    """One merge, to disk."""
+    """One merge, to disk; verified before the folder gets its name."""
     from vlmerge.config.file_kinds import load_only_recipe
     from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
@@ -127,10 +141,15 @@ def merge(
     screen = console()
     for warning in summary.pairing.warnings:
         screen.print(f"note: {warning}", markup=False)
+    if summary.zeroed:
+        note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"
+        screen.print(note + (f" and {len(summary.zeroed) - 1} more" if len(summary.zeroed) > 1 else ""), markup=False)
     kept = "" if not summary.kept else f", {summary.kept} kept from the host"
     screen.print(
         f"{summary.merged} tensors merged{kept}; {size(summary.bytes)} in {summary.seconds:.1f} s: {summary.out}", markup=False
     )
+    screen.print(summary.verified_line(), markup=False)
+    screen.print(f"terms of its parents together: {summary.terms} (`vlmerge check` lists them)", markup=False)
 
 
 @app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))
@@ -175,7 +194,7 @@ def export(
     from vlmerge.terminal import ByteProgress, console
 
     chosen = run_export(run, out, trial, progress=ByteProgress())
-    console().print(f"trial {chosen.trial} ({chosen.label}): {out}", markup=False)
+    console().print(f"trial {chosen.trial} ({chosen.label}), verified: {out}", markup=False)
 
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",

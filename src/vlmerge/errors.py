@@ -7,6 +7,19 @@ EXIT_BUG = 1
 EXIT_USER = 2
 EXIT_INTERRUPTED = 130
 
+MAX_PART = 4000
+"""Characters of one part of a message that are shown."""
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows: names from files may hold codes that it would obey instead (colours, its title, worse)."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else ascii(sign)[1:-1] for sign in text)
+
+
+def _cut(text: str) -> str:
+    """A part of a message, no longer than anybody reads: names from files have any length."""
+    return text if len(text) <= MAX_PART else text[:MAX_PART] + " …"
+
 
 class UserError(Exception):
     """Something that the person at the keyboard can mend. The command line prints it without a traceback, exit code 2.
@@ -39,7 +52,7 @@ class UserError(Exception):
             ("found", self.found),
             ("what to do", self.remedy),
         ]
-        return "\n".join([self.what, *(f"  {label}: {text}" for label, text in parts if text)])
+        return printable("\n".join([self.what, *(f"  {label}: {_cut(text)}" for label, text in parts if text)]))
 
 
 class ConfigError(UserError):

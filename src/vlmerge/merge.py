@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.anatomy import (
     Anatomy,
@@ -21,17 +21,19 @@ from vlmerge.anatomy import (
     pair,
     segments_of,
 )
-from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
+from vlmerge.checkpoint import Checkpoint, Progress, Verified, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
+from vlmerge.licences import duties, verdict
 from vlmerge.result_tokenizer import tokenizer_of, vocabulary_of
+from vlmerge.search import model_labels
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vlmerge.config.model_ref import ModelRef
-    from vlmerge.methods import Scratch, Step
+    from vlmerge.methods import Read, Scratch, Step
 
 RECIPE_NAME = "recipe.yaml"
 PIECE = 1 << 23
@@ -82,6 +84,10 @@ class MergeSummary:
         parameters: Weights of the result.
         bytes: Size of its tensors.
         seconds: From the opening of the models to the rename.
+        verified: What was found on the disk, before the rename. That every tensor is finite, and that none came to a single
+            number although its parents did not, was found while they were computed: else there is no summary.
+        terms: The strictest terms of the parents' licences together, in one sentence.
+        zeroed: Tensors that are zero because the recipe's own numbers make them so.
     """
 
     out: Path
@@ -89,6 +95,9 @@ class MergeSummary:
     parameters: int
     bytes: int
     seconds: float
+    verified: Verified
+    terms: str
+    zeroed: tuple[str, ...] = ()
 
     @property
     def merged(self) -> int:
@@ -99,6 +108,12 @@ class MergeSummary:
     def kept(self) -> int:
         """Tensors that are the host's."""
         return len(self.pairing.tensors) - self.merged
+
+    def verified_line(self) -> str:
+        """What was verified, for a terminal."""
+        found = self.verified
+        files = "1 file" if found.files == 1 else f"{found.files} files"
+        return f"verified in {found.seconds:.2f} s: {found.tensors} tensors in {files}, as announced, in place, and finite"
 
 
 def merge(
@@ -121,7 +136,8 @@ def merge(
     Raises:
         ConfigError: Values with which there is no result.
         CheckpointError: A model that cannot be opened, or an output that cannot be written.
-        MismatchError: Models that do not fit together; NaN in a parent; a result that the output dtype cannot hold.
+        MismatchError: Models that do not fit together; NaN in a parent; a result that the output dtype cannot hold, or that
+            holds a single number although its parents do not.
     """
     import torch
 
@@ -134,11 +150,14 @@ def merge(
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
     host = opened.checkpoints[opened.host]
     side_files, edited = tokenizer_of(recipe, pairing, {ref: each.side_files() for ref, each in opened.checkpoints.items()})
+    labels = model_labels(tuple(opened.checkpoints))
+    parents = dict.fromkeys((opened.host, *pairing.sources))
+    zeroed: list[str] = []
     with torch.inference_mode():
-        write_checkpoint(
+        verified = write_checkpoint(
             out,
             infos,
-            _stream(recipe, opened, pairing, steps, Scratch()),
+            _stream(recipe, opened, pairing, steps, Scratch(), zeroed),
             config=edited_config(host.config, recipe, pairing, opened.anatomies[opened.host], configs_of(opened)),
             side_files=side_files,
             texts={**edited, **(texts or {}), RECIPE_NAME: dump_recipe(recipe)},
@@ -150,6 +169,9 @@ def merge(
         parameters=sum(math.prod(info.shape) for info in infos if info.is_float),
         bytes=sum(info.bytes for info in infos),
         seconds=time.perf_counter() - started,
+        verified=verified,
+        terms=verdict(duties({labels[ref]: opened.checkpoints[ref].licence for ref in parents})),
+        zeroed=tuple(zeroed),
     )
 
 
@@ -240,9 +262,19 @@ def edited_config(
         text = edited if text_key is None else edited.setdefault(text_key, {})
         text["num_hidden_layers"] = pairing.layers
         for key in PER_LAYER:
-            if key in text:
-                value = text[key]
-                text[key] = [value[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
+            value: object = text.get(key)
+            if value is None:
+                continue
+            if not isinstance(value, list) or len(cast("list[object]", value)) != host.layers:
+                raise MismatchError(
+                    "config.json does not fit its layers",
+                    where=f"{host.where}: config.json, {key}",
+                    expected=f"a list with one entry for each of {host.layers} layers",
+                    found=f"{value!r}"[:200],
+                    remedy="take config.json from the model's own repository",
+                )
+            entries = cast("list[object]", value)
+            text[key] = [entries[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
     return edited
 
 
@@ -261,10 +293,15 @@ def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
 
 
 def _stream(
-    recipe: Recipe, opened: Prepared, pairing: Pairing, steps: Sequence[Step | None], scratch: Scratch
+    recipe: Recipe,
+    opened: Prepared,
+    pairing: Pairing,
+    steps: Sequence[Step | None],
+    scratch: Scratch,
+    zeroed: list[str],
 ) -> Iterator[tuple[str, Tensor]]:
-    """Merges tensor after tensor, piece by piece; a piece is good until the next but one is asked for."""
-    from vlmerge.methods import Turns, kept_pieces, merged_pieces, named_dtype, output_dtype
+    """Merges tensor after tensor, piece by piece; a piece is good until the next but one is asked for. Adds to `zeroed`."""
+    from vlmerge.methods import Constancy, Turns, kept_pieces, merged_pieces, named_dtype, output_dtype
 
     def read(ref: ModelRef, name: str) -> Tensor:
         return opened.checkpoints[ref].read(name)
@@ -276,8 +313,10 @@ def _stream(
             pieces = kept_pieces(each, opened.host, read, dtype, cast, scratch, turns)
         else:
             pieces = merged_pieces(step, read, scratch, turns)
+        seen = Constancy()
         try:
             for piece in pieces:
+                seen.see(piece)
                 yield each.name, piece
         except NoResult as failure:
             raise MismatchError(
@@ -295,6 +334,24 @@ def _stream(
                 found=failure.reason,
                 remedy="use smaller weights, or an out_dtype with a wider range (bfloat16, float32)",
             ) from failure
+        if step is not None and seen.value is not None:
+            _explain_constant(step, seen.value, read, zeroed)
+
+
+def _explain_constant(step: Step, value: float, read: Read, zeroed: list[str]) -> None:
+    """Raises where a merged tensor came to one number, unless a parent is like that, or the recipe's numbers say so."""
+    from vlmerge.methods import asks_for_zero, has_constant_parent
+
+    if value == 0 and asks_for_zero(step):
+        zeroed.append(step.pair.name)
+    elif not has_constant_parent(step, read):
+        raise MismatchError(
+            "a merged tensor holds a single number, its parents do not",
+            where=step.pair.name,
+            expected=f"values that differ, as in {', '.join(map(str, step.sources))}",
+            found=f"{value:g} in all of its {list(step.pair.shape)}",
+            remedy="change the weights (these cancel), or use an out_dtype with a wider range (bfloat16, float32)",
+        )
 
 
 def _blame(each: TensorPair, opened: Prepared, scratch: Scratch) -> None:

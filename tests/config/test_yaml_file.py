@@ -10,6 +10,12 @@ from vlmerge.config.yaml_file import read_yaml
 from vlmerge.errors import ConfigError
 
 
+def laughs(copies: bytes, first: bytes) -> bytes:
+    """Nine copies of nine copies of …: a kilobyte that stands for a third of a billion."""
+    lines = (b"a%d: &a%d %s\n" % (n, n, copies % b", ".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 10))
+    return b"a0: &a0 " + first + b"\n" + b"".join(lines)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -25,6 +31,13 @@ from vlmerge.errors import ConfigError
         (b"a: 1\n---\nb: 2\n", "not YAML"),
         (b"[" * 5000, "not YAML"),
         (b"? [a, b]\n: 1\n? {c: d}\n: 2\n", "not YAML"),
+        (b"a: 2024-99-99\n", "not YAML"),
+        (b"a: &x [*x]\n", "refers to itself(.|\n)*line 1"),
+        (b"x: " + b"[" * 60 + b"]" * 60, "nested too deeply"),
+        (b"a0: &a0 []\n" + b"".join(b"a%d: &a%d [*a%d]\n" % (n, n, n - 1) for n in range(1, 90)), "nested too deeply"),
+        (laughs(b"[%s]", b"[ha]"), "more values than any recipe"),
+        (laughs(b"{<<: [%s]}", b"{k: ha}"), "more values than any recipe"),
+        (b"a: 1\n# " + b"x" * 6_000_000, "too large"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_where(tmp_path: Path, content: bytes, says: str) -> None:
@@ -40,6 +53,11 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
         read_yaml(tmp_path / "missing.yaml")
     with pytest.raises(ConfigError, match="is a folder"):
         read_yaml(tmp_path)
+
+
+def test_a_file_that_never_ends() -> None:
+    with pytest.raises(ConfigError, match="too large"):
+        read_yaml(Path("/dev/zero"))
 
 
 def test_anchors_merge_keys_and_a_byte_order_mark_are_fine(tmp_path: Path) -> None:

@@ -123,3 +123,68 @@ def test_no_torch_for_safetensors(tmp_path: Path) -> None:
 
 def test_sizes_for_people() -> None:
     assert [size(count) for count in (0, 999, 1000, 14_100_000_000)] == ["0 B", "999 B", "1.0 kB", "14.1 GB"]
+
+
+def two_models(folder: Path, **second: object) -> Path:
+    write_vlm(folder / "vlm", "hf")
+    write_lm(folder / "ja", **second)  # type: ignore[arg-type]
+    recipe = {"merge_method": "linear", "models": [{"model": "./vlm"}, {"model": "./ja"}], "parameters": {"weight": 1}}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
+    return folder / "recipe.yaml"
+
+
+def test_terms_of_all_parents_are_shown_and_in_the_json(tmp_path: Path) -> None:
+    file = two_models(tmp_path)
+    (tmp_path / "vlm/README.md").write_text("---\nlicense: llama3.1\n---\n", encoding="utf-8")
+    (tmp_path / "ja/README.md").write_text("---\nlicense: other\nlicense_name: qwen-research\n---\n", encoding="utf-8")
+    result = check(load_recipe(file))
+    plain = json.loads(json.dumps(to_json(result)))
+    assert {(duty["kind"], *duty["models"]) for duty in plain["duties"]} >= {("non-commercial", "ja"), ("name", "vlm")}
+    assert plain["terms"].startswith("not for commercial use, by Qwen Research")
+    shown = text_of(render(result))
+    assert "“Built with Llama”" in shown
+    assert "Qwen Research: ja" in shown
+    assert str(tmp_path) not in shown
+
+
+def test_what_merges_is_counted_by_part(tmp_path: Path) -> None:
+    result = check(load_recipe(two_models(tmp_path)))
+    assert result.merged_parts == {"embeddings": 1, "attention": 12, "MLP": 9, "norms": 7, "head": 1}
+    assert sum(result.merged_parts.values()) == result.merged
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"rope_theta": 5e5}, "rope_theta differs: 500000 in"),
+        ({"rms_norm_eps": 1e-6}, "rms_norm_eps differs: 1e-06 in"),
+        ({"hidden_act": "gelu"}, "activation differs: gelu in"),
+        ({"sliding_window": 4096}, "sliding window of attention differs: 4096 in"),
+        ({"sliding_window": 4096, "use_sliding_window": False}, None),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "the factor of rotary scaling differs: 4 in"),
+    ],
+)
+def test_settings_that_differ_are_told_of(tmp_path: Path, settings: dict[str, object], says: str | None) -> None:
+    file = two_models(tmp_path)
+    config = json.loads((tmp_path / "ja/config.json").read_text(encoding="utf-8"))
+    (tmp_path / "ja/config.json").write_text(json.dumps(config | settings), encoding="utf-8")
+    result = check(load_recipe(file))
+    told = [warning for warning in result.warnings if "differs" in warning]
+    assert all("in the host" in warning and "whose is kept" in warning for warning in told)
+    assert any(says in warning for warning in told) if says is not None else told == []
+    assert to_json(result)["models"][1]["settings"]["heads"] == 32
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"), [({"num_attention_heads": 16}, "attention heads"), ({"num_key_value_heads": 8}, "head")]
+)
+def test_heads_that_differ_are_refused(tmp_path: Path, settings: dict[str, object], says: str) -> None:
+    file = two_models(tmp_path)
+    config = json.loads((tmp_path / "ja/config.json").read_text(encoding="utf-8")) | settings
+    if "num_key_value_heads" in settings:
+        # The tensors tell how many there are; with as many rows as before, the width of a head is another one.
+        config["head_dim"] = 4
+    (tmp_path / "ja/config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(MismatchError, match="different shapes") as caught:
+        check(load_recipe(file))
+    assert says in str(caught.value)

@@ -43,7 +43,9 @@ def test_reading_headers_and_pairing_them_load_nothing_heavy() -> None:
     assert loaded_by(lines) == []
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["merge", "--help"], ["methods"], ["families"], ["tasks"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["check", "--help"], ["merge", "--help"], ["methods"], ["families"], ["tasks"]]
+)
 def test_help_and_lists_load_nothing_heavy(arguments: list[str]) -> None:
     code = f"""
 import contextlib, io

@@ -8,6 +8,7 @@ import yaml
 from conftest import Kind
 
 from vlmerge.errors import RunFolderError
+from vlmerge.licences import terms_of
 from vlmerge.report import model_card
 from vlmerge.report.card import _code, _plain
 from vlmerge.store import STORE_NAME, Store
@@ -75,3 +76,14 @@ def test_without_a_winner_or_such_a_trial_there_is_no_card(make_run: Callable[[K
 def test_names_cannot_leave_their_place() -> None:
     assert _plain("a|b\n# c <img>") == r"a\|b \# c \<img\>"
     assert _code("a`b``c") == "``` a`b``c ```"
+
+
+def test_the_card_says_what_the_parents_licences_ask(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind(generations=5))
+    with Store.read_only(folder / STORE_NAME) as store:
+        licences = [model.licence for model in store.models()]
+        card = model_card(store)
+    assert any(licence is not None for licence in licences)
+    for licence in filter(None, licences):
+        assert _plain(terms_of(licence).name) in card
+    assert "no legal advice" in card

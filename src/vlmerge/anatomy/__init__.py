@@ -6,6 +6,7 @@ from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
 from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
 from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
+from vlmerge.anatomy.parts import PARTS, Part, part_of
 from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabulary
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, host_layers, joined, segment_at, segments_of
@@ -13,12 +14,14 @@ from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
 
 __all__ = [
     "FAMILIES",
+    "PARTS",
     "Anatomy",
     "Facts",
     "Family",
     "Layout",
     "NewVocabulary",
     "Pairing",
+    "Part",
     "Rearranged",
     "RowMap",
     "Segment",
@@ -35,6 +38,7 @@ __all__ = [
     "live_roles",
     "new_vocabulary",
     "pair",
+    "part_of",
     "roles_of",
     "segment_at",
     "segments_of",

@@ -26,8 +26,10 @@ SIZES = {
 SETTINGS = {
     "rope_theta": "rope_theta",
     "rope_scaling": "rotary scaling",
+    "rope_factor": "the factor of rotary scaling",
     "norm_eps": "rms_norm_eps",
     "activation": "activation",
+    "sliding_window": "sliding window of attention",
 }
 """Facts that should be equal: a merge is possible where they differ, and a warning due."""
 
@@ -96,4 +98,4 @@ def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:
 
 
 def _plain(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

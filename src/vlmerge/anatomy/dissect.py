@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
 from vlmerge.anatomy.facts import Facts, count_layers, read_facts
@@ -11,6 +12,7 @@ from vlmerge.anatomy.families import Family, Layout, family_of
 from vlmerge.anatomy.roles import HEAD, decoder_layer, is_buffer, is_decoder, layout_of, role_of, vision_layer
 from vlmerge.anatomy.vocabulary import Vocabulary
 from vlmerge.checkpoint import Headers
+from vlmerge.checkpoint.remote_code import files_naming_code
 from vlmerge.errors import MismatchError
 from vlmerge.types import TensorInfo
 
@@ -84,12 +86,17 @@ def dissect(checkpoint: Headers) -> Anatomy:
         MismatchError: The family is not supported, the names fit none of its layouts, layers are missing, or it is quantised.
     """
     where = str(checkpoint.ref)
-    family = family_of(checkpoint.config, where)
+    with _settings_of(where):
+        family = family_of(checkpoint.config, where)
+        for key in (family.text_key, family.vision_key):
+            if key is not None and not isinstance(checkpoint.config.get(key, {}), dict | None):
+                raise TypeError(f"{key} is no object")
     tensors = checkpoint.tensors
     vocabulary = Vocabulary(checkpoint.path, where)
     if not tensors:
-        facts = read_facts(family, checkpoint.config, {}, {})
-        return Anatomy(where, family, None, {}, {}, {}, facts, vocabulary)
+        with _settings_of(where):
+            facts = read_facts(family, checkpoint.config, {}, {})
+        return Anatomy(where, family, None, {}, {}, {}, facts, vocabulary, _odd(checkpoint, None, where))
     try:
         layout = layout_of(tensors, family)
     except LookupError as error:
@@ -117,7 +124,8 @@ def dissect(checkpoint: Headers) -> Anatomy:
         else:
             roles[role] = name
     _check_decoder(where, roles, tensors)
-    facts = read_facts(family, checkpoint.config, roles, tensors)
+    with _settings_of(where):
+        facts = read_facts(family, checkpoint.config, roles, tensors)
     return Anatomy(where, family, layout, tensors, roles, ignored, facts, vocabulary, _odd(checkpoint, facts, where))
 
 
@@ -143,8 +151,30 @@ def _check_decoder(where: str, roles: Mapping[str, str], tensors: Mapping[str, T
             )
 
 
-def _odd(checkpoint: Headers, facts: Facts, where: str) -> tuple[str, ...]:
+def _odd(checkpoint: Headers, facts: Facts | None, where: str) -> tuple[str, ...]:
+    odd: list[str] = []
     said = checkpoint.config.get("tie_word_embeddings")
-    if said is True and not facts.tied_head:
-        return (f"{where}: config.json ties the head to the embedding, yet the files hold a head: loaders may ignore it",)
-    return ()
+    if facts is not None and said is True and not facts.tied_head:
+        odd.append(f"{where}: config.json ties the head to the embedding, yet the files hold a head: loaders may ignore it")
+    naming = files_naming_code(checkpoint.path, checkpoint.config)
+    if naming:
+        odd.append(
+            f"{where}: {', '.join(naming)} names code of its own (auto_map). It is never run here, nor copied; load a result "
+            "that takes such a file over without trust_remote_code"
+        )
+    return tuple(odd)
+
+
+@contextlib.contextmanager
+def _settings_of(where: str) -> Generator[None]:
+    """Tells of a config.json whose values are not of the kinds that they have to be."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        raise MismatchError(
+            "config.json holds a value that cannot be used",
+            where=f"{where}: config.json",
+            expected="numbers, names and objects as transformers writes them",
+            found=f"{type(error).__name__}: {error}",
+            remedy="take config.json from the model's own repository",
+        ) from error

@@ -30,6 +30,8 @@ class Facts:
         tied_head: The head is the embedding: no head in the files, or, where no files were read, as config.json says.
         max_positions: Longest sequence it was made for, in tokens.
         dtype: As config.json says (`dtype` or `torch_dtype`), None where it says nothing.
+        rope_factor: By how much rotary scaling stretches positions; 1 for none.
+        sliding_window: Tokens back that attention sees, None for all.
     """
 
     layers: int
@@ -46,6 +48,8 @@ class Facts:
     tied_head: bool
     max_positions: int
     dtype: str | None
+    rope_factor: float = 1.0
+    sliding_window: int | None = None
 
 
 def read_facts(family: Family, config: Mapping[str, Any], roles: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -> Facts:
@@ -67,6 +71,7 @@ def read_facts(family: Family, config: Mapping[str, Any], roles: Mapping[str, st
     heads = int(said("num_attention_heads"))
     head_dim = int(text.get("head_dim") or ((query[0] if query else hidden) // heads))
     kv_heads = key[0] // head_dim if key else int(text.get("num_key_value_heads") or heads)
+    window = None if said("use_sliding_window") is False else said("sliding_window")
     rope: Mapping[str, Any] = text.get("rope_parameters") or {}
     scaling: Mapping[str, Any] = text.get("rope_scaling") or rope
     return Facts(
@@ -84,6 +89,8 @@ def read_facts(family: Family, config: Mapping[str, Any], roles: Mapping[str, st
         tied_head=HEAD not in roles if roles else bool(config.get("tie_word_embeddings", said("tie_word_embeddings"))),
         max_positions=int(said("max_position_embeddings")),
         dtype=_dtype(config) or _dtype(text),
+        rope_factor=float(scaling.get("factor") or 1.0),
+        sliding_window=int(window) if window else None,
     )
 
 

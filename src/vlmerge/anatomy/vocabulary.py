@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.checkpoint.guarded import TOKENIZER_BYTES, guarded
 from vlmerge.errors import CheckpointError, MismatchError
 
 if TYPE_CHECKING:
@@ -38,13 +39,16 @@ class Vocabulary:
             CheckpointError: A tokenizer file that cannot be read.
         """
         for name, read in (("tokenizer.json", _fast), ("tokenizer.model", _sentencepiece), ("vocab.json", _plain)):
-            file = self.folder / name
-            if not file.is_file():
+            if not (self.folder / name).is_file():
                 continue
+            file = guarded(self.folder, name, TOKENIZER_BYTES)
             try:
-                return read(file)
-            except Exception as error:
-                # The readers are compiled libraries with exception types of their own (tokenizers raises a bare Exception).
+                return _checked(read(file))
+            except BaseException as error:
+                # The readers are compiled libraries with exception types of their own: tokenizers raises a bare Exception, and
+                # where its Rust gives up, something that is not even one.
+                if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                    raise
                 raise CheckpointError(
                     "a tokenizer file cannot be read",
                     where=f"{self.where}: {name}",
@@ -168,14 +172,21 @@ def _plain(file: Path) -> dict[str, int]:
     return ids | _added(file.parent)
 
 
+def _checked(ids: Mapping[str, int]) -> Mapping[str, int]:
+    """Ids as rows can have them; raises ValueError for others: -1 would be the last row to whoever gathers by it."""
+    for token, index in ids.items():
+        if type(index) is not int or index < 0:
+            raise ValueError(f"the token {token!r} has the id {index!r}")
+    return ids
+
+
 def _added(folder: Path) -> dict[str, int]:
     """Tokens that slow tokenizers keep outside their model: added_tokens.json, and tokenizer_config.json since 4.34."""
     added: dict[str, int] = {}
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file():
+    if (folder / "tokenizer_config.json").is_file():
+        settings = guarded(folder, "tokenizer_config.json", TOKENIZER_BYTES)
         decoder: dict[str, dict[str, Any]] = json.loads(settings.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
         added |= {str(entry["content"]): int(index) for index, entry in decoder.items()}
-    file = folder / "added_tokens.json"
-    if file.is_file():
-        added |= json.loads(file.read_text(encoding="utf-8"))
+    if (folder / "added_tokens.json").is_file():
+        added |= json.loads(guarded(folder, "added_tokens.json", TOKENIZER_BYTES).read_text(encoding="utf-8"))
     return added

@@ -11,6 +11,16 @@ from vlmerge.checkpoint.hub import RemoteCheckpoint
 from vlmerge.checkpoint.progress import Progress
 from vlmerge.checkpoint.reader import Checkpoint, open_checkpoint
 from vlmerge.checkpoint.reference import resolve
+from vlmerge.checkpoint.verified import Verified
 from vlmerge.checkpoint.writer import write_checkpoint
 
-__all__ = ["Checkpoint", "Headers", "Progress", "RemoteCheckpoint", "open_checkpoint", "resolve", "write_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "Headers",
+    "Progress",
+    "RemoteCheckpoint",
+    "Verified",
+    "open_checkpoint",
+    "resolve",
+    "write_checkpoint",
+]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.checkpoint import layout
+from vlmerge.checkpoint.guarded import CONFIG_BYTES, INDEX_BYTES, read_guarded
 from vlmerge.checkpoint.headers import WeightsFormat
 from vlmerge.checkpoint.hub_errors import explained, offline
 from vlmerge.checkpoint.licence import read_licence
@@ -92,7 +93,7 @@ def fetch(ref: ModelRef, *, headers_only: bool, progress: Progress | None) -> Ch
     shards: tuple[str, ...] = (weights.file,)
     if weights.is_index:
         _download(repository, [weights.file], None)
-        text = (repository.snapshot / weights.file).read_bytes()
+        text = read_guarded(repository.snapshot, weights.file, INDEX_BYTES)
         index = layout.parse_index(text, f"{ref}, {weights.file}", weights.format)
         shards = index.shards
     require_shards(shards, set(repository.sizes), f"{ref}, {weights.file}")
@@ -150,7 +151,8 @@ def _download(repository: _Repository, names: Sequence[str], progress: Progress 
 def _remote(
     repository: _Repository, weights: layout.Weights, index: layout.Index | None, shards: Sequence[str]
 ) -> RemoteCheckpoint:
-    config = layout.parse_config((repository.snapshot / layout.CONFIG).read_bytes(), f"{repository.ref}, {layout.CONFIG}")
+    text = read_guarded(repository.snapshot, layout.CONFIG, CONFIG_BYTES)
+    config = layout.parse_config(text, f"{repository.ref}, {layout.CONFIG}")
     tensors: dict[str, TensorInfo] = {}
     if weights.format == "safetensors":
         where = f"{repository.ref}, {weights.file}"
@@ -204,7 +206,7 @@ def _is_complete(snapshot: Path) -> bool:
     try:
         weights = layout.find_weights(names, str(snapshot))
         if weights.is_index:
-            text = (snapshot / weights.file).read_bytes()
+            text = read_guarded(snapshot, weights.file, INDEX_BYTES)
             require_shards(layout.parse_index(text, weights.file, weights.format).shards, names, str(snapshot))
     except CheckpointError:
         return False

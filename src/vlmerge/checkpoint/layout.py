@@ -130,7 +130,7 @@ def parse_object(text: str | bytes, refuse: Any) -> dict[str, Any]:
     """Parses a JSON object, or raises what `refuse(found)` gives."""
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise refuse(str(error)) from error
     if not isinstance(data, dict):
         raise refuse(f"JSON, but a {type(data).__name__} instead of an object")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.checkpoint.dtypes import SAFETENSORS_NAMES
+from vlmerge.checkpoint.guarded import guarded
 from vlmerge.errors import CheckpointError
 from vlmerge.types import TensorInfo
 
@@ -48,7 +49,7 @@ class PickledShards:
                 return self._mapped[shard]
             if self._in_memory is not None and self._in_memory[0] == shard:
                 return self._in_memory[1]
-            path = self._folder / shard
+            path = guarded(self._folder, shard)
             mapped = _starts_with(path, _ZIP)
             self._in_memory = None
             tensors = _load(path, mapped=mapped)
@@ -119,6 +120,9 @@ def _load(path: Path, *, mapped: bool) -> Mapping[str, torch.Tensor]:
             or tensor.is_meta
         ):
             raise _no_tensor(path, f"{name!r}: {type(tensor).__name__}")
+        if tensor.nbytes > tensor.untyped_storage().nbytes():
+            # One number that pretends to be a matrix of terabytes, which reading would fill.
+            raise _no_tensor(path, f"{name!r}: a view of {tensor.nbytes} bytes on {tensor.untyped_storage().nbytes()}")
     return cast("dict[str, torch.Tensor]", data)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.checkpoint import fingerprint, layout
+from vlmerge.checkpoint.guarded import CONFIG_BYTES, INDEX_BYTES, TOKENIZER_BYTES, guarded, read_guarded
 from vlmerge.checkpoint.headers import WeightsFormat
 from vlmerge.checkpoint.licence import read_licence
 from vlmerge.checkpoint.pickled import PickledShards
@@ -44,18 +45,28 @@ class SafetensorsShards:
 
     def header(self, shard: str) -> tuple[TensorInfo, ...]:
         """Tensors of one file, in the order of its data; raises CheckpointError if header or file is not whole."""
-        return read_header(self._folder / shard)
+        return read_header(guarded(self._folder, shard))
 
     def read(self, info: TensorInfo) -> torch.Tensor:
         """One tensor on the CPU."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with self._lock:
-            if info.shard not in self._open:
-                # Stays open for as long as the checkpoint: entering is what maps the file, leaving would unmap it.
-                opened: Any = safe_open(self._folder / info.shard, framework="pt", device="cpu")
-                self._open[info.shard] = opened.__enter__()
-        return self._open[info.shard].get_tensor(info.name)
+        try:
+            with self._lock:
+                if info.shard not in self._open:
+                    # Stays open for as long as the checkpoint: entering is what maps the file, leaving would unmap it.
+                    opened: Any = safe_open(self._folder / info.shard, framework="pt", device="cpu")
+                    self._open[info.shard] = opened.__enter__()
+            return self._open[info.shard].get_tensor(info.name)
+        except (SafetensorError, OSError) as error:
+            # The header was whole when the folder was opened: what is wrong now has changed since.
+            raise CheckpointError(
+                "a weight file cannot be read any more",
+                where=f"{self._folder / info.shard}, {info.name}",
+                expected="the file as it was when the model was opened",
+                found=str(error),
+                remedy="leave the model's files alone while they are read, and run again",
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,15 +106,15 @@ def open_checkpoint(path: Path, ref: ModelRef, revision: str | None = None) -> C
 
     Raises:
         CheckpointError: config.json or weights are missing, a shard is missing, cut short or damaged, index and shards
-            disagree, a `.bin` holds more than tensors.
+            disagree, a `.bin` holds more than tensors, a file leads out of the folder.
     """
-    config = layout.parse_config(_read(path / layout.CONFIG), str(path / layout.CONFIG))
+    config = layout.parse_config(read_guarded(path, layout.CONFIG, CONFIG_BYTES), str(path / layout.CONFIG))
     names = {entry.name for entry in path.iterdir()}
     weights = layout.find_weights(names, str(path))
     shards = SafetensorsShards(path) if weights.format == "safetensors" else PickledShards(path)
     if weights.is_index:
         where = str(path / weights.file)
-        index = layout.parse_index(_read(path / weights.file), where, weights.format)
+        index = layout.parse_index(read_guarded(path, weights.file, INDEX_BYTES), where, weights.format)
         files = index.shards
         require_shards(index.shards, names, where)
         tensors = join_shards([shards.header(shard) for shard in files], where)
@@ -126,11 +137,13 @@ def open_checkpoint(path: Path, ref: ModelRef, revision: str | None = None) -> C
 
 
 def list_side_files(folder: Path) -> dict[str, Path]:
-    """Files of a model folder that a merged model takes over: relative name → file, sorted by name."""
-    files = {
-        entry.relative_to(folder).as_posix(): entry for entry in [*folder.glob("*"), *folder.glob("*/*")] if entry.is_file()
-    }
-    return {name: files[name] for name in layout.side_file_names(files)}
+    """Files of a model folder that a merged model takes over: relative name → file, sorted by name.
+
+    Raises:
+        CheckpointError: One leads out of the folder, or is too large to be one.
+    """
+    names = [entry.relative_to(folder).as_posix() for entry in [*folder.glob("*"), *folder.glob("*/*")] if entry.is_file()]
+    return {name: guarded(folder, name, TOKENIZER_BYTES) for name in layout.side_file_names(names)}
 
 
 def require_shards(shards: Sequence[str], names: set[str], where: str) -> None:
@@ -186,20 +199,3 @@ def check_index(index: layout.Index, tensors: Mapping[str, TensorInfo], where: s
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise CheckpointError(
-            f"there is no {path.name}",
-            where=str(path.parent),
-            expected=f"a model folder in the format of transformers, with its {path.name}",
-            found="a folder without it" if path.parent.is_dir() else "no such folder",
-            remedy="check the path, or copy the missing file",
-        ) from error
-    except OSError as error:
-        raise CheckpointError(
-            "a file cannot be read", where=str(path), found=str(error), remedy="check the file and its permissions"
-        ) from error

@@ -18,6 +18,9 @@ from vlmerge.types import DTYPE_BYTES, TensorInfo
 MAX_HEADER_BYTES = 100_000_000
 """The limit of safetensors itself."""
 
+MAX_AXES = 64
+"""The limit of torch."""
+
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -55,18 +58,17 @@ def parse_entries(header: Mapping[str, Any], shard: str, where: str) -> tuple[tu
         if name == "__metadata__":
             continue
         try:
-            dtype, (begin, end) = entry["dtype"], entry["data_offsets"]
-            shape = tuple(int(extent) for extent in entry["shape"])
-            if min((*shape, begin, end)) < 0:
-                raise ValueError("negative")
+            dtype, (begin, end), shape = str(entry["dtype"]), entry["data_offsets"], tuple(entry["shape"])
         except (KeyError, TypeError, ValueError) as error:
-            raise _bad_header(where, f"{name!r}: {entry!r}") from error
+            raise _bad_header(where, f"{name!r}: {_short(entry)}") from error
+        if len(shape) > MAX_AXES or not all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, begin, end)):
+            raise _bad_header(where, f"{name!r}: {_short(entry)}")
         if dtype not in DTYPE_BYTES:
             raise CheckpointError(
                 "a tensor has a data type that cannot be merged",
                 where=f"{where}, {name}",
                 expected=", ".join(DTYPE_BYTES),
-                found=str(dtype),
+                found=dtype[:40],
                 remedy="use the model's unquantised weights",
             )
         placed.append((begin, end, TensorInfo(name, dtype, shape, shard)))
@@ -101,12 +103,22 @@ def _parse_json(text: bytes, where: str) -> dict[str, Any]:
         return dict(pairs)
 
     try:
-        header = json.loads(text, object_pairs_hook=no_twins)
-    except ValueError as error:
+        # Decoded here: the parser would take UTF-16 too, in which readers see another header.
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=no_twins)
+    except (ValueError, RecursionError) as error:
         raise _bad_header(where, str(error)) from error
     if not isinstance(header, dict):
         raise _bad_header(where, f"a {type(header).__name__}")
+    notes: object = cast("dict[str, Any]", header).get("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in cast("dict[str, object]", notes).values()):
+        raise _bad_header(where, f"'__metadata__': {_short(cast('object', notes))}, which may hold texts alone")
     return cast("dict[str, Any]", header)
+
+
+def _short(value: object) -> str:
+    """A value as it stands, no longer than a line."""
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + " …"
 
 
 def _bad_header(where: str, found: str) -> CheckpointError:

@@ -1,4 +1,4 @@
-"""Writes a checkpoint as a stream: headers first, piece by piece, beside the goal, renamed when whole.
+"""Writes a checkpoint as a stream: headers first, piece by piece, beside the goal, verified, and renamed when whole.
 
 A piece is written while the next one is computed, and the disk starts on it at once: what is left to wait for at the end is
 little, although nothing gets its name before it is on the disk.
@@ -22,6 +22,7 @@ from vlmerge.checkpoint import layout
 from vlmerge.checkpoint.beside import check_absent, check_space, written_beside
 from vlmerge.checkpoint.dtypes import SAFETENSORS_NAMES
 from vlmerge.checkpoint.progress import Progress
+from vlmerge.checkpoint.verified import Mark, Verified, marks_of, verify
 from vlmerge.types import DTYPE_BYTES, TensorInfo
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def write_checkpoint(
     texts: Mapping[str, str],
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
-) -> None:
+) -> Verified:
     """Writes a model folder that `transformers` loads; the same input gives the same bytes.
 
     Args:
@@ -66,8 +67,12 @@ def write_checkpoint(
         max_shard_bytes: Above this the weights are split into shards with an index.
         progress: Told of the bytes written.
 
+    Returns:
+        What was found on the disk before the folder got its name.
+
     Raises:
-        CheckpointError: The folder is not empty, or the disk is too small. Nothing is left behind.
+        CheckpointError: The folder is not empty, the disk is too small, or what is on it is not what was written. Nothing is
+            left behind.
         ValueError: `produce` does not give what `tensors` announces: a bug of the caller.
     """
     check_absent(out)
@@ -76,7 +81,7 @@ def write_checkpoint(
         out, sum(shard.size for shard in shards) + sum(file.stat().st_size for file in side_files.values()) + _SLACK_BYTES
     )
     with written_beside(out) as folder:
-        _write_tensors(folder, tensors, shards, produce, f"writing {out.name}", progress)
+        marks = _write_tensors(folder, tensors, shards, produce, f"writing {out.name}", progress)
         for name, file in side_files.items():
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, folder / name)
@@ -90,6 +95,7 @@ def write_checkpoint(
             (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
         # Last: without it, what a kill leaves behind is no model to anybody who looks into the hidden folder.
         (folder / layout.CONFIG).write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return verify(folder, out, tensors, marks, config)
 
 
 def plan_shards(tensors: Sequence[TensorInfo], max_shard_bytes: int) -> list[Shard]:
@@ -133,12 +139,13 @@ def _write_tensors(
     produce: Iterable[tuple[str, torch.Tensor]],
     label: str,
     progress: Progress | None,
-) -> None:
+) -> list[Mark]:
     expected = {info.name: info for info in tensors}
     if len(expected) != len(tensors):
         raise ValueError("a tensor name is announced twice")
     stream = iter(produce)
     total, done = sum(info.bytes for info in tensors), 0
+    marks: list[Mark] = []
     for shard in shards:
         with (folder / shard.file).open("wb", buffering=0) as file, ThreadPoolExecutor(max_workers=1) as pool:
             writing = pool.submit(_write, file, memoryview(shard.header), 0)
@@ -151,6 +158,7 @@ def _write_tensors(
                     if got != name or piece is None:
                         raise ValueError(f"expected tensor {name}, got {got}")
                     data = _bytes_of(info, piece, written)
+                    marks += marks_of(shard.file, place + written, data, name)
                     writing.result()
                     writing = pool.submit(_write, file, data, place + written)
                     written += data.nbytes
@@ -164,6 +172,7 @@ def _write_tensors(
     surplus = next(stream, None)
     if surplus is not None:
         raise ValueError(f"unexpected tensor {surplus[0]}")
+    return marks
 
 
 def _bytes_of(info: TensorInfo, piece: torch.Tensor, before: int) -> memoryview:

@@ -9,8 +9,13 @@ from typing import Any, cast
 
 import yaml
 
+from vlmerge.config.bounded_yaml import YamlRefusal, compose_bounded, load_bounded
 from vlmerge.config.problems import Location
 from vlmerge.errors import ConfigError
+from vlmerge.types import size
+
+MAX_BYTES = 5_000_000
+"""A recipe with numbers of its own for every tensor of the largest models has a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,14 @@ def read_yaml(path: Path) -> YamlFile:
     """Reads a file.
 
     Raises:
-        ConfigError: Missing, not UTF-8, not YAML, a key twice, or no mapping at its top.
+        ConfigError: Missing, too large, not UTF-8, not YAML, a key twice, more values than anybody means, or no mapping at its
+            top.
     """
     where = str(path)
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)  # No further: it may be a device that never ends.
+        text = content.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise ConfigError("there is no such file", where=where, expected="a YAML file", remedy="check the path") from error
     except IsADirectoryError as error:
@@ -60,24 +68,32 @@ def read_yaml(path: Path) -> YamlFile:
         ) from error
     except OSError as error:
         raise ConfigError("this file cannot be read", where=where, found=str(error), remedy="check its permissions") from error
+    if len(content) > MAX_BYTES:
+        raise ConfigError(
+            "this file is too large to be a recipe or a run",
+            where=where,
+            expected=f"at most {size(MAX_BYTES)}",
+            found="more than that",
+            remedy="check the path",
+        )
     return parse_yaml(text, path)
 
 
 def parse_yaml(text: str, path: Path) -> YamlFile:
     """Parses the text of a file; see `read_yaml`."""
     try:
-        root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # pyright: ignore[reportUnknownMemberType]
+        root = compose_bounded(text)
         if root is not None:
             _refuse_repeated_keys(root, path, set())
-        data: object = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        data = load_bounded(text)
+    except YamlRefusal as error:
         raise ConfigError(
-            "this is not YAML", where=f"{path}{line}", found=str(error.problem or error.context), remedy="mend that line"
+            error.what,
+            where=str(path) if error.line is None else f"{path}, line {error.line}, column {error.column}",
+            expected=error.expected,
+            found=error.found,
+            remedy="mend that line" if error.line is not None else "write out what is meant, shorter",
         ) from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise ConfigError("this is not YAML", where=str(path), found=str(error).splitlines()[0]) from error
     if root is None or not isinstance(data, Mapping):
         raise ConfigError(
             "this file has no keys at its top",

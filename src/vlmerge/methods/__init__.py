@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.methods.arcee_fusion import ArceeFusion
 from vlmerge.methods.combine import Known, Read, combine, keep
+from vlmerge.methods.constant import Constancy, asks_for_zero, has_constant_parent
 from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.karcher import Karcher
@@ -51,6 +52,7 @@ METHODS: Mapping[str, Method] = {
 
 __all__ = [
     "METHODS",
+    "Constancy",
     "Known",
     "Method",
     "Read",
@@ -58,7 +60,9 @@ __all__ = [
     "Step",
     "Turns",
     "Values",
+    "asks_for_zero",
     "combine",
+    "has_constant_parent",
     "is_finite",
     "keep",
     "kept_pieces",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import yaml
 
 from vlmerge.errors import RunFolderError
+from vlmerge.licences import duties, verdict
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.phrases import read_phrases
 from vlmerge.report.results import ALL, Difference, Row, is_hand_set, rows, standing, trial_rows
@@ -182,7 +183,10 @@ def _models(models: Sequence[ModelRecord]) -> str:
         role = "host" if model.is_host else "base" if model.is_base else "source"
         cells = [_plain(model.label), role, _plain(model.licence or "not recorded"), _plain(model.revision or "–")]
         lines.append(f"| {' | '.join(cells)} | `{model.fingerprint[:16]}` |")
-    return "\n".join([*lines, "", "The result is bound by the licences of all of them."])
+    asked = duties({model.label: model.licence for model in models})
+    lines += ["", f"The result is bound by the licences of all of them: {_plain(verdict(asked))}.", ""]
+    lines += [f"- {_plain(duty.line())}" for duty in asked]
+    return "\n".join([*lines, "", "This list is a reading aid and no legal advice: what counts are the licences' texts."])
 
 
 def _rebuild(trial: Trial, is_winner: bool) -> str:
