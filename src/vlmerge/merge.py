@@ -189,7 +189,8 @@ def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, h
                 if part.get(key) is not None:
                     part[key] = dtype
     if pairing.layers != host.layers:
-        text: dict[str, Any] = edited if text_key is None else edited.setdefault(text_key, {})
+        flat = text_key is None or (host.family.flat and text_key not in edited)
+        text: dict[str, Any] = edited if flat or text_key is None else edited.setdefault(text_key, {})
         text["num_hidden_layers"] = pairing.layers
         for key in PER_LAYER:
             if key in text:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
-from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
+from vlmerge.anatomy.families import FAMILIES, Family
+from vlmerge.anatomy.layouts import Layout
 from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
+from vlmerge.anatomy.recognition import family_of
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, host_layers, joined, segment_at, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary

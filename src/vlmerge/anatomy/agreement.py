@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.anatomy.decoders import may_meet
 from vlmerge.anatomy.dissect import Anatomy
-from vlmerge.anatomy.roles import VOCABULARY_ROLES
+from vlmerge.anatomy.roles import HEAD, VOCABULARY_ROLES, every_layer, is_decoder
 from vlmerge.anatomy.segments import Segment
 from vlmerge.errors import MismatchError
 
@@ -55,6 +56,7 @@ def check_agreement(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segme
         )
     for ref in sources:
         other = anatomies[ref]
+        warnings += _same_kind(own, other)
         for key, words in SIZES.items():
             _same(key, words, own, other)
         for key, words in SETTINGS.items():
@@ -93,6 +95,39 @@ def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:
             found=f"{theirs} {words}",
             remedy="merge models that descend from one base model",
         )
+
+
+def _same_kind(own: Anatomy, other: Anatomy) -> list[str]:
+    """Raises where decoders are of kinds that compute different things; a warning where that is not known."""
+    mine, theirs = own.facts.kind, other.facts.kind
+    if mine == theirs:
+        return []
+    where = f"{other.where} against the host {own.where}"
+    if may_meet(mine, theirs) is False:
+        raise MismatchError(
+            "the decoders are of different kinds",
+            where=where,
+            expected=f"a decoder of the type {mine}",
+            found=theirs,
+            remedy="merge models that descend from one base model",
+        )
+    here, there = _kinds_of_tensors(own), _kinds_of_tensors(other)
+    lacking = next((role for role in here if role not in there), None)
+    beyond = next((role for role in there if role not in here), None)
+    if here and there and (lacking or beyond):
+        raise MismatchError(
+            "the decoders are of different kinds, and their tensors differ",
+            where=where,
+            expected=f"a decoder of the type {mine}" + (f", with {lacking}" if lacking else ""),
+            found=theirs + (f", with {beyond}" if beyond else ""),
+            remedy="merge models that descend from one base model",
+        )
+    return [f"{other.where} has a decoder of the type {theirs}, the host {own.where} of {mine}: they are paired by name"]
+
+
+def _kinds_of_tensors(anatomy: Anatomy) -> dict[str, None]:
+    """The decoder's tensors but for the head, layer numbers left out."""
+    return dict.fromkeys(every_layer(role) for role in anatomy.roles if is_decoder(role) and role != HEAD)
 
 
 def _plain(value: Any) -> str:

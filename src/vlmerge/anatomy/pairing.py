@@ -21,8 +21,8 @@ from vlmerge.anatomy.roles import (
     every_layer,
     is_buffer,
     is_decoder,
+    named_roles,
     position_of,
-    role_of,
 )
 from vlmerge.anatomy.segments import Segment, host_layers, segment_at
 from vlmerge.anatomy.vocabulary import RowMap, row_map
@@ -265,10 +265,18 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
             found="pickled weights on the hub",
             remedy="download the model first",
         )
-    named = [(name, role_of(name, layout)) for name in anatomy.tensors]
+    named = list(named_roles(anatomy.tensors, layout).items())
     taken = host_layers(segments, host, anatomy.layers)
     if taken == list(range(anatomy.layers)):
         return [(name, role, role) for name, role in named]
+    if any(role.startswith("cross.") for role in anatomy.roles):
+        raise MismatchError(
+            "the layers of a host with cross-attention layers cannot be stacked anew",
+            where=anatomy.where,
+            expected="each of its layers once, in order",
+            found=f"the host's layers {', '.join(map(str, taken))}",
+            remedy="let the slices cover every layer once, or use `models`",
+        )
     by_layer: dict[int, list[tuple[str, str]]] = {}
     for name, role in named:
         layer = decoder_layer(role)
