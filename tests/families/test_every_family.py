@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,12 @@ class Kin:
 
 
 @pytest.fixture(scope="module", params=TINY)
-def kin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kin]:
+def kin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kin:
     tiny, folder = TINY[request.param], tmp_path_factory.mktemp(request.param)
     write_host(folder / "host", tiny)
     write_lm(folder / "lm", tiny.lm, seed=2)
     write_lm(folder / "base", tiny.lm, seed=3)
-    yield Kin(tiny, folder)
+    return Kin(tiny, folder)
 
 
 def opened(folder: Path) -> Anatomy:
@@ -74,7 +73,8 @@ def loaded(folder: Path) -> Any:
     """By transformers' own class, which must find every tensor, and no other."""
     from transformers import AutoModelForImageTextToText
 
-    model, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    auto: Any = AutoModelForImageTextToText
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
     assert not {key: value for key, value in info.items() if value}
     return model.eval()
 

@@ -81,7 +81,7 @@ def text_config(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
 def decoder_type(family: Family, config: Mapping[str, Any]) -> str:
     """model_type of the decoder, by which `CLASS_DEFAULTS` is asked."""
     if family.original_llava:
-        return family.decoders[0]
+        return kind_of(str(config.get("model_type")))
     text = text_config(family, config)
     said = text.get("model_type")
     if text is config:
