@@ -197,3 +197,13 @@ def test_in_place_is_what_is_written(kin: Kin, tmp_path: Path) -> None:
     for role, name in live_roles(parameters).items():
         assert torch.equal(parameters[name], result[names[role]]), role
     assert torch.equal(answer(model, kin.tiny), answer(loaded(tmp_path / "out"), kin.tiny))
+
+
+def test_no_row_of_the_table_is_without_a_tiny_checkpoint() -> None:
+    from vlmerge.anatomy import FAMILIES
+
+    seen = {(tiny.family, tiny.config["model_type"], tiny.lm["model_type"]) for tiny in TINY.values()}
+    rows = [family for family in FAMILIES.values() if family.is_vlm and not family.original_llava]
+    assert {family.name for family in rows} == {name for name, _, _ in seen}
+    assert {each for family in rows for each in family.model_types} == {model_type for _, model_type, _ in seen}
+    assert {(family.name, kind) for family in rows for kind in family.pairs_with} == {(name, kind) for name, _, kind in seen}

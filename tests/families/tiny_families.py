@@ -177,6 +177,9 @@ POSITIONS = (("vision_tower.vision_model.embeddings.position_ids", 5),)
 QWEN_VISION = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2, "patch_size": 2, "spatial_merge_size": 2,
                "temporal_patch_size": 2, "hidden_size": HIDDEN, "in_chans": 3, "model_type": "qwen2_vl"}  # fmt: skip
 MROPE = {"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}, "rope_theta": 1e6}
+INTERN_VIT = {"model_type": "internvl_vision", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": [8, 8], "patch_size": [2, 2], "use_qk_norm": False}  # fmt: skip
+INTERN = {"image_token_id": IMAGE, "image_seq_length": 4, "tie_word_embeddings": False}
 QWEN_TOKENS = {"image_token_id": IMAGE, "video_token_id": 29, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
 TINY: dict[str, Tiny] = {
@@ -213,6 +216,18 @@ TINY: dict[str, Tiny] = {
         _vlm("llava_next", "LlavaNextForConditionalGeneration", MISTRAL, CLIP, image_token_index=IMAGE,
              image_grid_pinpoints=[[16, 16]]),
         HF, _lm("MistralForCausalLM", MISTRAL), _tiles(4 + 16 + 4), 3 + 2 * LLAMA_TENSORS, buffers=POSITIONS,
+    ),
+    "llava-next-llama": Tiny(
+        "LLaVA-NeXT",
+        _vlm("llava_next", "LlavaNextForConditionalGeneration", LLAMA, CLIP, image_token_index=IMAGE,
+             image_grid_pinpoints=[[16, 16]]),
+        HF, _lm("LlamaForCausalLM", LLAMA), _tiles(4 + 16 + 4), 3 + 2 * LLAMA_TENSORS,
+    ),
+    "llava-next-qwen2": Tiny(
+        "LLaVA-NeXT",
+        _vlm("llava_next", "LlavaNextForConditionalGeneration", QWEN2, CLIP, image_token_index=IMAGE,
+             image_grid_pinpoints=[[16, 16]]),
+        HF, _lm("Qwen2ForCausalLM", QWEN2), _tiles(4 + 16 + 4), 3 + 2 * QWEN2_TENSORS,
     ),
     "llava-onevision": Tiny(
         "LLaVA-OneVision",
@@ -263,11 +278,18 @@ TINY: dict[str, Tiny] = {
     ),
     "internvl": Tiny(
         "InternVL",
-        _vlm("internvl", "InternVLForConditionalGeneration", QWEN2,
-             {"model_type": "internvl_vision", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-              "num_attention_heads": 2, "image_size": [8, 8], "patch_size": [2, 2], "use_qk_norm": False},
-             image_token_id=IMAGE, image_seq_length=4, tie_word_embeddings=False),
+        _vlm("internvl", "InternVLForConditionalGeneration", QWEN2, INTERN_VIT, **INTERN),
         HF_BARE_TOWER, _lm("Qwen2ForCausalLM", QWEN2), _one(8, 4), 3 + 2 * QWEN2_TENSORS,
+    ),
+    "internvl-llama": Tiny(
+        "InternVL",
+        _vlm("internvl", "InternVLForConditionalGeneration", LLAMA, INTERN_VIT, **INTERN),
+        HF_BARE_TOWER, _lm("LlamaForCausalLM", LLAMA), _one(8, 4), 3 + 2 * LLAMA_TENSORS,
+    ),
+    "internvl-qwen3": Tiny(
+        "InternVL",
+        _vlm("internvl", "InternVLForConditionalGeneration", QWEN3, INTERN_VIT, **INTERN),
+        HF_BARE_TOWER, _lm("Qwen3ForCausalLM", QWEN3), _one(8, 4), 3 + 2 * QWEN3_TENSORS,
     ),
     "idefics3": Tiny(
         "Idefics3 and SmolVLM",
