@@ -199,6 +199,21 @@ def test_in_place_is_what_is_written(kin: Kin, tmp_path: Path) -> None:
     assert torch.equal(answer(model, kin.tiny), answer(loaded(tmp_path / "out"), kin.tiny))
 
 
+def test_every_tensor_is_merged_kept_or_told_of(kin: Kin) -> None:
+    prepared = prepare(kin.recipe("task_arithmetic", 0.5, 0.5))
+    tensors = prepared.pairing.tensors
+    for ref, anatomy in prepared.anatomies.items():
+        used = {each.inputs[ref] for each in tensors if ref in each.inputs}
+        if ref == prepared.host:
+            used |= {each.host_name for each in tensors if not each.merged or each.rows is not None}
+        dropped = prepared.pairing.dropped.get(ref, {})
+        assert used | set(dropped) == set(anatomy.tensors)
+        assert not used & set(dropped)
+    assert all(each.reason for each in tensors if not each.merged)
+    # All that a language model can lose is a head, where the host's is its embedding.
+    assert {name for lost in prepared.pairing.dropped.values() for name in lost} <= {"lm_head.weight"}
+
+
 def test_no_row_of_the_table_is_without_a_tiny_checkpoint() -> None:
     from vlmerge.anatomy import FAMILIES
 

@@ -147,7 +147,7 @@ _ROWS = (
         "Mllama", "mllama", "mllama_text_model", (MLLAMA, MLLAMA_NEW), tied=None,
         head="its own, of fewer rows than the embedding",
         kept="the tower, the projector, the picture token's row, and the cross-attention layers: layer N of a language model "
-        "meets the N-th of the others",
+        "meets the N-th of the others, and a recipe's filters see both numbers",
     ),
     _vlm(
         "Mistral 3", "mistral3", "mistral ministral3", BOTH, tied=True, head="its own",
