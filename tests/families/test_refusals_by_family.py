@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,28 @@ def test_layers_stacked_anew_are_counted_where_the_config_counts_them(tmp_path: 
     assert model.config.get_text_config().num_hidden_layers == 3
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert set(config) == set(TINY[key].config)
+
+
+@pytest.mark.parametrize("key", ["gemma3", "paligemma2", "aya-vision"])
+def test_layers_stacked_anew_go_on_seeing_what_they_saw(tmp_path: Path, key: str) -> None:
+    """Where a layer's number says whether it sees a window alone, config.json says it for each layer of the result."""
+    from transformers import AutoConfig
+
+    tiny = TINY[key]
+    deep = replace(
+        tiny,
+        config=tiny.config | {"text_config": tiny.config["text_config"] | {"num_hidden_layers": 6}},
+        lm=tiny.lm | {"num_hidden_layers": 6},
+    )
+    write_host(tmp_path / "host", deep)
+    write_lm(tmp_path / "lm", deep.lm, seed=2)
+    before = AutoConfig.from_pretrained(tmp_path / "host").get_text_config().layer_types
+    assert len(set(before)) == 2
+    for number, ranges in enumerate([((0, 5), (3, 6)), ((0, 3), (2, 5))]):
+        out = tmp_path / f"out{number}"
+        merge(sliced(tmp_path, *ranges), out)
+        after = AutoConfig.from_pretrained(out).get_text_config().layer_types
+        assert after == [before[layer] for first, end in ranges for layer in range(first, end)]
 
 
 @pytest.mark.parametrize("key", ["qwen2-vl", "mllama", "gemma3"])

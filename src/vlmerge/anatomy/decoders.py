@@ -5,6 +5,7 @@ Facts checked against transformers 5.23; `tests/anatomy/test_family_defaults.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 KIND: dict[str, str] = {
@@ -105,6 +106,9 @@ CLASS_DEFAULTS: dict[str, dict[str, Any]] = {
 CROSS_ATTENTION_LAYERS = (3, 8, 13, 18, 23, 28, 33, 38)
 """Where Mllama's cross-attention layers are if its config does not say."""
 
+FULL_EVERY: dict[str, int] = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}
+"""Decoders whose layers see a sliding window, but for every N-th: the N where config.json does not say."""
+
 UNKNOWN: dict[str, Any] = {
     "rope_theta": 1e4, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False,
     "max_position_embeddings": 2048,
@@ -122,3 +126,17 @@ def may_meet(one: str, other: str) -> bool | None:
     if one == other or any({one, other} <= group for group in ALIKE):
         return True
     return False if one in CLASS_DEFAULTS and other in CLASS_DEFAULTS else None
+
+
+def layer_types(kind: str, text: Mapping[str, Any], layers: int) -> list[str] | None:
+    """What each layer attends to, where that follows from its number: None where config.json says it, or all are alike.
+
+    Args:
+        kind: Of the decoder.
+        text: Its part of config.json.
+        layers: How many it has.
+    """
+    if kind not in FULL_EVERY or text.get("layer_types") is not None:
+        return None
+    every = int(text.get("sliding_window_pattern") or FULL_EVERY[kind])
+    return ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)]
