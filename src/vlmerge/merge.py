@@ -189,7 +189,7 @@ def open_models(
 
 
 def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, host: Anatomy) -> dict[str, Any]:
-    """The host's config.json with only what the recipe changes: dtype where it is said, what is said of layers where they move."""
+    """The host's config.json with only what the recipe changes: dtype where it is said, layers where they move."""
     edited = copy.deepcopy(dict(config))
     text_key = host.family.text_key
     dtype = recipe.out_dtype or recipe.dtype
