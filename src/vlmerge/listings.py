@@ -106,13 +106,13 @@ def families() -> Listing:
     from vlmerge.anatomy import FAMILIES
 
     return Listing(
-        ("family", "model_type", "sees", "decoders", "layouts (prefix of the decoder)"),
+        ("family", "model_type", "sees", "pairs with", "layouts (prefix of the decoder)"),
         [
             (
                 family.name,
-                ", ".join(family.model_types),
+                ", ".join(family.model_types) or "any other",
                 "yes" if family.is_vlm else "no",
-                ", ".join(family.decoders),
+                ", ".join(family.pairs_with) or "its own model_type",
                 family.summary,
             )
             for family in FAMILIES.values()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from vlmerge.anatomy import (
     Anatomy,
@@ -16,7 +15,6 @@ from vlmerge.anatomy import (
     TensorPair,
     choose_host,
     dissect,
-    host_layers,
     joined,
     pair,
     segments_of,
@@ -25,6 +23,7 @@ from vlmerge.checkpoint import Checkpoint, Progress, Verified, resolve, write_ch
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
 from vlmerge.licences import duties, verdict
+from vlmerge.result_config import edited_config
 from vlmerge.result_tokenizer import tokenizer_of, vocabulary_of
 from vlmerge.search import model_labels
 from vlmerge.types import TensorInfo
@@ -38,11 +37,6 @@ if TYPE_CHECKING:
 RECIPE_NAME = "recipe.yaml"
 PIECE = 1 << 23
 """Elements that a merge to disk computes at once: long beside what a call of a kernel costs. It holds two of each dtype."""
-
-SPECIAL_TOKENS = ("bos_token_id", "eos_token_id", "pad_token_id")
-"""Keys of config.json that name tokens by number."""
-PER_LAYER = ("layer_types",)
-"""Keys of a decoder's config that hold one entry per layer."""
 
 
 @dataclass(frozen=True)
@@ -227,55 +221,6 @@ def open_models(
 ) -> dict[ModelRef, Checkpoint]:
     """Opens every model with its weights; the host too where it is not a source."""
     return {ref: resolve(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
-
-
-def edited_config(
-    config: Mapping[str, Any],
-    recipe: Recipe,
-    pairing: Pairing,
-    host: Anatomy,
-    configs: Mapping[ModelRef, Mapping[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """The host's config.json with only what the recipe changes: dtype where it is said, number of layers; of a vocabulary of
-    its own the size, and the numbers of special tokens, which `configs` knows.
-    """
-    edited = copy.deepcopy(dict(config))
-    text_key = host.family.text_key
-    dtype = recipe.out_dtype or recipe.dtype
-    if dtype is not None:
-        inner = [edited.get(key) for key in (text_key, host.family.vision_key) if key is not None]
-        for part in (edited, *(each for each in inner if each is not None)):
-            for key in ("dtype", "torch_dtype"):
-                if part.get(key) is not None:
-                    part[key] = dtype
-    text: dict[str, Any] = edited if text_key is None else edited.get(text_key) or {}
-    if pairing.vocabulary is not None:
-        text["vocab_size"] = pairing.vocabulary.rows
-        if text is not edited and "vocab_size" in edited:
-            edited["vocab_size"] = pairing.vocabulary.rows
-        if pairing.vocabulary.owner != pairing.host and configs is not None:
-            owners = configs[pairing.vocabulary.owner]
-            text |= {key: owners[key] for key in SPECIAL_TOKENS if key in owners}
-        if text_key is not None:
-            edited[text_key] = text
-    if pairing.layers != host.layers:
-        text = edited if text_key is None else edited.setdefault(text_key, {})
-        text["num_hidden_layers"] = pairing.layers
-        for key in PER_LAYER:
-            value: object = text.get(key)
-            if value is None:
-                continue
-            if not isinstance(value, list) or len(cast("list[object]", value)) != host.layers:
-                raise MismatchError(
-                    "config.json does not fit its layers",
-                    where=f"{host.where}: config.json, {key}",
-                    expected=f"a list with one entry for each of {host.layers} layers",
-                    found=f"{value!r}"[:200],
-                    remedy="take config.json from the model's own repository",
-                )
-            entries = cast("list[object]", value)
-            text[key] = [entries[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
-    return edited
 
 
 def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:

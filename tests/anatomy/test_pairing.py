@@ -223,8 +223,8 @@ def test_layers_that_are_missing_and_names_that_fit_nothing() -> None:
     with pytest.raises(MismatchError, match="fit no known layout"):
         dissect(Headers(ONE, {"model_type": "llama"}, infos({"wte.weight": (8, 4)}, False, {})))
     for config, words in (
-        ({"model_type": "qwen2_vl", "architectures": ["Qwen2VLForConditionalGeneration"]}, "qwen2_vl"),
-        ({"model_type": "llava", "text_config": {"model_type": "mistral"}, "vision_config": {}}, "mistral"),
+        ({"model_type": "new_vl", "architectures": ["NewVLForConditionalGeneration"], "vision_config": {"depth": 2}}, "new_vl"),
+        ({"model_type": "llava", "text_config": {"model_type": "opt"}, "vision_config": {}}, "opt"),
         ({"model_type": "llava"}, "which kind"),
         ({}, "None"),
     ):

@@ -89,10 +89,20 @@ def test_live_parameters_have_the_roles_of_the_files() -> None:
 
 
 def test_what_belongs_to_no_part_is_named_as_it_is() -> None:
-    names = ["model.embed_tokens.weight", "model.image_newline", "model.layers.0.self_attn.rotary_emb.inv_freq"]
+    names = [
+        "model.embed_tokens.weight",
+        "model.image_newline",
+        "model.extra.weight",
+        "model.layers.0.self_attn.rotary_emb.inv_freq",
+    ]
     roles = list(roles_of(names, FAMILIES["LLaVA (original)"]))
-    assert roles == ["embed_tokens.weight", "other.model.image_newline", "layers.0.self_attn.rotary_emb.inv_freq"]
-    assert [is_buffer(role) for role in roles] == [False, False, True]
+    assert roles == [
+        "embed_tokens.weight",
+        "projector.image_newline",
+        "other.model.extra.weight",
+        "layers.0.self_attn.rotary_emb.inv_freq",
+    ]
+    assert [is_buffer(role) for role in roles] == [False, False, False, True]
     with pytest.raises(LookupError):
         roles_of(["transformer.wte.weight"], FAMILIES["Llama"])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from vlmerge.anatomy.decoders import layer_types
 from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
-from vlmerge.anatomy.families import FAMILIES, Family, Layout, family_of
+from vlmerge.anatomy.families import FAMILIES, Family
+from vlmerge.anatomy.layouts import Layout
 from vlmerge.anatomy.pairing import Pairing, TensorPair, choose_host, pair
 from vlmerge.anatomy.parts import PARTS, Part, part_of
 from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabulary
+from vlmerge.anatomy.recognition import family_of
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Segment, host_layers, joined, segment_at, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
@@ -35,6 +38,7 @@ __all__ = [
     "host_layers",
     "is_decoder",
     "joined",
+    "layer_types",
     "live_roles",
     "new_vocabulary",
     "pair",

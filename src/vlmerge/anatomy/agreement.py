@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.anatomy.decoders import may_meet
 from vlmerge.anatomy.dissect import Anatomy
-from vlmerge.anatomy.roles import VOCABULARY_ROLES
+from vlmerge.anatomy.layouts import NEWLINE
+from vlmerge.anatomy.roles import HEAD, VOCABULARY_ROLES, every_layer, is_decoder
 from vlmerge.anatomy.segments import Segment
 from vlmerge.errors import MismatchError
 
@@ -22,6 +24,9 @@ SIZES = {
     "intermediate": "MLP width",
 }
 """Facts that must be equal → how to call them."""
+
+PARTS = {"vision": "vision tower", "projector": "projector", "cross": "way of looking at pictures"}
+"""Parts beside the decoder → how to call them."""
 
 SETTINGS = {
     "rope_theta": "rope_theta",
@@ -57,6 +62,7 @@ def check_agreement(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segme
         )
     for ref in sources:
         other = anatomies[ref]
+        warnings += _same_kind(own, other)
         for key, words in SIZES.items():
             _same(key, words, own, other)
         for key, words in SETTINGS.items():
@@ -85,6 +91,36 @@ def check_shapes(
             )
 
 
+def parts_apart(own: Anatomy, other: Anatomy) -> dict[str, str]:
+    """Parts of two VLMs beside their decoders that have the same names for other things, part → why.
+
+    A part is another where a tensor has another shape, or where each of two has tensors that the other lacks (of a projector:
+    where one has). What is behind another tower (projector, cross-attention) is another, too.
+    """
+    parts = dict.fromkeys(_part(role) for role in own.roles if _part(role) in PARTS)
+    apart: dict[str, str] = {}
+    for part in parts:
+        here, there = _shapes(own, part), _shapes(other, part)
+        if not there:
+            continue
+        shared = here.keys() & there.keys()
+        enough = max(len(here), len(there)) if part == "projector" else min(len(here), len(there))
+        if len(shared) < enough or any(here[role] != there[role] for role in shared):
+            apart[part] = f"{other.where} has another {PARTS[part]}"
+    return dict.fromkeys(parts, apart["vision"]) if "vision" in apart else apart
+
+
+def _shapes(anatomy: Anatomy, part: str) -> dict[str, tuple[int, ...]]:
+    """Role → shape of a part's weights; a row beside a projector is none of its own."""
+    tensors = anatomy.tensors
+    names = {role: name for role, name in anatomy.roles.items() if _part(role) == part and role != NEWLINE}
+    return {role: tensors[name].shape for role, name in names.items() if tensors[name].is_float}
+
+
+def _part(role: str) -> str:
+    return role.partition(".")[0]
+
+
 def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:
     mine, theirs = getattr(own.facts, key), getattr(other.facts, key)
     if mine != theirs:
@@ -95,6 +131,39 @@ def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:
             found=f"{theirs} {words}",
             remedy="merge models that descend from one base model",
         )
+
+
+def _same_kind(own: Anatomy, other: Anatomy) -> list[str]:
+    """Raises where decoders are of kinds that compute different things; a warning where that is not known."""
+    mine, theirs = own.facts.kind, other.facts.kind
+    if mine == theirs:
+        return []
+    where = f"{other.where} against the host {own.where}"
+    if may_meet(mine, theirs) is False:
+        raise MismatchError(
+            "the decoders are of different kinds",
+            where=where,
+            expected=f"a decoder of the type {mine}",
+            found=theirs,
+            remedy="merge models that descend from one base model",
+        )
+    here, there = _kinds_of_tensors(own), _kinds_of_tensors(other)
+    lacking = next((role for role in here if role not in there), None)
+    beyond = next((role for role in there if role not in here), None)
+    if here and there and (lacking or beyond):
+        raise MismatchError(
+            "the decoders are of different kinds, and their tensors differ",
+            where=where,
+            expected=f"a decoder of the type {mine}" + (f", with {lacking}" if lacking else ""),
+            found=theirs + (f", with {beyond}" if beyond else ""),
+            remedy="merge models that descend from one base model",
+        )
+    return [f"{other.where} has a decoder of the type {theirs}, the host {own.where} of {mine}: they are paired by name"]
+
+
+def _kinds_of_tensors(anatomy: Anatomy) -> dict[str, None]:
+    """The decoder's tensors but for the head, layer numbers left out."""
+    return dict.fromkeys(every_layer(role) for role in anatomy.roles if is_decoder(role) and role != HEAD)
 
 
 def _plain(value: Any) -> str:

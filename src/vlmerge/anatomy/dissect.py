@@ -7,9 +7,21 @@ import math
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 
+from vlmerge.anatomy.decoders import CROSS_ATTENTION_LAYERS
 from vlmerge.anatomy.facts import Facts, count_layers, read_facts
-from vlmerge.anatomy.families import Family, Layout, family_of
-from vlmerge.anatomy.roles import HEAD, decoder_layer, is_buffer, is_decoder, layout_of, role_of, vision_layer
+from vlmerge.anatomy.families import OTHER, Family
+from vlmerge.anatomy.layouts import Layout
+from vlmerge.anatomy.recognition import family_of, says_tied, text_config
+from vlmerge.anatomy.roles import (
+    HEAD,
+    cross_layers,
+    decoder_layer,
+    is_buffer,
+    is_decoder,
+    layout_of,
+    named_roles,
+    vision_layer,
+)
 from vlmerge.anatomy.vocabulary import Vocabulary
 from vlmerge.checkpoint import Headers
 from vlmerge.checkpoint.remote_code import files_naming_code
@@ -86,17 +98,17 @@ def dissect(checkpoint: Headers) -> Anatomy:
         MismatchError: The family is not supported, the names fit none of its layouts, layers are missing, or it is quantised.
     """
     where = str(checkpoint.ref)
+    tensors = checkpoint.tensors
     with _settings_of(where):
-        family = family_of(checkpoint.config, where)
+        family = family_of(checkpoint.config, where, tensors)
         for key in (family.text_key, family.vision_key):
             if key is not None and not isinstance(checkpoint.config.get(key, {}), dict | None):
                 raise TypeError(f"{key} is no object")
-    tensors = checkpoint.tensors
     vocabulary = Vocabulary(checkpoint.path, where)
     if not tensors:
         with _settings_of(where):
-            facts = read_facts(family, checkpoint.config, {}, {})
-        return Anatomy(where, family, None, {}, {}, {}, facts, vocabulary, _odd(checkpoint, None, where))
+            facts = read_facts(family, checkpoint.config, {}, {}, where)
+        return Anatomy(where, family, None, {}, {}, {}, facts, vocabulary, _odd(checkpoint, family, None, where))
     try:
         layout = layout_of(tensors, family)
     except LookupError as error:
@@ -109,8 +121,7 @@ def dissect(checkpoint: Headers) -> Anatomy:
         ) from error
     roles: dict[str, str] = {}
     ignored: dict[str, str] = {}
-    for name in tensors:
-        role = role_of(name, layout)
+    for name, role in named_roles(tensors, layout).items():
         if is_buffer(role):
             ignored[name] = "rotary frequencies: the config determines them"
         elif role in roles:
@@ -124,9 +135,10 @@ def dissect(checkpoint: Headers) -> Anatomy:
         else:
             roles[role] = name
     _check_decoder(where, roles, tensors)
+    _check_crossing(checkpoint, family, layout, where)
     with _settings_of(where):
-        facts = read_facts(family, checkpoint.config, roles, tensors)
-    return Anatomy(where, family, layout, tensors, roles, ignored, facts, vocabulary, _odd(checkpoint, facts, where))
+        facts = read_facts(family, checkpoint.config, roles, tensors, where)
+    return Anatomy(where, family, layout, tensors, roles, ignored, facts, vocabulary, _odd(checkpoint, family, facts, where))
 
 
 def _check_decoder(where: str, roles: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -> None:
@@ -151,11 +163,29 @@ def _check_decoder(where: str, roles: Mapping[str, str], tensors: Mapping[str, T
             )
 
 
-def _odd(checkpoint: Headers, facts: Facts | None, where: str) -> tuple[str, ...]:
+def _check_crossing(checkpoint: Headers, family: Family, layout: Layout, where: str) -> None:
+    """Raises where config.json and the files do not agree which layers have cross-attention: layers would meet wrongly."""
+    found = cross_layers(checkpoint.tensors, layout)
+    said = text_config(family, checkpoint.config).get("cross_attention_layers")
+    if said is None:
+        said = CROSS_ATTENTION_LAYERS if "mllama" in family.model_types else ()
+    if sorted(said) != found:
+        raise MismatchError(
+            "config.json and the files do not agree which layers have cross-attention",
+            where=f"{where}: config.json, cross_attention_layers",
+            expected=", ".join(map(str, found)) or "none, as in the files",
+            found=", ".join(map(str, said)) or "none",
+            remedy="take config.json from the model's own repository",
+        )
+
+
+def _odd(checkpoint: Headers, family: Family, facts: Facts | None, where: str) -> tuple[str, ...]:
     odd: list[str] = []
-    said = checkpoint.config.get("tie_word_embeddings")
-    if facts is not None and said is True and not facts.tied_head:
-        odd.append(f"{where}: config.json ties the head to the embedding, yet the files hold a head: loaders may ignore it")
+    if family.name == OTHER and facts is not None:
+        kind = checkpoint.config.get("model_type")
+        odd.append(f"{where}: no family is known for the type {kind!r}: its tensors are paired by their names alone")
+    if facts is not None and says_tied(family, checkpoint.config) and not facts.tied_head:
+        odd.append(f"{where}: by config.json the head is the embedding, yet the files hold a head: loaders may ignore it")
     naming = files_naming_code(checkpoint.path, checkpoint.config)
     if naming:
         odd.append(

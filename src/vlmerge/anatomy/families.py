@@ -1,38 +1,22 @@
-"""The families vlmerge knows: where decoder, vision tower and projector live in the files of each. One row adds a family.
-
-Facts checked against transformers 5.23; `tests/anatomy/test_family_defaults.py` holds the class defaults to its classes.
-"""
+"""The families vlmerge knows: where decoder, vision tower and projector live in the files of each. One row adds a family."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass
 
-from vlmerge.errors import MismatchError
-
-Part = Literal["decoder", "vision", "projector"]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One way in which a family's tensors are named on disk or in memory.
-
-    Attributes:
-        name: Short name for people, e.g. `hf`.
-        decoder: Prefix of `embed_tokens`, `layers.N` and `norm`.
-        head: Prefix of `lm_head`.
-        vision: Prefixes of the vision tower, longest first.
-        projector: Prefixes of the projector.
-        renames: Projector submodule here → the canonical one.
-    """
-
-    name: str
-    decoder: str
-    head: str = ""
-    vision: tuple[str, ...] = ()
-    projector: tuple[str, ...] = ()
-    renames: Mapping[str, str] = field(default_factory=dict[str, str])
+from vlmerge.anatomy.decoders import kind_of
+from vlmerge.anatomy.layouts import (
+    HF,
+    HF_NEW,
+    IDEFICS,
+    LLAVA_ORIGINAL,
+    MLLAMA,
+    MLLAMA_NEW,
+    PLAIN_LM,
+    QWEN_VL,
+    QWEN_VL_NEW,
+    Layout,
+)
 
 
 @dataclass(frozen=True)
@@ -40,24 +24,32 @@ class Family:
     """An architecture, as config.json and tensor names show it.
 
     Attributes:
-        name: Key of this row, and the name that people read.
-        model_types: Values of config.json's `model_type`.
+        name: Key of its row, and the name that people read.
+        model_types: Values of config.json's `model_type`; empty for the row of all other language models.
+        decoders: model_types that the decoder may have; the first is the class default where config.json omits it.
+        layouts: Known namings, the hub's first.
         is_vlm: Whether it sees.
         text_key: Where the decoder's settings are: a key of config.json, or None for the top level.
         vision_key: Where the vision tower's settings are, or None.
+        flat: The decoder's settings are at the top level where `text_key` is missing.
         needs: The family is meant if config.json has one of these keys (all rows of one model_type are asked in order).
-        decoders: model_types that the decoder may have; the first is the class default where config.json omits it.
-        layouts: Known namings, the hub's first.
+        tied: Whether the head is the embedding where config.json does not say; None: as the decoder's class says.
+        head: What is known of the published models' heads, for people.
+        kept: What stays the host's in a merge with language models, and what else is special, for people.
     """
 
     name: str
     model_types: tuple[str, ...]
-    is_vlm: bool
-    text_key: str | None
-    vision_key: str | None
-    needs: tuple[str, ...]
     decoders: tuple[str, ...]
     layouts: tuple[Layout, ...]
+    is_vlm: bool = True
+    text_key: str | None = "text_config"
+    vision_key: str | None = "vision_config"
+    flat: bool = False
+    needs: tuple[str, ...] = ()
+    tied: bool | None = None
+    head: str = "its own"
+    kept: str = ""
 
     @property
     def original_llava(self) -> bool:
@@ -65,147 +57,120 @@ class Family:
         return self.is_vlm and self.text_key is None
 
     @property
+    def pairs_with(self) -> tuple[str, ...]:
+        """model_types of the plain LMs that pair with its decoders."""
+        return tuple(dict.fromkeys(map(kind_of, self.decoders)))
+
+    @property
     def summary(self) -> str:
         """The namings, for a table."""
         return ", ".join(f"{layout.name} ({layout.decoder}…)" for layout in self.layouts)
 
 
-LLAVA_HF = Layout(
-    name="hf",
-    decoder="language_model.model.",
-    head="language_model.",
-    vision=("vision_tower.vision_model.", "vision_tower."),
-    projector=("multi_modal_projector.",),
-)
-LLAVA_HF_NEW = Layout(
-    name="hf since 4.52",
-    decoder="model.language_model.",
-    vision=("model.vision_tower.vision_model.", "model.vision_tower."),
-    projector=("model.multi_modal_projector.",),
-)
-LLAVA_ORIGINAL = Layout(
-    name="original",
-    decoder="model.",
-    vision=("model.vision_tower.vision_tower.vision_model.", "model.vision_tower.vision_tower.", "model.vision_tower."),
-    projector=("model.mm_projector.",),
-    renames={"0": "linear_1", "2": "linear_2"},
-)
-PLAIN_LM = Layout(name="plain", decoder="model.")
+def _vlm(
+    name: str,
+    model_types: str,
+    decoders: str,
+    layouts: tuple[Layout, ...],
+    *,
+    head: str,
+    kept: str,
+    tied: bool | None = False,
+    flat: bool = False,
+    needs: tuple[str, ...] = (),
+) -> Family:
+    """A row of a VLM in transformers' layout; names parted by spaces."""
+    types, kinds = tuple(model_types.split()), tuple(decoders.split())
+    return Family(name, types, kinds, layouts, flat=flat, needs=needs, tied=tied, head=head, kept=kept)
 
-FAMILIES: dict[str, Family] = {
-    "LLaVA": Family(
-        name="LLaVA",
-        model_types=("llava",),
-        is_vlm=True,
-        text_key="text_config",
-        vision_key="vision_config",
-        needs=("text_config", "vision_config"),
-        decoders=("llama",),
-        layouts=(LLAVA_HF, LLAVA_HF_NEW),
+
+def _lm(name: str, model_types: str, *, head: str, kept: str = "") -> Family:
+    """A row of plain language models."""
+    types = tuple(model_types.split())
+    return Family(name, types, types, (PLAIN_LM,), is_vlm=False, text_key=None, vision_key=None, head=head, kept=kept)
+
+
+BOTH = (HF, HF_NEW)
+TIED = "the embedding"
+SMALL_TIED = "its own; the embedding in small models"
+
+_ROWS = (
+    _vlm(
+        "LLaVA", "llava", "llama mistral qwen2", BOTH, needs=("text_config", "vision_config"), head="its own",
+        kept="the tower (CLIP, SigLIP or Pixtral), the projector, the rows of `<image>` and of padding",
     ),
-    "LLaVA (original)": Family(
-        name="LLaVA (original)",
-        model_types=("llava", "llava_llama"),
-        is_vlm=True,
-        text_key=None,
-        vision_key=None,
-        needs=("mm_vision_tower", "mm_projector_type", "mm_hidden_size"),
-        decoders=("llama", "llava", "llava_llama"),
-        layouts=(LLAVA_ORIGINAL,),
+    Family(
+        "LLaVA (original)", ("llava", "llava_llama", "llava_mistral", "llava_qwen"), ("llama", "mistral", "qwen2"),
+        (LLAVA_ORIGINAL,),
+        text_key=None, vision_key=None, needs=("mm_vision_tower", "mm_projector_type", "mm_hidden_size"),
+        kept="the projector, and the tower where the files hold it; the placeholder -200 of a picture has no row",
     ),
-    "Llama": Family(
-        name="Llama",
-        model_types=("llama",),
-        is_vlm=False,
-        text_key=None,
-        vision_key=None,
-        needs=(),
-        decoders=("llama",),
-        layouts=(PLAIN_LM,),
+    _vlm(
+        "LLaVA-NeXT", "llava_next", "llama mistral qwen2", BOTH, head="its own",
+        kept="as LLaVA, and `image_newline`",
     ),
-}
+    _vlm(
+        "LLaVA-OneVision", "llava_onevision", "qwen2", BOTH, head=SMALL_TIED,
+        kept="as LLaVA, and `image_newline`",
+    ),
+    _vlm(
+        "Qwen2-VL", "qwen2_vl", "qwen2_vl_text", (QWEN_VL, QWEN_VL_NEW), flat=True, head=SMALL_TIED,
+        kept="`visual`, of which the projector is `visual.merger`; the host's three-part rotary positions are no difference",
+    ),
+    _vlm(
+        "Qwen2.5-VL", "qwen2_5_vl", "qwen2_5_vl_text", (QWEN_VL, QWEN_VL_NEW), flat=True, head=SMALL_TIED,
+        kept="as Qwen2-VL",
+    ),
+    _vlm(
+        "Qwen3-VL", "qwen3_vl", "qwen3_vl_text", (QWEN_VL_NEW,), head=SMALL_TIED,
+        kept="`model.visual` with its mergers, those of deepstack among them",
+    ),
+    _vlm(
+        "InternVL", "internvl", "qwen2 llama qwen3", BOTH, tied=True, head=SMALL_TIED,
+        kept="the tower, the projector, the rows of picture tokens. The `-hf` checkpoints; others need remote code",
+    ),
+    _vlm(
+        "Idefics3 and SmolVLM", "idefics3 smolvlm", "llama", (IDEFICS,), head="its own",
+        kept="`model.vision_model`, `model.connector`, the rows of picture tokens. SmolLM2's head is its embedding, "
+        "which is what meets the host's head",
+    ),
+    _vlm(
+        "PaliGemma", "paligemma", "gemma gemma2", BOTH, tied=True, head=TIED,
+        kept="the tower, the projector, the rows of `<image>`, `<loc…>` and `<seg…>`. Gemma norms are stored as weight - 1, "
+        "which a merge need not know",
+    ),
+    _vlm(
+        "Gemma 3", "gemma3", "gemma3_text", BOTH, tied=True, head=TIED,
+        kept="the tower, the projector, the rows of picture tokens",
+    ),
+    _vlm(
+        "Mllama", "mllama", "mllama_text_model", (MLLAMA, MLLAMA_NEW), tied=None,
+        head="its own, of fewer rows than the embedding",
+        kept="the tower, the projector, the picture token's row, and the cross-attention layers: layer N of a language model "
+        "meets the N-th of the others, and a recipe's filters see both numbers",
+    ),
+    _vlm(
+        "Mistral 3", "mistral3", "mistral ministral3", BOTH, tied=True, head="its own",
+        kept="the Pixtral tower, the projector with its patch merger, the rows of picture tokens",
+    ),
+    _vlm(
+        "Aya Vision", "aya_vision", "cohere2 cohere", BOTH, tied=True, head=TIED,
+        kept="the tower, the projector, the rows of picture tokens",
+    ),
+    _vlm(
+        "Cohere2 Vision", "cohere2_vision", "cohere2", (HF_NEW,), tied=True, head=TIED,
+        kept="the tower, the projector, the rows of picture tokens",
+    ),
+    _lm("Llama", "llama", head=SMALL_TIED),
+    _lm("Mistral", "mistral ministral3", head="its own", kept="the two do not merge with one another"),
+    _lm("Qwen2", "qwen2", head=SMALL_TIED, kept="Qwen1.5, Qwen2 and Qwen2.5"),
+    _lm("Qwen3", "qwen3", head=SMALL_TIED),
+    _lm("Gemma", "gemma gemma2 gemma3_text", head=TIED, kept="generations do not merge with one another"),
+    _lm("Phi-3", "phi3", head=SMALL_TIED, kept="fused `qkv_proj` and `gate_up_proj` meet as they are"),
+    _lm("Cohere", "cohere cohere2", head=TIED, kept="the two do not merge with one another"),
+    _lm("other language models", "", head="as the files say", kept="accepted with a warning where all names are a plain LM's"),
+)  # fmt: skip
 
-# What a config class fills in where config.json says nothing (hub files leave out what equals the default). Sizes that tensor
-# shapes tell are read from the shapes; these are the rest, by the decoder's model_type.
-CLASS_DEFAULTS: dict[str, dict[str, Any]] = {
-    "llama": {
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "vocab_size": 32000,
-        "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-06,
-        "hidden_act": "silu",
-        "tie_word_embeddings": False,
-        "max_position_embeddings": 2048,
-    },
-}
-
-
-def family_of(config: Mapping[str, Any], where: str) -> Family:
-    """The family that a config.json describes.
-
-    Args:
-        config: config.json as it stands.
-        where: The model, for the message.
-
-    Raises:
-        MismatchError: A model_type, or a decoder inside a VLM, that is in no row of `FAMILIES`.
-    """
-    model_type = config.get("model_type")
-    rows = [family for family in FAMILIES.values() if model_type in family.model_types]
-    for family in rows:
-        if not family.needs or any(key in config for key in family.needs):
-            _check_decoder(family, config, where)
-            return family
-    if rows:
-        keys = "; or ".join(f"{' or '.join(family.needs)} ({family.name})" for family in rows)
-        raise MismatchError(
-            f"config.json says model_type {model_type!r}, but not which kind of it",
-            where=where,
-            expected=f"one of the keys {keys}",
-            found=f"the keys {', '.join(sorted(config))}",
-            remedy="take config.json from the model's own repository",
-        )
-    raise MismatchError(
-        f"models of the type {model_type!r} are not supported",
-        where=f"{where}: config.json, model_type",
-        expected=supported(),
-        found=f"{model_type!r} ({', '.join(config.get('architectures') or ['no architectures named'])})",
-        remedy="use models of a supported family; `vlmerge families` lists them",
-    )
-
-
-def text_config(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The decoder's part of config.json, defaults not filled in."""
-    if family.text_key is None:
-        return config
-    inner: Mapping[str, Any] | None = config.get(family.text_key)
-    return inner if inner is not None else {}
-
-
-def decoder_type(family: Family, config: Mapping[str, Any]) -> str:
-    """model_type of the decoder, by which `CLASS_DEFAULTS` is asked."""
-    if family.text_key is None:
-        return family.decoders[0]
-    return str(text_config(family, config).get("model_type") or family.decoders[0])
-
-
-def supported() -> str:
-    """All supported model_types, for a message."""
-    return ", ".join(f"{family.name} (model_type {' or '.join(family.model_types)})" for family in FAMILIES.values())
-
-
-def _check_decoder(family: Family, config: Mapping[str, Any], where: str) -> None:
-    if family.text_key is None:
-        return
-    found = decoder_type(family, config)
-    if found not in family.decoders:
-        raise MismatchError(
-            f"{family.name} models with a decoder of the type {found!r} are not supported",
-            where=f"{where}: config.json, {family.text_key}.model_type",
-            expected=" or ".join(family.decoders),
-            found=found,
-            remedy="use models of a supported family; `vlmerge families` lists them",
-        )
+FAMILIES: dict[str, Family] = {row.name: row for row in _ROWS}
+OTHER = "other language models"
+"""Row of the language models that no other row names."""

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vlmerge.anatomy.accounting import left_out
-from vlmerge.anatomy.agreement import check_agreement, check_shapes
+from vlmerge.anatomy.agreement import check_agreement, check_shapes, parts_apart
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, kept_rearranged, rearrange
 from vlmerge.anatomy.roles import (
@@ -22,8 +22,8 @@ from vlmerge.anatomy.roles import (
     every_layer,
     is_buffer,
     is_decoder,
+    named_roles,
     position_of,
-    role_of,
 )
 from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers, segment_at
 from vlmerge.anatomy.vocabulary import RowMap, row_map
@@ -204,6 +204,8 @@ class _Work:
         self.warnings: list[str] = []
         self.missing: dict[tuple[ModelRef, str], list[str]] = {}
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
+        self.apart = {ref: parts_apart(anatomies[host], anatomy) for ref, anatomy in anatomies.items() if anatomy.is_vlm}
+        self.warnings += [f"{why}: the host's is kept" for parts in self.apart.values() for why in parts.values()]
 
     def missed(self) -> list[str]:
         """One line for each kind of tensor that a source lacks: which one, or how many."""
@@ -257,6 +259,9 @@ class _Work:
                 if is_decoder(role):
                     self.missing.setdefault((ref, every_layer(its_role)), []).append(its_role)
                 return _because(kept, f"{ref} has no such tensor")
+            apart = self.apart.get(ref, {}).get(role.partition(".")[0])
+            if apart is not None:
+                return _because(kept, apart)
             inputs[ref] = its_name
             names[ref] = (self.anatomies[ref].roles.get(its_role, canonical_name(its_role)), canonical_name(its_role))
         check_shapes(self.anatomies, self.host, kept, inputs)
@@ -313,10 +318,18 @@ def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) ->
             found="pickled weights on the hub",
             remedy="download the model first",
         )
-    named = [(name, role_of(name, layout)) for name in anatomy.tensors]
+    named = list(named_roles(anatomy.tensors, layout).items())
     taken = host_layers(segments, host, anatomy.layers)
     if taken == list(range(anatomy.layers)):
         return [(name, role, role) for name, role in named]
+    if any(role.startswith("cross.") for role in anatomy.roles):
+        raise MismatchError(
+            "the layers of a host with cross-attention layers cannot be stacked anew",
+            where=anatomy.where,
+            expected="each of its layers once, in order",
+            found=f"the host's layers {', '.join(map(str, taken))}",
+            remedy="let the slices cover every layer once, or use `models`",
+        )
     by_layer: dict[int, list[tuple[str, str]]] = {}
     for name, role in named:
         layer = decoder_layer(role)

@@ -2,7 +2,7 @@
 
 Roles of the decoder are those of a plain LM without `model.`: `embed_tokens.weight`, `layers.3.self_attn.q_proj.weight`,
 `norm.weight`, `lm_head.weight`. The others carry their part in front: `vision.encoder.layers.0.…`, `projector.linear_1.weight`,
-`other.NAME`.
+`cross.0.…` (a layer by which a decoder looks at pictures), `other.NAME`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from vlmerge.anatomy.families import LLAVA_HF_NEW, PLAIN_LM, Family, Layout
+from vlmerge.anatomy.families import Family
+from vlmerge.anatomy.layouts import LIVE_LAYOUTS, Layout
 
 EMBEDDING = "embed_tokens.weight"
 HEAD = "lm_head.weight"
@@ -20,11 +21,9 @@ VOCABULARY_ROLES = (EMBEDDING, HEAD)
 
 DECODER = re.compile(r"(embed_tokens|norm|layers\.\d+)\.")
 DECODER_LAYER = re.compile(r"layers\.(\d+)\.")
-VISION_LAYER = re.compile(r"vision\.(?:.*\.)?layers?\.(\d+)\.")
+CROSS_LAYER = re.compile(r"layers\.(\d+)\.cross_attn")
+VISION_LAYER = re.compile(r"vision\.(?:.*\.)?(?:layers?|blocks)\.(\d+)\.")
 BUFFER = re.compile(r"layers\.\d+\.self_attn\.rotary_emb\.inv_freq|rotary_emb\.inv_freq")
-
-LIVE_LAYOUTS = (LLAVA_HF_NEW, PLAIN_LM)
-"""How transformers names parameters in memory."""
 
 Position = Literal["before", "layer", "after", "vision", "other"]
 
@@ -40,8 +39,7 @@ def roles_of(names: Iterable[str], family: Family) -> dict[str, str]:
         LookupError: No layout of the family has its embedding among the names.
     """
     listed = list(names)
-    layout = layout_of(listed, family)
-    return {role_of(name, layout): name for name in listed}
+    return {role: name for name, role in named_roles(listed, layout_of(listed, family)).items()}
 
 
 def live_roles(names: Iterable[str]) -> dict[str, str]:
@@ -53,7 +51,7 @@ def live_roles(names: Iterable[str]) -> dict[str, str]:
     listed = list(names)
     for layout in LIVE_LAYOUTS:
         if f"{layout.decoder}{EMBEDDING}" in listed:
-            return {role_of(name, layout): name for name in listed}
+            return {role: name for name, role in named_roles(listed, layout).items()}
     raise LookupError("no embedding under " + " or ".join(layout.decoder for layout in LIVE_LAYOUTS))
 
 
@@ -66,16 +64,36 @@ def layout_of(names: Iterable[str], family: Family) -> Layout:
     raise LookupError(f"no `embed_tokens.weight` under {', '.join(layout.decoder for layout in family.layouts)}")
 
 
+def named_roles(names: Iterable[str], layout: Layout) -> dict[str, str]:
+    """Name → role, in the order of `names`, which are all names of one model.
+
+    Layers with cross-attention (Mllama) are numbered among the others on disk; here both kinds count for themselves, so that
+    layer N is layer N of a plain LM.
+    """
+    roles = {name: role_of(name, layout) for name in names}
+    crossing = sorted({int(match.group(1)) for match in map(CROSS_LAYER.match, roles.values()) if match})
+    return {name: _counted_apart(role, crossing) for name, role in roles.items()} if crossing else roles
+
+
+def cross_layers(names: Iterable[str], layout: Layout) -> list[int]:
+    """Numbers on disk of the decoder's layers with cross-attention."""
+    matches = (CROSS_LAYER.match(role_of(name, layout)) for name in names)
+    return sorted({int(match.group(1)) for match in matches if match})
+
+
 def role_of(name: str, layout: Layout) -> str:
-    """The role of one tensor; `other.NAME` for what belongs to no known part."""
-    # Vision and projector first: in the original LLaVA layout their prefixes begin like the decoder's.
-    for prefix in layout.vision:
-        if name.startswith(prefix):
-            return f"vision.{name.removeprefix(prefix)}"
+    """The role of one tensor by its name alone (see `named_roles`); `other.NAME` for what belongs to no known part."""
+    if name in layout.singles:
+        return layout.singles[name]
+    # The decoder last: in the original LLaVA layout the others' prefixes begin like its own. The projector before the tower: in
+    # Qwen2-VL it is a part of it.
     for prefix in layout.projector:
         if name.startswith(prefix):
             module, dot, rest = name.removeprefix(prefix).partition(".")
             return f"projector.{layout.renames.get(module, module)}{dot}{rest}"
+    for prefix in layout.vision:
+        if name.startswith(prefix):
+            return f"vision.{name.removeprefix(prefix)}"
     if name.startswith(f"{layout.head}lm_head."):
         return name.removeprefix(layout.head)
     inner = name.removeprefix(layout.decoder)
@@ -93,7 +111,7 @@ def canonical_name(role: str) -> str:
 
 def is_decoder(role: str) -> bool:
     """Whether the role belongs to the language model."""
-    return not role.startswith(("vision.", "projector.", "other."))
+    return not role.startswith(("vision.", "projector.", "cross.", "other."))
 
 
 def is_buffer(role: str) -> bool:
@@ -132,3 +150,13 @@ def position_of(role: str) -> Position:
     if decoder_layer(role) is not None:
         return "layer"
     return "before" if role.startswith("embed_tokens.") else "after"
+
+
+def _counted_apart(role: str, crossing: list[int]) -> str:
+    """The role of a tensor of a model whose layers `crossing` have cross-attention."""
+    layer = decoder_layer(role)
+    if layer is None:
+        return role
+    if layer in crossing:
+        return DECODER_LAYER.sub(f"cross.{crossing.index(layer)}.", role, count=1)
+    return at_layer(role, layer - sum(1 for each in crossing if each < layer))

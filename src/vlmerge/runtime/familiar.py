@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.anatomy.families import decoder_type, text_config
+from vlmerge.anatomy.recognition import decoder_type, text_config
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
