@@ -33,7 +33,9 @@ def spaces(draw: st.DrawFn) -> GroupSpace:
     layers = draw(st.integers(1, 8))
     groups = draw(st.one_of(st.integers(1, layers), st.just("layer")))
     separate = draw(st.lists(st.sampled_from(["embed", "head"]), unique=True))
-    block = {**METHODS[draw(st.sampled_from(list(METHODS)))], "space": {"groups": groups, "separate": separate}}
+    modules = draw(st.lists(st.sampled_from(["attention", "mlp", "norms"]), unique=True))
+    wanted = {"groups": groups, "separate": separate, "modules": modules}
+    block = {**METHODS[draw(st.sampled_from(list(METHODS)))], "space": wanted}
     return grouped(MergeSpec.model_validate({**block, "protect": ["layernorm"], "dtype": "float16"}), HOST, layers)
 
 
@@ -49,12 +51,20 @@ def parameter(space: GroupSpace) -> str:
 
 def group_of(role: str, space: GroupSpace) -> str:
     """The group that a tensor belongs to, by the words of the design."""
+    named = [module for module in ("attention", "mlp", "norms") if module in space.modules]
+    # What is not named; norms where all are.
+    rest = "" if len(named) < 3 else " norms"
     if role.startswith("embed"):
-        return "embeddings" if "embed" in space.separate else space.groups[0]
+        return "embeddings" if "embed" in space.separate else f"{_run(0, space)}{rest}"
     if not role.startswith("layers."):
-        return "norm+head" if "head" in space.separate else space.groups[-1]
-    number = int(role.split(".")[1])
-    first, end = next(each for each in space.ranges if number in range(*each))
+        own = " norms" if "norm" in role and "norms" in named else rest
+        return "norm+head" if "head" in space.separate else f"{_run(space.layers - 1, space)}{own}"
+    part = "attention" if "self_attn" in role else "mlp" if ".mlp." in role else "norms"
+    return f"{_run(int(role.split('.')[1]), space)}{f' {part}' if part in named else rest}"
+
+
+def _run(layer: int, space: GroupSpace) -> str:
+    first, end = next(each for each in space.ranges if layer in range(*each))
     return f"layers {first}-{end - 1}"
 
 
@@ -106,6 +116,15 @@ def test_groups_are_independent(order: list[int], rows: list[list[float]]) -> No
     for group, source in swapped.items():
         for model in space.merge.models:
             assert after[role_in[group], model] == before[role_in[source], model]
+
+
+def test_parts_of_a_layer_may_have_genes_of_their_own() -> None:
+    wanted = {"groups": 1, "modules": ["mlp", "attention"]}
+    space = grouped(MergeSpec.model_validate({**METHODS["linear"], "space": wanted}), HOST, 6)
+    assert space.groups == ("embeddings", "layers 0-5 attention", "layers 0-5 mlp", "layers 0-5", "norm+head")
+    every = {"groups": 2, "separate": [], "modules": ["attention", "mlp", "norms"]}
+    space = grouped(MergeSpec.model_validate({**METHODS["slerp"], "space": every}), HOST, 6)
+    assert space.groups == tuple(f"layers {run} {part}" for run in ("0-2", "3-5") for part in ("attention", "mlp", "norms"))
 
 
 def test_the_automatic_space_of_three_models_has_twelve_genes() -> None:

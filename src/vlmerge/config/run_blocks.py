@@ -121,10 +121,13 @@ class SpaceSpec(Block):
         groups: Runs of layers, as equal as can be; or `layer`, each layer its own.
         separate: What has numbers of its own: `embed`, the embeddings (else they go with the first layers), and `head`, the
             final norm and lm_head (else with the last layers).
+        modules: Of every run of layers, what has numbers of its own: `attention`, `mlp`, `norms`. What is not named shares the
+            run's. With all three, what a family's layers hold besides goes with the norms.
     """
 
     groups: Annotated[Whole, Field(ge=1)] | Literal["layer"] = 2
     separate: tuple[Literal["embed", "head"], ...] = ("embed", "head")
+    modules: tuple[Literal["attention", "mlp", "norms"], ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -136,6 +139,9 @@ class SpaceSpec(Block):
         if len(set(self.separate)) < len(self.separate):
             found = ", ".join(self.separate)
             raise complaint("`separate` names something twice", expected="embed and head, each once", found=found)
+        if len(set(self.modules)) < len(self.modules):
+            found = ", ".join(self.modules)
+            raise complaint("`modules` names something twice", expected="attention, mlp, norms, each once", found=found)
         return self
 
 

@@ -1,7 +1,7 @@
 """The space of `merge:`: one number per model, or one t (slerp), for each group of tensors.
 
-Groups are embeddings, runs of layers, and final norm with lm_head: few, because a layer-wise search loses to three numbers at
-the budgets that people have. The coarsest form has one group for everything.
+Groups are embeddings, runs of layers (or attention, MLP and norms of a run, each on its own), and final norm with lm_head:
+few, because a layer-wise search loses to three numbers at the budgets that people have. The coarsest form has one group.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from vlmerge.types import Genome
 EMBEDDINGS, HEAD = "embeddings", "norm+head"
 # Names by which every family goes, on disk or as a plain LM.
 EMBEDDING_FILTERS, HEAD_FILTERS = ("embed_tokens",), ("lm_head", "model.norm")
+MODULE_FILTERS = {"attention": ("self_attn",), "mlp": (".mlp.",), "norms": ("norm",)}
+"""Module → substrings of its tensors' names; asked in this order, since norms of queries and keys are the attention's."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class GroupSpace:
         layers: Number of the decoder's layers.
         ranges: Runs of layers [first, end) that have numbers of their own, in order; empty: one group for everything.
         separate: Of `embed` and `head`, those with numbers of their own.
+        modules: Of attention, mlp and norms, those with numbers of their own in every run.
     """
 
     merge: MergeSpec
@@ -38,16 +41,23 @@ class GroupSpace:
     layers: int
     ranges: tuple[tuple[int, int], ...] = ()
     separate: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
     @property
     def groups(self) -> tuple[str, ...]:
         """The groups of tensors, from the input to the output."""
         if not self.ranges:
             return ("all",)
-        runs = [f"layers {first}-{end - 1}" for first, end in self.ranges]
+        runs = [_group(run, module) for run in self.ranges for module in self._parts]
         before = [EMBEDDINGS] if "embed" in self.separate else []
         after = [HEAD] if "head" in self.separate else []
         return (*before, *runs, *after)
+
+    @property
+    def _parts(self) -> tuple[str | None, ...]:
+        """What a run of layers is divided into; None: all that is not named, which is the last one's if all are."""
+        named = tuple(module for module in MODULE_FILTERS if module in self.modules)
+        return named if len(named) == len(MODULE_FILTERS) else (*named, None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -126,7 +136,9 @@ class GroupSpace:
                 entries.append((EMBEDDING_FILTERS, rows[EMBEDDINGS]))
             if index == len(self.ranges) - 1 and HEAD in rows:
                 entries.append((HEAD_FILTERS, rows[HEAD]))
-            own, shared = self._parameters([*entries, ((), rows[f"layers {first}-{end - 1}"])])
+            for module in self._parts[:-1]:
+                entries.append((MODULE_FILTERS[module or ""], rows[_group((first, end), module)]))
+            own, shared = self._parameters([*entries, ((), rows[_group((first, end), self._parts[-1])])])
             sources = tuple(
                 SliceSource(model=model, layer_range=(first, end), parameters=own.get(model, {}))
                 for model in (*merge.models, *extra)
@@ -166,4 +178,8 @@ def grouped(merge: MergeSpec, host: ModelRef, layers: int) -> GroupSpace:
             remedy="ask for fewer groups",
         )
     edges = [layers * index // count for index in range(count + 1)]
-    return GroupSpace(merge, host, layers, tuple(pairwise(edges)), merge.space.separate)
+    return GroupSpace(merge, host, layers, tuple(pairwise(edges)), merge.space.separate, merge.space.modules)
+
+
+def _group(run: tuple[int, int], module: str | None) -> str:
+    return f"layers {run[0]}-{run[1] - 1}" + (f" {module}" if module else "")
