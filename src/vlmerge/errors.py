@@ -68,3 +68,7 @@ class CandidateFailure(Exception):  # noqa: N818 - a result, not an error
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class NoResult(CandidateFailure):
+    """Tensors for which a method has no result, whatever its numbers can hold."""

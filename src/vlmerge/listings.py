@@ -55,7 +55,7 @@ def methods() -> Listing:
     from vlmerge.config.method_table import METHODS
 
     return Listing(
-        ("method", "what it does", "base", "parameters (default)", "here"),
+        ("method", "what it does", "base", "parameters (default)"),
         [
             (
                 spec.name,
@@ -66,9 +66,8 @@ def methods() -> Listing:
                     for parameter in spec.parameters.values()
                     if not parameter.ignored
                 ),
-                "yes" if spec.available else "not yet",
             )
-            for spec in sorted(METHODS.values(), key=lambda spec: not spec.available)
+            for spec in METHODS.values()
         ],
     )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
 from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
-from vlmerge.errors import CandidateFailure, ConfigError, MismatchError
+from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
@@ -232,6 +232,13 @@ def _stream(
         try:
             for piece in pieces:
                 yield each.name, piece
+        except NoResult as failure:
+            raise MismatchError(
+                f"`{recipe.merge_method}` has no result for a tensor",
+                where=each.name,
+                found=failure.reason,
+                remedy="keep it with `protect`, or use another method",
+            ) from failure
         except CandidateFailure as failure:
             _blame(each, opened, scratch)
             raise MismatchError(

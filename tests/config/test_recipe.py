@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmerge.config import METHODS, ModelRef, dump_recipe, load_recipe, parse_recipe
+from vlmerge.config import ModelRef, dump_recipe, load_recipe, parse_recipe
 from vlmerge.errors import ConfigError
 
 TWO = [{"model": "a", "parameters": {"weight": 0.6}}, {"model": "b", "parameters": {"weight": 0.4}}]
@@ -221,12 +221,6 @@ def test_a_mistake_is_named_with_its_place_and_remedy(name: str) -> None:
 def test_mergekits_other_keys_say_that_they_are_not_here_yet(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is valid in mergekit, not supported yet"):
         parse_recipe({**LINEAR, key: "union"}, "recipe.yaml")
-
-
-@pytest.mark.parametrize("method", [name for name, spec in METHODS.items() if not spec.available])
-def test_mergekits_other_methods_say_that_they_are_not_here_yet(method: str) -> None:
-    with pytest.raises(ConfigError, match=f"`{method}` is valid in mergekit, not supported yet"):
-        parse_recipe({**LINEAR, "merge_method": method}, "recipe.yaml")
 
 
 def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:

@@ -171,7 +171,11 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no models": ({**MERGE, "merge": {"models": []}}, "at least one entry"),
     "a model that YAML read as a flag": ({**MERGE, "merge": {"models": ["a", False]}}, "in quotes"),
     "a task that YAML read as a flag": ({**MERGE, "tasks": [{"name": False}]}, "in quotes"),
-    "method not here": ({**MERGE, "merge": {"models": ["a", "b"], "method": "della"}}, "`della` is valid in mergekit"),
+    "method without weights": ({**MERGE, "merge": {"models": ["a", "b"], "method": "karcher"}}, "has no weights to search"),
+    "method of two": ({**MERGE, "merge": {"models": ["a", "b", "c"], "method": "nuslerp"}}, "not for this many models"),
+    "method that does not normalise": (
+        {**MERGE, "merge": {"models": ["a", "b"], "method": "nuslerp", "normalize": True}}, "nuslerp does not normalise",
+    ),
     "method unknown": ({**MERGE, "merge": {"models": ["a", "b"], "method": "slurp"}}, "did you mean `slerp`"),
     "slerp of three": ({**MERGE, "merge": {"models": ["a", "b", "c"], "method": "slerp", "base_model": "a"}}, "two models"),
     "slerp without base": ({**MERGE, "merge": {"models": ["a", "b"], "method": "slerp"}}, "one of them `base_model`"),
@@ -181,7 +185,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "random_init in merge": ({**MERGE, "random_init": True}, "belongs to `genome:`"),
     "limit in merge": ({**MERGE, "limit": 5}, "unknown key `limit`"),
-    "genome method not here": ({**GENOME, "genome": {"models": ["a", "b"], "merge_method": "della"}}, "not supported yet"),
+    "genome method of later": ({**GENOME, "genome": {"models": ["a", "b"], "merge_method": "della"}}, "knows no genes"),
     "genome method without genes": (
         {**GENOME, "genome": {"models": ["a", "b"], "merge_method": "dare_linear", "base_model": "a"}}, "knows no genes",
     ),

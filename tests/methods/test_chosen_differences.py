@@ -1,4 +1,4 @@
-"""TIES and DARE: what is kept, exactly; what is drawn, by its statistics; and that every path computes the same bits."""
+"""TIES, DARE, Breadcrumbs, DELLA: what is kept, exactly; what is drawn, by its statistics; all paths compute the same bits."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from vlmerge.errors import CandidateFailure
 from vlmerge.methods import METHODS, Scratch, Values, differences, sparse, sums
 from vlmerge.methods.differences import ALL, Choice, drawn, kept, key_of, largest, lots, norms
+from vlmerge.methods.ranks import ranked
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 LENGTHS = [1, 5, 5003, 2_500_000]
@@ -117,6 +119,46 @@ def test_what_is_drawn_is_the_share_asked_for_and_unbiased_when_rescaled(density
     assert after / before == pytest.approx(density, rel=0.02)
 
 
+@pytest.mark.parametrize(("density", "epsilon"), [(0.5, 0.15), (0.3, 0.25), (0.7, 0.0)])
+def test_what_is_drawn_by_rank_is_likelier_the_larger_it_is(density: float, epsilon: float) -> None:
+    rows, width = 8000, 25
+    base, one = torch.zeros(rows * width), torch.randn(rows * width, generator=torch.Generator().manual_seed(5))
+    choice = ranked(one, base, (rows, width), (density - epsilon, density + epsilon), key_of(1, "a", "r"), Scratch())
+    stays = (kept(one, choice, 0) != 0).view(rows, width)
+    assert abs(float(stays.float().mean()) - density) < 5 * (density * (1 - density) / stays.numel()) ** 0.5
+    order = one.view(rows, width).abs().argsort(dim=1)
+    by_rank = stays.gather(1, order).double().mean(0)
+    chances = density - epsilon + 2 * epsilon * torch.arange(width, dtype=torch.float64) / (width - 1)
+    assert ((by_rank - chances).abs() < 5 * (chances * (1 - chances) / rows).sqrt()).all()
+    # Rows and keys do not depend on each other.
+    other = ranked(one, base, (rows, width), (density - epsilon, density + epsilon), key_of(2, "a", "r"), Scratch())
+    both = torch.stack([stays.double().view(-1), (kept(one, other, 0) != 0).double()])
+    # What both share is that larger ones are likelier: the covariance of the chances.
+    shared = float(chances.var(unbiased=False)) / (density * (1 - density))
+    assert abs(float(torch.corrcoef(both)[0, 1]) - shared) < 5 / stays.numel() ** 0.5
+    neighbours = torch.stack([both[0, :-width], both[0, width:]])
+    assert abs(float(torch.corrcoef(neighbours)[0, 1])) < 5 / stays.numel() ** 0.5
+
+
+def test_equal_differences_and_rows_of_one_are_drawn_as_well() -> None:
+    ones, base = torch.ones(10_000), torch.zeros(10_000)
+    for shape in ((1, 10_000), (10_000,), (10_000, 1), (100, 100)):
+        choice = ranked(ones, base, shape, (0.4, 0.6), (1, 2), Scratch())
+        assert abs(float(kept(ones, choice, 0).mean()) - 0.5) < 5 * 0.005
+    whole = kept(ones, ranked(ones, base, (100, 100), (0.4, 0.6), (1, 2), Scratch("cpu", 300)), 0)
+    assert torch.equal(whole, kept(ones, ranked(ones, base, (100, 100), (0.4, 0.6), (1, 2), Scratch()), 0))
+
+
+@pytest.mark.parametrize("name", ["della", "della_linear"])
+def test_chances_by_rank_have_to_lie_between_nought_and_one(name: str) -> None:
+    method = METHODS[name]
+    for density, epsilon in ((0.9, 0.1), (0.1, 0.15), (0.5, 0.5)):
+        with pytest.raises(CandidateFailure, match="between 0 and 1"):
+            method.check(Values({}, ({"weight": 1.0, "density": density, "epsilon": epsilon},)))
+    for density in (0.0, 1.0, 2.0):
+        method.check(Values({}, ({"weight": 1.0, "density": density, "epsilon": 0.15},)))
+
+
 def test_lots_depend_on_seed_source_and_role_alone() -> None:
     assert key_of(1, "a", "r") == key_of(1, "a", "r")
     assert len({key_of(seed, source, role) for seed in (1, 2) for source in "ab" for role in "rs"}) == 8
@@ -131,7 +173,15 @@ def test_kernels_and_plain_torch_give_the_same_bits(dtype: torch.dtype, out: tor
     base, one = pair(length, dtype)
     other = pair(length, dtype, seed=2)[1]
     base[length // 2] = -0.0
-    choices = [(largest(one, base, max(1, length // 4)), drawn(0.5, (3, 4))), (ALL, drawn(0.2, (9, 1)))]
+    known = differences.Differences()
+    choices = [
+        (largest(one, base, max(1, length // 4)), drawn(0.5, (3, 4))),
+        (ALL, drawn(0.2, (9, 1))),
+        (known.band(0, one, base, length // 10, length // 2), known.band(1, other, base, length // 3, length // 3)),
+    ]
+    for source, choice in itertools.product((one, other), itertools.chain(*choices)):
+        found = norms(source, base, choice, Scratch())
+        assert found == pytest.approx(plain(lambda s=source, c=choice: norms(s, base, c, Scratch())), rel=1e-9)
     for elect, share, both, weights in itertools.product((True, False), (True, False), choices, ((0.7, -0.4), (-0.7, -0.4))):
         divisor = 1.0 if elect else 0.9
         terms = sparse.ChosenTerms(

@@ -24,7 +24,39 @@ DEFAULTS = {
     "ties": {"lambda": 1.1, "normalize": True, "rescale": False},
     "dare_linear": {"lambda": 1.1, "normalize": False, "rescale": True},
     "dare_ties": {"lambda": 1.1, "normalize": True, "rescale": True},
+    "della": {"lambda": 1.1, "normalize": True, "rescale": True},
+    "della_linear": {"lambda": 0.9, "normalize": False, "rescale": False},
+    "breadcrumbs": {"lambda": 0.9, "normalize": False, "rescale": False},
+    "breadcrumbs_ties": {"lambda": 1.1, "normalize": True, "rescale": True},
+    "nuslerp": {"nuslerp_flatten": True, "nuslerp_row_wise": False},
+    "multislerp": {"normalize_weights": True, "eps": 1e-8},
+    "karcher": {"max_iter": 10, "tol": 1e-5},
+    "nearswap": {"t": 0.6},
+    "sce": {"select_topk": 0.6},
+    "ram": {"epsilon": 0.9},
+    "ramplus_tl": {"epsilon": 0.9, "r": 0.5, "alpha": 0.8},
+    "model_stock": {"filter_wise": False},
+    "arcee_fusion": {},
+    "passthrough": {},
 }
+FLAGS: dict[str, list[dict[str, float | bool]]] = {
+    "nuslerp": [{"nuslerp_flatten": False}, {"nuslerp_flatten": False, "nuslerp_row_wise": True}],
+    "model_stock": [{"filter_wise": True}],
+    "sce": [{"select_topk": 1.0}],
+}
+"""Further parameters with which a method takes another way."""
+WAYS = [(name, flags) for name in METHODS for flags in ({}, *FLAGS.get(name, []))]
+COUNT = {"slerp": 1, "nuslerp": 2, "nearswap": 1, "arcee_fusion": 1, "passthrough": 1}
+"""Inputs besides the base; three where nothing is said."""
+WIDTH = 13
+BY_SUMS = ("slerp", "nuslerp", "multislerp", "karcher", "model_stock", "sce")
+"""Methods whose factors come from sums over whole tensors."""
+
+
+def inputs_of(name: str, dtype: torch.dtype, length: int = 1001) -> tuple[list[Tensor], Tensor | None]:
+    """As many models as the method takes, and a base for those that know one."""
+    base = None if SPECS[name].base == "ordinary" else noise(5, dtype, length)
+    return [noise(seed, dtype, length) for seed in range(COUNT.get(name, 3))], base
 
 
 def noise(seed: int, dtype: torch.dtype = torch.float32, length: int = 1001) -> Tensor:
@@ -33,18 +65,21 @@ def noise(seed: int, dtype: torch.dtype = torch.float32, length: int = 1001) -> 
     return tensor
 
 
-def given(name: str, weights: list[float], **shared: float | bool) -> Values:
+def given(name: str, weights: list[float], length: int = 1001, **shared: float | bool) -> Values:
     """Parameters: the method's defaults above, and a density for each source."""
     densities = itertools.cycle((0.6, 1.0, 0.3))
-    sources = tuple({"weight": weight, "density": next(densities)} for weight in weights)
-    return Values({**DEFAULTS[name], **shared}, sources, tuple((number, 7) for number in range(len(weights))))
+    sources = tuple(
+        {"weight": weight, "density": next(densities), "gamma": 0.05, "epsilon": 0.1, "scale": 0.7} for weight in weights
+    )
+    keys = tuple((number, 7) for number in range(len(weights)))
+    return Values({**DEFAULTS[name], **shared}, sources, keys, (length // WIDTH, WIDTH))
 
 
 def run(
     name: str, tensors: list[Tensor], weights: list[float], base: Tensor | None = None, out: torch.dtype | None = None,
     chunk: int = 1 << 20, **shared: float | bool,
 ) -> Tensor:  # fmt: skip
-    values = given(name, weights, **shared)
+    values = given(name, weights, len(tensors[0]), **shared)
     METHODS[name].check(values)
     result = torch.empty(tensors[0].shape, dtype=out or tensors[0].dtype)
     scratch = Scratch("cpu", chunk)
@@ -57,22 +92,21 @@ def bits(tensor: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-@pytest.mark.parametrize("name", list(METHODS))
-def test_parts_of_a_result_are_those_of_the_whole(name: str, dtype: torch.dtype) -> None:
-    tensors = [noise(seed, dtype, 5003) for seed in range(1 if name == "slerp" else 3)]
-    base = None if name == "linear" else noise(5, dtype, 5003)
-    values, scratch = given(name, [0.3, 0.5, -0.1][: len(tensors)]), Scratch("cpu", 700)
+@pytest.mark.parametrize(("name", "flags"), WAYS)
+def test_parts_of_a_result_are_those_of_the_whole(name: str, flags: dict[str, float | bool], dtype: torch.dtype) -> None:
+    tensors, base = inputs_of(name, dtype, 5005)
+    values, scratch = given(name, [0.3, 0.5, -0.1][: len(tensors)], 5005, **flags), Scratch("cpu", 700)
     rule = METHODS[name].rule(tensors, base, values, METHODS[name].prepare(tensors, base, scratch), scratch)
-    whole, parts = torch.empty(5003, dtype=dtype), torch.empty(5003, dtype=dtype)
+    whole, parts = torch.empty(5005, dtype=dtype), torch.empty(5005, dtype=dtype)
     assert rule.write(whole, scratch)
     for start in (0, 1, 2500, 4999):
-        span = slice(start, {0: 1, 1: 2500, 2500: 4999, 4999: 5003}[start])
+        span = slice(start, {0: 1, 1: 2500, 2500: 4999, 4999: 5005}[start])
         assert rule.part(span).write(parts[span], scratch)
     assert torch.equal(bits(whole), bits(parts))
 
 
 def test_the_registry_is_the_table_of_available_methods() -> None:
-    assert list(METHODS) == [name for name, spec in SPECS.items() if spec.available]
+    assert list(METHODS) == list(SPECS)
     assert all(method.spec is SPECS[name] for name, method in METHODS.items())
     assert set(DEFAULTS) == set(METHODS)
 
@@ -145,14 +179,13 @@ def test_slerp_of_unit_vectors_stays_on_the_sphere_and_divides_the_angle(t: floa
         assert float((got @ base).clamp(-1, 1)) == pytest.approx(math.cos(t * angle), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize(("name", "flags"), WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_length_of_chunks_changes_no_bit(name: str, dtype: torch.dtype) -> None:
-    tensors = [noise(seed, dtype) for seed in range(1 if name == "slerp" else 3)]
-    base = None if name == "linear" else noise(5, dtype)
-    whole = run(name, tensors, [0.3, 0.5, -0.1][: len(tensors)], base)
-    pieces = run(name, tensors, [0.3, 0.5, -0.1][: len(tensors)], base, chunk=64)
-    if name == "slerp" or DEFAULTS[name].get("rescale"):  # factors come from sums over chunks
+def test_the_length_of_chunks_changes_no_bit(name: str, flags: dict[str, float | bool], dtype: torch.dtype) -> None:
+    tensors, base = inputs_of(name, dtype)
+    weights = [0.3, 0.5, -0.1][: len(tensors)]
+    whole, pieces = run(name, tensors, weights, base, **flags), run(name, tensors, weights, base, chunk=64, **flags)
+    if name in BY_SUMS or DEFAULTS[name].get("rescale"):
         assert torch.allclose(whole, pieces, rtol=2 * torch.finfo(dtype).eps, atol=1e-6)
     else:
         assert torch.equal(whole, pieces)
@@ -174,14 +207,13 @@ def test_task_arithmetic_of_one_model_on_the_line_through_base() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize(("name", "flags"), WAYS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_cuda_agrees_with_the_cpu(name: str, dtype: torch.dtype) -> None:
-    tensors = [noise(seed, dtype) for seed in range(1 if name == "slerp" else 3)]
-    base = None if name == "linear" else noise(5, dtype)
+def test_cuda_agrees_with_the_cpu(name: str, flags: dict[str, float | bool], dtype: torch.dtype) -> None:
+    tensors, base = inputs_of(name, dtype)
     weights = [0.3, 0.5, -0.1][: len(tensors)]
-    here = run(name, tensors, weights, base)
-    values = given(name, weights)
+    here = run(name, tensors, weights, base, **flags)
+    values = given(name, weights, **flags)
     there = torch.empty_like(here, device="cuda")
     moved = None if base is None else base.cuda()
     scratch, inputs = Scratch("cuda"), [tensor.cuda() for tensor in tensors]

@@ -16,6 +16,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import Recipe, parse_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.merge import Prepared, merge, prepare_models
+from vlmerge.methods import METHODS
 from vlmerge.runtime.live import LiveModel, choose_placement
 from vlmerge.types import Decoding
 
@@ -50,21 +51,40 @@ RECIPES = {
         {"merge_method": "slerp", "base_model": VLM, "models": [{"model": VLM}, {"model": JA}], "parameters": {"t": 0.3}},
         "a test",
     ),
-    **{
-        name: parse_recipe(
-            {
-                "merge_method": name,
-                "base_model": BASE,
-                "models": [
-                    {"model": m, "parameters": {"weight": w, "density": d}} for m, w, d in ((VLM, 1.0, 0.6), (JA, 0.7, 0.3))
-                ],
-                "parameters": {"rescale": True},
-            },
-            "a test",
-        )
-        for name in ("ties", "dare_linear", "dare_ties")
-    },
 }
+WEIGHED = [{"model": m, "parameters": {"weight": w, "density": d}} for m, w, d in ((VLM, 1.0, 0.6), (JA, 0.7, 0.3))]
+WEIGHTS = [{"model": m, "parameters": {"weight": w}} for m, w in ((VLM, 1.0), (JA, 0.7))]
+MODELS = [{"model": VLM}, {"model": JA}]
+ON_BASE: dict[str, dict[str, object]] = {
+    **{name: {"models": WEIGHED, "parameters": {"rescale": True}} for name in ("ties", "dare_linear", "dare_ties")},
+    **{
+        name: {"models": WEIGHED, "parameters": {"rescale": True, "gamma": 0.02}}
+        for name in ("breadcrumbs", "breadcrumbs_ties")
+    },
+    **{name: {"models": WEIGHED, "parameters": {"epsilon": 0.1}} for name in ("della", "della_linear")},
+    "nuslerp": {"models": WEIGHTS, "parameters": {"nuslerp_flatten": False}},
+    "multislerp": {"models": WEIGHTS},
+    "karcher": {"models": MODELS},
+    "nearswap": {"models": [{"model": VLM}], "parameters": {"t": 0.001}},
+    "sce": {"models": MODELS, "parameters": {"select_topk": 0.4}},
+    "ram": {"models": MODELS},
+    "ramplus_tl": {"models": MODELS, "parameters": {"epsilon": 1e-4}},
+    "model_stock": {"models": MODELS, "parameters": {"filter_wise": True}},
+    "arcee_fusion": {"models": [{"model": VLM}]},
+}
+RECIPES |= {
+    name: parse_recipe({"merge_method": name, "base_model": BASE, **keys}, "a test") for name, keys in ON_BASE.items()
+} | {
+    "nuslerp, whole": parse_recipe({"merge_method": "nuslerp", "models": WEIGHTS}, "a test"),
+    "model_stock, whole": parse_recipe({"merge_method": "model_stock", "base_model": BASE, "models": MODELS}, "a test"),
+    "passthrough": parse_recipe(
+        {"merge_method": "passthrough", "models": [{"model": VLM}], "parameters": {"scale": [1.0, 0.9]}}, "a test"
+    ),
+}
+
+
+def test_every_method_is_among_the_recipes() -> None:
+    assert {recipe.merge_method for recipe in RECIPES.values()} == set(METHODS)
 
 
 def weights_of(live: LiveModel) -> dict[str, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.roles import EMBEDDING, HEAD, decoder_layer, every_layer
-from vlmerge.anatomy.segments import Segment, host_layers
+from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers
 
 if TYPE_CHECKING:
     from vlmerge.anatomy.pairing import TensorPair
@@ -61,7 +61,9 @@ def left_out(
 def _layers_taken(ref: ModelRef, anatomy: Anatomy, is_host: bool, segments: Sequence[Segment]) -> set[int]:
     """The model's decoder layers that stand somewhere in the result."""
     if is_host:
-        return set(host_layers(segments, ref, anatomy.layers))
+        borrowed = borrowed_layers(segments, ref, anatomy.layers)
+        taken = enumerate(host_layers(segments, ref, anatomy.layers))
+        return {own for layer, own in taken if layer not in borrowed}
     return {
         segment.layer_of(ref, layer)
         for segment in segments

@@ -24,7 +24,7 @@ from vlmerge.anatomy.roles import (
     named_roles,
     position_of,
 )
-from vlmerge.anatomy.segments import Segment, host_layers, segment_at
+from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers, segment_at
 from vlmerge.anatomy.vocabulary import RowMap, row_map
 from vlmerge.errors import MismatchError
 
@@ -186,6 +186,7 @@ class _Work:
         protect: tuple[str, ...],
     ) -> None:
         self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
+        self.borrowed = borrowed_layers(segments, host, anatomies[host].layers)
         self.warnings: list[str] = []
         self.missing: dict[tuple[ModelRef, str], list[str]] = {}
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
@@ -205,6 +206,18 @@ class _Work:
 
     def tensor(self, name: str, role: str, host_role: str) -> TensorPair:
         """The pair of one tensor of the result; `host_role` is its role in the host, another where layers move."""
+        found = self._tensor(name, role, host_role)
+        if not found.merged and decoder_layer(role) in self.borrowed:
+            raise MismatchError(
+                "a layer that the host has not got cannot be taken from the sources whole",
+                where=f"{name}: {found.reason}",
+                expected=f"every tensor of the layer in every source of its slice, or the host {self.host} among them",
+                found=", ".join(map(str, self.segment(role).members)),
+                remedy="add the host to the slice (its weight may be 0), or take the tensor out of `protect`",
+            )
+        return found
+
+    def _tensor(self, name: str, role: str, host_role: str) -> TensorPair:
         anatomy = self.anatomies[self.host]
         host_name = anatomy.roles.get(host_role) or name
         info = anatomy.tensors[host_name]

@@ -115,30 +115,29 @@ def segment_at(segments: Sequence[Segment], layer: int) -> int:
 
 
 def host_layers(segments: Sequence[Segment], host: ModelRef, depth: int) -> list[int]:
-    """For each layer of the result the host's layer that stands there where nothing is merged.
+    """For each layer of the result the host's layer that names its tensors, and that stands there where nothing merges.
 
     Args:
         segments: Of the result.
-        host: The host; where it is in no segment, layer N stands in for layer N.
+        host: The host; where it is in no segment, layer N stands in for layer N, and its last layer for those beyond.
         depth: Its decoder layers.
-
-    Raises:
-        MismatchError: A layer for which the host has none.
     """
     taken: list[int] = []
     for segment in segments:
         for layer in range(segment.first, segment.first + segment.layers):
             own = segment.layer_of(host, layer) if host in segment.members else layer
-            if own >= depth:
-                raise MismatchError(
-                    "the result has more layers than the host, and the host is not in the slice that adds them",
-                    where=f"layer {layer} of the result",
-                    expected=f"the host {host} among the slice's sources, or at most {depth} layers",
-                    found=", ".join(map(str, segment.members)),
-                    remedy="add the host to the slice (its weight may be 0)",
-                )
-            taken.append(own)
+            taken.append(min(own, depth - 1))
     return taken
+
+
+def borrowed_layers(segments: Sequence[Segment], host: ModelRef, depth: int) -> frozenset[int]:
+    """Layers of the result for which the host has none of its own: all of their tensors have to come from the sources."""
+    return frozenset(
+        layer
+        for segment in segments
+        for layer in range(segment.first, segment.first + segment.layers)
+        if host not in segment.members and layer >= depth
+    )
 
 
 def _continues(last: Segment, segment: Segment) -> bool:

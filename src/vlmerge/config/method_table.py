@@ -1,4 +1,4 @@
-"""Every merge method of mergekit 0.1.5: its parameters, what it needs, and whether it is here yet."""
+"""Every merge method, those of mergekit 0.1.5: its parameters and what it needs."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class MethodSpec:
         base: `required`; `optional`; or `ordinary`, where a base is one more input.
         sources: Fewest and most models, the base not counted, except where it is `ordinary` and for slerp, whose two
             models include it.
-        available: False: valid in mergekit, not supported yet.
         draws: Whether it draws differences at random, from the recipe's seed.
         by_element: Whether each element of a result depends on the inputs' elements at its place alone.
+        by_row: Whether it asks for the shape of the tensors.
         summary: One line for `vlmerge methods`.
     """
 
@@ -50,18 +50,30 @@ class MethodSpec:
     sources: tuple[int, int | None]
     summary: str
     parameters: Mapping[str, ParameterSpec] = field(default_factory=lambda: MappingProxyType({}))
-    available: bool = False
     draws: bool = False
     by_element: bool = False
+    by_row: bool = False
 
     @property
     def subtracts(self) -> bool:
-        """Whether a base is subtracted from the others, and has no number of its own."""
-        return self.base == "required" and "t" not in self.parameters
+        """Whether a base, where there is one, is subtracted from the others, and has no number of its own."""
+        return self.base != "ordinary" and "t" not in self.parameters
+
+    @property
+    def weighs(self) -> bool:
+        """Whether each model has a weight."""
+        return "weight" in self.parameters
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether weights can be divided by their sum on request."""
+        return "normalize" in self.parameters and not self.parameters["normalize"].ignored
 
 
 WEIGHT = ParameterSpec("weight", per_source=True, required=True)
 DENSITY = ParameterSpec("density", per_source=True, default=1.0)
+GAMMA = ParameterSpec("gamma", per_source=True, default=0.01)
+EPSILON = ParameterSpec("epsilon", per_source=True, default=0.15)
 LAMBDA = ParameterSpec("lambda", default=1.0)
 # mergekit-evolve writes int8_mask whatever the method; it chooses the type in which a mask is kept, never a value.
 INT8_MASK = ParameterSpec("int8_mask", default=False, kind="flag", ignored=True)
@@ -81,11 +93,11 @@ def _spec(
     sources: tuple[int, int | None],
     summary: str,
     *parameters: ParameterSpec,
-    available: bool = False,
     by_element: bool = False,
+    by_row: bool = False,
 ) -> MethodSpec:
     known = MappingProxyType({p.name: p for p in parameters})
-    return MethodSpec(name, base, sources, summary, known, available, by_element=by_element)
+    return MethodSpec(name, base, sources, summary, known, by_element=by_element, by_row=by_row)
 
 
 def _family(
@@ -93,12 +105,12 @@ def _family(
     summary: str,
     *parameters: ParameterSpec,
     normalize: bool,
-    available: bool = False,
     draws: bool = False,
     by_element: bool = False,
+    by_row: bool = False,
 ) -> MethodSpec:
     common = (WEIGHT, LAMBDA, _flag("normalize", normalize), INT8_MASK)
-    spec = _spec(name, "required", (0, None), summary, *common, *parameters, available=available, by_element=by_element)
+    spec = _spec(name, "required", (0, None), summary, *common, *parameters, by_element=by_element, by_row=by_row)
     return replace(spec, draws=draws)
 
 
@@ -108,57 +120,81 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
         for spec in (
             _spec(
                 "linear", "ordinary", (1, None), "weighted sum of the weights",
-                WEIGHT, _flag("normalize", True), INT8_MASK, available=True, by_element=True,
+                WEIGHT, _flag("normalize", True), INT8_MASK, by_element=True,
             ),
             _spec(
                 "slerp", "required", (2, 2), "along the arc between two models, t = 0 being the base",
                 ParameterSpec("t", required=True), ParameterSpec("normalize", default=False, kind="flag", ignored=True),
-                INT8_MASK, available=True,
+                INT8_MASK,
             ),
-            _family(
-                "task_arithmetic", "the base plus weighted differences from it",
-                normalize=False, available=True, by_element=True,
+            _spec(
+                "nuslerp", "optional", (2, 2), "along the arc between two models, or their differences from a base, by weights",
+                WEIGHT, _flag("nuslerp_row_wise", False), _flag("nuslerp_flatten", True), by_row=True,
             ),
+            _spec(
+                "multislerp", "optional", (1, None), "mean direction and mean length of any number of models",
+                WEIGHT, _flag("normalize_weights", True), _number("eps", 1e-8),
+            ),
+            _spec(
+                "karcher", "ordinary", (1, None), "the direction nearest to those of all models",
+                _number("max_iter", 10), _number("tol", 1e-5),
+            ),
+            _spec(
+                "nearswap", "required", (1, 1), "the other model's weights where they are near the base's",
+                ParameterSpec("t", required=True), by_element=True,
+            ),
+            _family("task_arithmetic", "the base plus weighted differences from it", normalize=False, by_element=True),
             _family(
                 "ties", "task arithmetic of trimmed differences that agree in sign",
-                DENSITY, _flag("rescale", False), normalize=True, available=True,
-            ),
-            _family("dare_linear", "task arithmetic of randomly thinned differences",
-                    DENSITY, _flag("rescale", True), normalize=False, available=True, draws=True),
-            _family("dare_ties", "randomly thinned differences that agree in sign",
-                    DENSITY, _flag("rescale", True), normalize=False, available=True, draws=True),
-            _family(
-                "breadcrumbs", "task arithmetic without the largest and the smallest differences",
-                DENSITY, ParameterSpec("gamma", per_source=True, default=0.01), _flag("rescale", False), normalize=False,
+                DENSITY, _flag("rescale", False), normalize=True,
             ),
             _family(
-                "breadcrumbs_ties", "breadcrumbs with sign election",
-                DENSITY, ParameterSpec("gamma", per_source=True, default=0.01), _flag("rescale", False), normalize=False,
+                "dare_linear", "task arithmetic of randomly thinned differences",
+                DENSITY, _flag("rescale", True), normalize=False, draws=True,
             ),
             _family(
-                "della", "differences thinned by rank, with sign election",
-                DENSITY, ParameterSpec("epsilon", per_source=True, default=0.15), _flag("rescale", True), normalize=True,
+                "dare_ties", "randomly thinned differences that agree in sign",
+                DENSITY, _flag("rescale", True), normalize=False, draws=True,
+            ),
+            _family(
+                "della", "differences thinned by rank that agree in sign",
+                DENSITY, EPSILON, _flag("rescale", True), normalize=True, draws=True, by_row=True,
             ),
             _family(
                 "della_linear", "task arithmetic of differences thinned by rank",
-                DENSITY, ParameterSpec("epsilon", per_source=True, default=0.15), _flag("rescale", True), normalize=False,
+                DENSITY, EPSILON, _flag("rescale", True), normalize=False, draws=True, by_row=True,
             ),
-            _spec("sce", "required", (1, None), "differences where models vary most, weighted by their energy",
-                  _number("select_topk", 1.0), INT8_MASK),
-            _spec("model_stock", "required", (2, None), "towards the mean as far as the differences agree",
-                  _flag("filter_wise", False)),
-            _spec("nuslerp", "optional", (2, 2), "slerp of weights or of differences from a base",
-                  WEIGHT, _flag("nuslerp_row_wise", False), _flag("nuslerp_flatten", True)),
-            _spec("multislerp", "optional", (1, None), "slerp of any number of models",
-                  WEIGHT, _flag("normalize_weights", True), _number("eps", 1e-8)),
-            _spec("karcher", "ordinary", (1, None), "mean on the sphere", _number("max_iter", 10), _number("tol", 1e-5)),
-            _spec("nearswap", "required", (1, 1), "the other model's weights where they are near the base's",
-                  ParameterSpec("t", required=True)),
-            _spec("arcee_fusion", "required", (1, 1), "the other model's weights where they matter most"),
-            _spec("ram", "required", (1, None), "differences by how many models share them", _number("epsilon", 1e-5)),
-            _spec("ramplus_tl", "required", (1, None), "ram with unshared differences amplified",
-                  _number("epsilon", 1e-5), _number("r", 0.1), _number("alpha", 0.2)),
-            _spec("passthrough", "ordinary", (1, 1), "one model as it is", ParameterSpec("scale", per_source=True)),
+            _family(
+                "breadcrumbs", "task arithmetic without the largest and the smallest differences",
+                DENSITY, GAMMA, _flag("rescale", False), normalize=False,
+            ),
+            _family(
+                "breadcrumbs_ties", "breadcrumbs with sign election",
+                DENSITY, GAMMA, _flag("rescale", False), normalize=False,
+            ),
+            _spec(
+                "sce", "required", (0, None), "differences where models vary most, weighed by energy, of the elected sign",
+                _number("select_topk", 1.0), INT8_MASK,
+            ),
+            _spec(
+                "ram", "required", (0, None), "of each difference the mean over the models that have one there",
+                _number("epsilon", 1e-5), by_element=True,
+            ),
+            _spec(
+                "ramplus_tl", "required", (0, None), "ram with the differences of one model alone amplified",
+                _number("epsilon", 1e-5), _number("r", 0.1), _number("alpha", 0.2),
+            ),
+            _spec(
+                "model_stock", "required", (2, None), "towards the mean as far as the differences agree",
+                _flag("filter_wise", False), by_row=True,
+            ),
+            _spec(
+                "arcee_fusion", "required", (1, 1), "the other model's weights where they matter most", by_row=True,
+            ),
+            _spec(
+                "passthrough", "ordinary", (1, 1), "one model as it is, or scaled",
+                ParameterSpec("scale", per_source=True), by_element=True,
+            ),
         )
     }
 )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterValue, as_flags, scalars
-from vlmerge.config.problems import NOT_YET, Location, Problem, unknown
+from vlmerge.config.problems import Location, Problem, unknown
 from vlmerge.config.recipe_blocks import Recipe, Slice, Source
 
 
@@ -38,11 +38,8 @@ def check_recipe(recipe: Recipe) -> tuple[Recipe, list[Problem]]:
 def find_method(name: str, at: Location) -> tuple[MethodSpec | None, Problem | None]:
     """The method, or what is wrong with its name."""
     spec = METHODS.get(name)
-    available = [known for known, each in METHODS.items() if each.available]
     if spec is None:
         return None, unknown("method", name, METHODS, at)
-    if not spec.available:
-        return None, Problem(f"the method `{name}` is {NOT_YET}", at, expected="one of " + ", ".join(available), found=name)
     return spec, None
 
 

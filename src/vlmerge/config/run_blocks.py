@@ -153,7 +153,7 @@ class MergeSpec(Block):
         models: The models that have numbers of their own (a base that a method subtracts has none).
         base_model: The common ancestor. Methods that need one take it from here; the others only for the baselines.
         vlm: The host; None: the first VLM.
-        method: linear, slerp (two models, `base_model` one of them), or a method of differences from `base_model`.
+        method: One that gives each model a weight, or slerp (two models, `base_model` one of them).
         space: What is searched.
         parameters: Of the method, the same in every candidate (density, lambda, …); what is searched cannot stand here.
         normalize: Whether the weights are divided by their sum.
@@ -180,18 +180,29 @@ class MergeSpec(Block):
         if self.method == "slerp" and (len(self.models) != 2 or self.base_model not in self.models):
             found = f"{len(self.models)} models, base_model {self.base_model or 'not given'}"
             raise complaint("slerp is between two models, one of them `base_model`", expected="two models", found=found)
-        if self.method == "slerp" and self.normalize:
-            raise complaint("slerp does not normalise", expected="normalize: false", found="true", remedy="take it out")
+        spec = METHODS[self.method]
+        if not spec.weighs and self.method != "slerp":
+            searchable = ", ".join(each.name for each in METHODS.values() if each.weighs or each.name == "slerp")
+            remedy = "merge once with `vlmerge merge`, or take another method"
+            raise complaint(f"{self.method} has no weights to search", expected=searchable, found=self.method, remedy=remedy)
+        if self.normalize and not spec.normalizes:
+            what = f"{self.method} does not normalise"
+            raise complaint(what, expected="normalize: false", found="true", remedy="take it out")
         for name in self.parameters:
-            fixed = [key for key in METHODS[self.method].parameters if key not in ("weight", "t", "normalize")]
+            fixed = [key for key in spec.parameters if key not in ("weight", "t", "normalize")]
             if name not in fixed:
                 what = f"`{name}` is no parameter of {self.method} that a run can fix"
                 raise complaint(what, expected=", ".join(fixed) or "none", found=name, remedy="take it out")
-        if METHODS[self.method].subtracts:
-            if self.base_model is None:
+        if spec.subtracts:
+            if self.base_model is None and spec.base == "required":
                 raise complaint(f"{self.method} needs a base", expected="a `base_model`", remedy="name the common ancestor")
             if not self.searched:
                 raise complaint("nothing to search: the only model is the base", expected="another model", remedy="add one")
+            fewest, most = spec.sources
+            if len(self.searched) < fewest or (most is not None and len(self.searched) > most):
+                wanted = f"{fewest} models besides the base" if most == fewest else f"at least {fewest} besides the base"
+                found = ", ".join(map(str, self.searched))
+                raise complaint(f"{self.method} is not for this many models", expected=wanted, found=found)
         return self
 
     @property

@@ -152,6 +152,7 @@ class _Draft:
         wanted: list[int] = []
         for share in job.shares:
             what = share.wanted
+            assert isinstance(what, int | Choice)  # What is looked for in another way is not launched.
             slot, chance, key, new = -1, LOTS, (0, 0), False
             if isinstance(what, int):
                 slot, new = self._slot(job.known, ("largest", share.number, what))

@@ -6,7 +6,7 @@ Magnitudes are those of float32 differences; of equal ones the first in the tens
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LOTS = 1 << 24
 """Values that a lot can have."""
+NO_TOP = 0xFFFFFFFF
+"""Above the bits of every magnitude."""
 Key = tuple[int, int]
 
 
@@ -31,18 +33,27 @@ class Choice:
     """What a source keeps of one tensor.
 
     Attributes:
-        kind: `all`; `largest`: magnitudes above a threshold, and those at it up to an index; `drawn`: lots below a chance.
+        kind: `all`; `largest`: magnitudes above a threshold, and those at it up to an index; `band`: the same but for the
+            largest of all; `drawn`: lots below a chance; `ranked`: the chance grows with the magnitude's rank in its row.
         threshold: Bits of the smallest magnitude that is kept.
         last: Index of the last one that is kept among those at the threshold.
-        chance: Of LOTS.
+        top: Of a band: bits of the smallest magnitude that is too large.
+        top_last: Index of the last one that is too large among those at `top`.
+        chance: Of LOTS; the smallest of a row's, if ranked.
+        most: The largest of a row's chances.
         key: Two words that the lots come from.
+        stays: Which are kept, if ranked: bool, one for each element of the tensor.
     """
 
-    kind: Literal["all", "largest", "drawn"]
+    kind: Literal["all", "largest", "band", "drawn", "ranked"]
     threshold: int = 0
     last: int = 0
+    top: int = NO_TOP
+    top_last: int = -1
     chance: int = 0
+    most: int = 0
     key: Key = (0, 0)
+    stays: Tensor | None = field(default=None, compare=False, repr=False)
 
 
 ALL = Choice("all")
@@ -85,6 +96,14 @@ class Differences:
             self._largest[source, count] = largest(one, base, count)
         return self._largest[source, count]
 
+    def band(self, source: int, one: Tensor, base: Tensor, top: int, count: int) -> Choice:
+        """The `count` differences of the source that come after its `top` largest."""
+        whole = self.largest(source, one, base, top + count)
+        if top == 0:
+            return whole
+        above = self.largest(source, one, base, top)
+        return replace(whole, kind="band", top=above.threshold, top_last=above.last)
+
     def rescaling(self, source: int, one: Tensor, base: Tensor, choice: Choice, scratch: Scratch) -> float:
         """Norm (sum of magnitudes) of all differences over that of those that are kept; 1 where either is below 1e-7."""
         if (source, choice) not in self._shares:
@@ -114,7 +133,7 @@ def largest(one: Tensor, base: Tensor, count: int) -> Choice:
 
 def norms(one: Tensor, base: Tensor, choice: Choice, scratch: Scratch) -> tuple[float, float]:
     """Sums of magnitudes of all differences, and of those that are kept."""
-    compiled, arrays = kernels(one), arrays_of(base, one)
+    compiled, arrays = None if choice.kind == "ranked" else kernels(one), arrays_of(base, one)
     if compiled is not None and arrays is not None:
         return compiled.norms(arrays, choice)
     sums = torch.zeros(2, dtype=torch.float64, device=one.device)
@@ -140,9 +159,14 @@ def kept(difference: Tensor, choice: Choice, start: int) -> Tensor:
     index = torch.arange(start, start + len(difference), device=difference.device)
     if choice.kind == "drawn":
         stays = lots(index, choice.key) < choice.chance
+    elif choice.kind == "ranked":
+        assert choice.stays is not None
+        stays = choice.stays[start : start + len(difference)]
     else:
         sizes = difference.float().abs().view(torch.int32)
         stays = (sizes > choice.threshold) | ((sizes == choice.threshold) & (index <= choice.last))
+        if choice.kind == "band":
+            stays &= (sizes < choice.top) | ((sizes == choice.top) & (index > choice.top_last))
     return torch.where(stays, difference, 0.0)
 
 

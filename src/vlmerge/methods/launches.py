@@ -117,7 +117,8 @@ class Launches:
             stays: Whether `read` will give the same memory again: addresses are then kept.
         """
         rows = step.pair.rows
-        if not isinstance(step.method, (Summing, Sparse)) or (rows is not None and not rows.straight):
+        launches = isinstance(step.method, Summing) or (isinstance(step.method, Sparse) and step.method.launches)
+        if not launches or (rows is not None and not rows.straight):
             return False
         held = self._held.get(step.pair.name)
         if held is None or not stays or not held.fits(step, out):

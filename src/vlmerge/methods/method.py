@@ -36,11 +36,13 @@ class Values:
         shared: Parameters of the tensor as a whole.
         sources: Parameters of each input but the base, in the order of the inputs.
         keys: For methods that draw: what each input's lots for this tensor come from.
+        shape: For methods that look at rows: the shape of the tensors, which come flat.
     """
 
     shared: Mapping[str, Scalar]
     sources: tuple[Mapping[str, Scalar], ...]
     keys: tuple[tuple[int, int], ...] = ()
+    shape: tuple[int, ...] = ()
 
     def number(self, name: str) -> float:
         """A shared number."""

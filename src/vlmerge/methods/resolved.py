@@ -121,6 +121,8 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
             shared[number, inputs] = values
         if method.spec.draws:
             values = replace(values, keys=_keys(DEFAULT_SEED if recipe.seed is None else recipe.seed, inputs, pair.role))
+        if method.spec.by_row:
+            values = replace(values, shape=merged_shape(pair))
         yield Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair))
 
 
@@ -128,6 +130,11 @@ def _keys(seed: int, inputs: Sequence[ModelRef], role: str) -> tuple[Key, ...]:
     """Keys by the models' names: neither the order of the models nor the folder that they lie in decides what is drawn."""
     names = [ref.name for ref in inputs]
     return tuple(key_of(seed, f"{name}#{names[:number].count(name)}", role) for number, name in enumerate(names))
+
+
+def merged_shape(pair: TensorPair) -> tuple[int, ...]:
+    """Shape of what is merged of a tensor: fewer rows than it has where some of its rows are kept."""
+    return pair.shape if pair.rows is None else (pair.rows.merged, *pair.shape[1:])
 
 
 @dataclass(frozen=True)

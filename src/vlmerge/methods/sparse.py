@@ -1,24 +1,29 @@
-"""Task arithmetic over chosen differences: TIES (the largest, elected by sign) and DARE (drawn at random, with and without)."""
+"""Task arithmetic over chosen differences, their signs elected or not: TIES (the largest), DARE (drawn at random), Breadcrumbs
+(the largest but for outliers), DELLA (drawn by rank).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from vlmerge.config.method_table import MethodSpec
+from vlmerge.errors import CandidateFailure
 from vlmerge.methods.differences import ALL, Choice, Differences, drawn, kept
 from vlmerge.methods.finite import is_finite
 from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.method import Values
+from vlmerge.methods.ranks import ranked
 from vlmerge.methods.scratch import work_dtype
 from vlmerge.methods.sums import divisor_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlmerge.methods.differences import Key
     from vlmerge.methods.scratch import Scratch
 
 
@@ -61,38 +66,72 @@ class ChosenTerms:
 
 
 @dataclass(frozen=True)
+class Band:
+    """Differences between two ranks: how many of the largest are left out, and how many after them are kept."""
+
+    top: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Differences drawn by rank: chances of a row's smallest and largest, and what lots come from."""
+
+    chances: tuple[float, float]
+    key: Key
+
+
+@dataclass(frozen=True)
 class Share:
     """What one source contributes.
 
     Attributes:
         number: Its place among the inputs.
         weight: Not 0.
-        wanted: What it keeps, or how many of its largest differences.
+        wanted: What it keeps; or how many of its largest differences; or what has to be looked for in another way.
         rescale: Whether those are rescaled to the norm of all.
     """
 
     number: int
     weight: float
-    wanted: Choice | int
+    wanted: Choice | int | Band | Ranks
     rescale: bool
 
 
 @dataclass(frozen=True)
 class Sparse:
-    """TIES (Yadav et al. 2023) and DARE (Yu et al. 2024), with mergekit's parameters.
+    """TIES (Yadav et al. 2023), DARE (Yu et al. 2024), Breadcrumbs (Davari and Belilovsky 2024), DELLA (Deep et al. 2024), with
+    mergekit's parameters.
 
     Attributes:
         spec: Row of the method table.
-        random: Differences are drawn (DARE); else the largest are kept (TIES).
+        keeps: Which differences: the `largest` (TIES), `drawn` ones (DARE), a `band` below the largest (Breadcrumbs), those
+            drawn by rank (`ranked`, DELLA).
         elect: Signs are elected.
     """
 
     spec: MethodSpec
-    random: bool
+    keeps: Literal["largest", "drawn", "band", "ranked"]
     elect: bool
 
+    @property
+    def random(self) -> bool:
+        """Whether each difference is drawn with the same chance."""
+        return self.keeps == "drawn"
+
+    @property
+    def launches(self) -> bool:
+        """Whether a GPU merges many tensors at once."""
+        return self.keeps in ("largest", "drawn")
+
     def check(self, values: Values) -> None:
-        """Any values have a result."""
+        """Chances by rank have to lie between 0 and 1."""
+        if self.keeps != "ranked":
+            return
+        for each in values.sources:
+            density, epsilon = float(each["density"] or 0.0), float(each["epsilon"] or 0.0)
+            if 0 < density < 1 and not (density - epsilon > 0 and density + epsilon < 1):
+                raise CandidateFailure(f"density ± epsilon has to lie between 0 and 1 ({density:g} ± {epsilon:g})")
 
     def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Differences:
         """Thresholds and norms are found out when a density is first asked for."""
@@ -113,14 +152,28 @@ class Sparse:
             if weight == 0 or scale == 0 or density <= 0:
                 continue
             if density >= 1:
-                wanted: Choice | int = ALL
-            elif self.random:
-                wanted = drawn(density, values.keys[number])
+                wanted: Choice | int | Band | Ranks | None = ALL
             else:
-                count = max(1, int(density * length))
-                wanted = count if count < length else ALL
+                wanted = self._wanted(density, number, values, length)
+            if wanted is None:
+                continue
             found.append(Share(number, weight, wanted, rescale=rescale and wanted is not ALL))
         return found
+
+    def _wanted(self, density: float, number: int, values: Values, length: int) -> Choice | int | Band | Ranks | None:
+        """What a source of a density between 0 and 1 keeps; None: nothing."""
+        if self.keeps == "drawn":
+            return drawn(density, values.keys[number])
+        if self.keeps == "ranked":
+            epsilon = float(values.sources[number]["epsilon"] or 0.0)
+            return Ranks((density - epsilon, density + epsilon), values.keys[number])
+        if self.keeps == "largest":
+            count = max(1, int(density * length))
+            return count if count < length else ALL
+        count = int(density * length)
+        # Fewer outliers are left out where the density would not hold else.
+        top = min(int(float(values.sources[number]["gamma"] or 0.0) * length), length - count)
+        return Band(top, count) if count else None
 
     def divisor(self, values: Values) -> float:
         """What every entry is divided by."""
@@ -140,7 +193,14 @@ class Sparse:
         factors: list[float] = []
         for share in shares:
             one, wanted = tensors[share.number], share.wanted
-            choice = known.largest(share.number, one, base, wanted) if isinstance(wanted, int) else wanted
+            if isinstance(wanted, int):
+                choice = known.largest(share.number, one, base, wanted)
+            elif isinstance(wanted, Band):
+                choice = known.band(share.number, one, base, wanted.top, wanted.count)
+            elif isinstance(wanted, Ranks):
+                choice = ranked(one, base, values.shape, wanted.chances, wanted.key, scratch)
+            else:
+                choice = wanted
             choices.append(choice)
             factors.append(known.rescaling(share.number, one, base, choice, scratch) if share.rescale else 1.0)
         return ChosenTerms(
@@ -154,7 +214,8 @@ def add_chosen(terms: ChosenTerms, out: Tensor, scratch: Scratch) -> bool:
     if not terms.inputs:
         out.copy_(terms.base)
         return is_finite(out, scratch)
-    compiled = kernels(out)
+    ranked_ones = any(choice.kind == "ranked" for choice in terms.choices)
+    compiled = None if ranked_ones else kernels(out)
     arrays, target = arrays_of(terms.base, *terms.inputs), arrays_of(out)
     if compiled is not None and arrays is not None and target is not None:
         return compiled.add_chosen(arrays, terms, target[0])

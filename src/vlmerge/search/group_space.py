@@ -77,6 +77,8 @@ class GroupSpace:
         """Weights of a linear merge as genes. What subtracts a base can say it only if they sum to one."""
         searched, base = self.merge.searched, self.merge.base_model
         used = {model for model, weight in weights.items() if weight}
+        if self.merge.method in ("nuslerp", "multislerp"):
+            return None  # Their weights are of directions.
         if self.merge.method == "linear":
             return self.lift(tuple(weights.get(model, 0.0) for model in searched)) if used <= set(searched) else None
         if abs(sum(weights.values()) - 1) > 1e-9 or not used <= {*searched, base}:
@@ -95,7 +97,8 @@ class GroupSpace:
         # A base that takes no part would be added to `models` as one more input.
         base = self.merge.base_model if self.merge.method != "linear" or self.merge.base_model in self.merge.models else None
         models: tuple[Source, ...] | None = None
-        shared: dict[str, ParameterValue] = {} if self.merge.method == "slerp" else {"normalize": self.merge.normalize}
+        spec = METHODS[self.merge.method]
+        shared: dict[str, ParameterValue] = {"normalize": self.merge.normalize} if spec.normalizes else {}
         if not self.ranges:
             own, common = self._parameters([((), rows["all"])])
             models = tuple(Source(model=model, parameters=own.get(model, {})) for model in self.merge.models)

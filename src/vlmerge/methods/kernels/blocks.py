@@ -89,6 +89,17 @@ def largest(source: Any, origin: Any, begin: Any, threshold: Any, last: Any, kep
 
 
 @njit(inline="never", error_model="numpy")
+def band(source: Any, origin: Any, begin: Any, threshold: Any, last: Any, top: Any, top_last: Any, kept: Any) -> None:
+    """The same but for those above `top`, and those at it up to the index `top_last`."""
+    for i in range(len(kept)):
+        difference = FLOAT(widen(source[i]) - widen(origin[i]))
+        size = FLOAT(abs(difference)).view(UNSIGNED)
+        stays = (size > threshold) | ((size == threshold) & (begin + i <= last))
+        stays &= (size < top) | ((size == top) & (begin + i > top_last))
+        kept[i] = difference if stays else FLOAT(0.0)
+
+
+@njit(inline="never", error_model="numpy")
 def drawn(source: Any, origin: Any, begin: Any, chance: Any, key: Any, kept: Any) -> None:
     """Differences whose 24-bit lot is below `chance`; 0 elsewhere. A lot depends on the key (two words) and the index alone."""
     first, second = key[0], key[1]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from vlmerge.methods.sparse import ChosenTerms
     from vlmerge.methods.sums import Terms
 
-KINDS = {"all": cpu.ALL, "largest": cpu.LARGEST, "drawn": cpu.DRAWN}
+KINDS = {"all": cpu.ALL, "largest": cpu.LARGEST, "drawn": cpu.DRAWN, "band": cpu.BAND}
 
 
 class Compiled:
@@ -48,8 +48,8 @@ class Compiled:
             np.array(terms.weights, np.float32),
             np.array(terms.factors, np.float32),
             np.array([KINDS[choice.kind] for choice in choices], np.int64),
-            np.array([choice.threshold for choice in choices], np.uint32),
-            np.array([choice.last for choice in choices], np.int64),
+            np.array([(choice.threshold, choice.top) for choice in choices], np.uint32),
+            np.array([(choice.last, choice.top_last) for choice in choices], np.int64),
             np.array([choice.chance for choice in choices], np.uint32),
             np.array([choice.key for choice in choices], np.uint32),
             terms.elect,
@@ -70,8 +70,9 @@ class Compiled:
         """Base and source: sums of magnitudes of all differences, and of those that are kept."""
         _use_torchs_threads()
         key = np.array(choice.key, np.uint32)
-        kind, threshold, chance = KINDS[choice.kind], np.uint32(choice.threshold), np.uint32(choice.chance)
-        return cpu.norms(*arrays, kind, threshold, choice.last, chance, key)
+        thresholds = np.array((choice.threshold, choice.top), np.uint32)
+        lasts = np.array((choice.last, choice.top_last), np.int64)
+        return cpu.norms(*arrays, KINDS[choice.kind], thresholds, lasts, np.uint32(choice.chance), key)
 
     def largest(self, arrays: tuple[Any, ...], count: int) -> tuple[int, int]:
         """Base and source: bits of the `count`-th largest magnitude, and the index of the last one that is kept at it."""

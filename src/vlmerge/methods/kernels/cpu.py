@@ -20,6 +20,7 @@ from vlmerge.methods.kernels.blocks import (
     add,
     add_difference,
     all_of,
+    band,
     count,
     drawn,
     finish,
@@ -39,8 +40,9 @@ BLOCK = 2048
 FLOAT = np.float32
 UNSIGNED = np.uint32
 
-ALL, LARGEST, DRAWN = 0, 1, 2
-"""Which differences a source keeps: all, the largest (a threshold and a last index), or some drawn (a key and a chance)."""
+ALL, LARGEST, DRAWN, BAND = 0, 1, 2, 3
+"""Which differences a source keeps: all; the largest (a threshold and a last index); some drawn (a key and a chance); the
+largest but for those above another threshold. Thresholds and indices come in pairs, the upper one second."""
 
 
 @njit(parallel=True, nogil=True, cache=True, error_model="numpy")
@@ -106,7 +108,9 @@ def choose(
 ) -> None:
     """The differences of a block that are kept, 0 elsewhere; `begin` is the index of its first element."""
     if kind == LARGEST:
-        largest(source, origin, begin, threshold, last, kept)
+        largest(source, origin, begin, threshold[0], last[0], kept)
+    elif kind == BAND:
+        band(source, origin, begin, threshold[0], last[0], threshold[1], last[1], kept)
     elif kind == DRAWN:
         drawn(source, origin, begin, chance, key, kept)
     else:

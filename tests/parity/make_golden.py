@@ -1,6 +1,6 @@
-"""Makes golden/mergekit-0.1.5.safetensors: what mergekit gives for golden_models.RECIPES.
+"""Makes golden/mergekit-0.1.5.safetensors: what mergekit gives for recipes.RECIPES.
 
-Run in an environment that has mergekit==0.1.5 and tokenizers: `python tests/merge/make_golden.py`.
+Run in an environment that has mergekit==0.1.5 and tokenizers: `python tests/parity/make_golden.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from golden_models import RECIPES, write_models
+from models import write_models
+from recipes import RECIPES
 from safetensors.torch import load_file, save_file
 
 
@@ -27,6 +28,7 @@ def main() -> None:
             arguments = [str(command), f"{recipe_name}.yaml", str(out), "--no-copy-tokenizer", "--no-write-model-card"]
             subprocess.run(arguments, cwd=folder, check=True)
             tensors |= {f"{recipe_name}/{key}": tensor for key, tensor in load_file(out / "model.safetensors").items()}
+            print(recipe_name, flush=True)
     golden = Path(__file__).with_name("golden")
     golden.mkdir(exist_ok=True)
     save_file(tensors, golden / "mergekit-0.1.5.safetensors")

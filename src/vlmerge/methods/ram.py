@@ -1,0 +1,92 @@
+"""ram: of every difference from the base the mean over those models that have one there; ramplus_tl amplifies those of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlmerge.config.method_table import MethodSpec
+from vlmerge.methods.method import Values
+from vlmerge.methods.pointwise import Pointwise
+from vlmerge.methods.scratch import work_dtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from vlmerge.methods.scratch import Scratch
+
+
+@dataclass(frozen=True)
+class Ram:
+    """Reinforced Agent Merging: |x - base| > epsilon touches an element; shared ones are averaged, unique ones kept whole.
+
+    Attributes:
+        spec: Row of the method table.
+        amplify: A model's unique differences are multiplied by 1 + r · (shared / unique, at most alpha) (RAM+).
+    """
+
+    spec: MethodSpec
+    amplify: bool
+
+    def check(self, values: Values) -> None:
+        """Any values have a result."""
+
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+        """Counts are found out when an epsilon is first asked for."""
+        del tensors, base, scratch
+        return _Known()
+
+    def rule(
+        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch
+    ) -> Pointwise:
+        """Element by element."""
+        assert base is not None
+        epsilon = values.number("epsilon")
+        factors = [1.0] * len(tensors)
+        if self.amplify:
+            if epsilon not in known.counts:
+                known.counts[epsilon] = _counts(tensors, base, epsilon, scratch)
+            r, alpha = values.number("r"), values.number("alpha")
+            factors = [
+                1.0 + r * min(alpha, max(0.0, shared / unique)) if unique else 1.0 for unique, shared in known.counts[epsilon]
+            ]
+
+        def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
+            del place
+            assert origin is not None
+            differences = [chunk.sub_(origin) for chunk in chunks]
+            touched = [difference.abs() > epsilon for difference in differences]
+            many = _number(touched)
+            total = torch.zeros_like(origin)
+            for difference, touch, factor in zip(differences, touched, factors, strict=True):
+                total += torch.where(touch, torch.where(many == 1, difference * factor, difference), 0.0)
+            return total.div_(many.clamp_min_(1)).add_(origin)
+
+        return Pointwise(base, tuple(tensors), formula)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """epsilon → for each model how many elements it alone touches, and how many others touch with it."""
+
+    counts: dict[float, list[tuple[int, int]]] = field(default_factory=dict[float, "list[tuple[int, int]]"])
+
+
+def _counts(tensors: Sequence[Tensor], base: Tensor, epsilon: float, scratch: Scratch) -> list[tuple[int, int]]:
+    work = work_dtype(base.dtype, *(tensor.dtype for tensor in tensors))
+    found = torch.zeros((len(tensors), 2), dtype=torch.long, device=base.device)
+    for span in scratch.spans(len(base)):
+        touched = [(tensor[span].to(work) - base[span].to(work)).abs() > epsilon for tensor in tensors]
+        many = _number(touched)
+        for number, touch in enumerate(touched):
+            found[number, 0] += (touch & (many == 1)).sum()
+            found[number, 1] += (touch & (many > 1)).sum()
+    return [(int(unique), int(shared)) for unique, shared in found.cpu()]
+
+
+def _number(touched: Sequence[Tensor]) -> Tensor:
+    """How many models touch each element."""
+    return torch.stack(list(touched)).sum(0, dtype=torch.int32)
