@@ -12,8 +12,8 @@ import torch
 
 from vlmerge.config.run import TaskSpec
 from vlmerge.errors import TaskError
-from vlmerge.runtime.tower import Seen, Tower
 from vlmerge.runtime.live import LiveModel
+from vlmerge.runtime.tower import Seen, Tower
 from vlmerge.tasks import load_task
 from vlmerge.types import Decoding, Question
 

@@ -76,15 +76,10 @@ def generate(
 
 
 def padded(rows: Sequence[Tensor], longest: int) -> Tensor:
-    """What is known of each prompt's tokens, [1, tokens, …], one below the other.
-
-    Returns:
-        [prompts, longest, …]: tokens padded on the left by zeros, further dimensions on the right.
-    """
-    further = [max(sizes) for sizes in zip(*(row.shape[2:] for row in rows), strict=True)]
-    whole = rows[0].new_zeros((len(rows), longest, *further))
+    """What is known of each prompt's tokens, [1, tokens, …], one below the other: [prompts, longest, …], zeros on the left."""
+    whole = rows[0].new_zeros((len(rows), longest, *rows[0].shape[2:]))
     for place, row in enumerate(rows):
-        whole[(place, slice(longest - row.shape[1], None), *(slice(size) for size in row.shape[2:]))] = row[0]
+        whole[place, longest - row.shape[1] :] = row[0]
     return whole
 
 

@@ -302,10 +302,15 @@ class LiveModel:
         The size may shrink on the way.
         """
         first: dict[Pictures, int] = {}
-        for with_pictures in (True, False):
-            kind = [place for place in places if bool(questions[place].pictures) == with_pictures]
-            if with_pictures:
-                kind.sort(key=lambda place: first.setdefault(_key(questions[place])[1], place))
+        kinds: dict[int, list[int]] = {}
+        for place in places:
+            pictures = _key(questions[place])[1]
+            first.setdefault(pictures, place)
+            # What tokens before a picture get by cross-attention depends on how many pictures there are, missing ones too.
+            apart = len(pictures) if self._tower is not None and self._tower.crossing else bool(pictures)
+            kinds.setdefault(apart, []).append(place)
+        for count in sorted(kinds, reverse=True):
+            kind = sorted(kinds[count], key=lambda place: first[_key(questions[place])[1]]) if count else kinds[count]
             start = 0
             while start < len(kind):
                 size = self.batch_size

@@ -100,7 +100,8 @@ class Tower:
 
         Args:
             seen: Of the questions of a batch, in order; empty for questions without pictures.
-            rows: First dimension of the pixels that stand for all of them; a model with cross-attention has one per question.
+            rows: First dimension of the pixels that stand for all of them; a model with cross-attention has one per
+                question, and as many pictures in each.
 
         Yields:
             What to give the model in place of pixels, of which it needs to know no more than that they are there.
@@ -116,7 +117,7 @@ class Tower:
             return len(given) // rows
 
         if self.crossing:
-            states = _padded([each.blocks[0] for each in seen])
+            states = torch.stack([each.blocks[0] for each in seen])
 
             def look(pixel_values: Tensor, **_: Any) -> SimpleNamespace:
                 return SimpleNamespace(last_hidden_state=states.repeat_interleave(beams(pixel_values), 0))
@@ -142,15 +143,6 @@ class Tower:
 
         with _instead(self._inner, "get_image_features", look_up):
             yield {"pixel_values": pixels}
-
-
-def _padded(states: Sequence[Tensor]) -> Tensor:
-    """States of each question's pictures, [pictures, …], side by side, as many pictures as the question with most has."""
-    most = max(map(len, states))
-    whole = states[0].new_zeros((len(states), most, *states[0].shape[1:]))
-    for place, each in enumerate(states):
-        whole[place, : len(each)] = each
-    return whole
 
 
 @contextlib.contextmanager
