@@ -256,10 +256,19 @@ def methods(as_json: Json = False) -> None:
 
 
 @app.command(epilog=example("vlmerge families", "vlmerge families --json"))
-def families(as_json: Json = False) -> None:
+def families(
+    as_json: Json = False,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="The page docs/families.md, with what stays the host's.")
+    ] = False,
+) -> None:
     """Model families and their layouts on disk."""
     from vlmerge import listings
+    from vlmerge.families_page import families_page
 
+    if markdown:
+        print(families_page(), end="")
+        return
     _list([listings.families()], as_json)
 
 

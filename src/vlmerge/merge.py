@@ -10,7 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
+from vlmerge.anatomy import (
+    Anatomy,
+    Pairing,
+    TensorPair,
+    choose_host,
+    dissect,
+    host_layers,
+    joined,
+    layer_types,
+    pair,
+    segments_of,
+)
 from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
@@ -178,7 +189,7 @@ def open_models(
 
 
 def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, host: Anatomy) -> dict[str, Any]:
-    """The host's config.json with only what the recipe changes: dtype where it is said, number of layers where it changes."""
+    """The host's config.json with only what the recipe changes: dtype where it is said, layers where they move."""
     edited = copy.deepcopy(dict(config))
     text_key = host.family.text_key
     dtype = recipe.out_dtype or recipe.dtype
@@ -188,14 +199,18 @@ def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, h
             for key in ("dtype", "torch_dtype"):
                 if part.get(key) is not None:
                     part[key] = dtype
-    if pairing.layers != host.layers:
+    taken = host_layers(pairing.segments, pairing.host, host.layers)
+    if taken != list(range(host.layers)):
         flat = text_key is None or (host.family.flat and text_key not in edited)
         text: dict[str, Any] = edited if flat or text_key is None else edited.setdefault(text_key, {})
-        text["num_hidden_layers"] = pairing.layers
+        if pairing.layers != host.layers:
+            text["num_hidden_layers"] = pairing.layers
+        types = layer_types(host.facts.kind, text, host.layers)
+        if types is not None:
+            text["layer_types"] = types
         for key in PER_LAYER:
-            if key in text:
-                value = text[key]
-                text[key] = [value[layer] for layer in host_layers(pairing.segments, pairing.host, host.layers)]
+            if text.get(key) is not None:
+                text[key] = [text[key][layer] for layer in taken]
     return edited
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,12 +57,12 @@ class Kin:
 
 
 @pytest.fixture(scope="module", params=TINY)
-def kin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kin]:
+def kin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kin:
     tiny, folder = TINY[request.param], tmp_path_factory.mktemp(request.param)
     write_host(folder / "host", tiny)
     write_lm(folder / "lm", tiny.lm, seed=2)
     write_lm(folder / "base", tiny.lm, seed=3)
-    yield Kin(tiny, folder)
+    return Kin(tiny, folder)
 
 
 def opened(folder: Path) -> Anatomy:
@@ -74,7 +73,8 @@ def loaded(folder: Path) -> Any:
     """By transformers' own class, which must find every tensor, and no other."""
     from transformers import AutoModelForImageTextToText
 
-    model, info = AutoModelForImageTextToText.from_pretrained(folder, output_loading_info=True)
+    auto: Any = AutoModelForImageTextToText
+    model, info = auto.from_pretrained(folder, output_loading_info=True)
     assert not {key: value for key, value in info.items() if value}
     return model.eval()
 
@@ -197,3 +197,28 @@ def test_in_place_is_what_is_written(kin: Kin, tmp_path: Path) -> None:
     for role, name in live_roles(parameters).items():
         assert torch.equal(parameters[name], result[names[role]]), role
     assert torch.equal(answer(model, kin.tiny), answer(loaded(tmp_path / "out"), kin.tiny))
+
+
+def test_every_tensor_is_merged_kept_or_told_of(kin: Kin) -> None:
+    prepared = prepare(kin.recipe("task_arithmetic", 0.5, 0.5))
+    tensors = prepared.pairing.tensors
+    for ref, anatomy in prepared.anatomies.items():
+        used = {each.inputs[ref] for each in tensors if ref in each.inputs}
+        if ref == prepared.host:
+            used |= {each.host_name for each in tensors if not each.merged or each.rows is not None}
+        dropped = prepared.pairing.dropped.get(ref, {})
+        assert used | set(dropped) == set(anatomy.tensors)
+        assert not used & set(dropped)
+    assert all(each.reason for each in tensors if not each.merged)
+    # All that a language model can lose is a head, where the host's is its embedding.
+    assert {name for lost in prepared.pairing.dropped.values() for name in lost} <= {"lm_head.weight"}
+
+
+def test_no_row_of_the_table_is_without_a_tiny_checkpoint() -> None:
+    from vlmerge.anatomy import FAMILIES
+
+    seen = {(tiny.family, tiny.config["model_type"], tiny.lm["model_type"]) for tiny in TINY.values()}
+    rows = [family for family in FAMILIES.values() if family.is_vlm and not family.original_llava]
+    assert {family.name for family in rows} == {name for name, _, _ in seen}
+    assert {each for family in rows for each in family.model_types} == {model_type for _, model_type, _ in seen}
+    assert {(family.name, kind) for family in rows for kind in family.pairs_with} == {(name, kind) for name, _, kind in seen}

@@ -38,8 +38,7 @@ class Tiny:
         merged: Tensors that merge with the language model.
         rows: Rows of the host's embedding, of the language model's.
         buffers: Names on disk of integer buffers that old files hold → length.
-        wrong: config.json keys of a language model whose decoder is another.
-        more: Further keys of the forward pass, made from input_ids.
+            more: Further keys of the forward pass, made from input_ids.
     """
 
     family: str
@@ -84,6 +83,14 @@ SIZES = {"hidden_size": HIDDEN, "intermediate_size": 48, "num_hidden_layers": 2}
 LLAMA = {"model_type": "llama", **SIZES, "max_position_embeddings": 4096, "rms_norm_eps": 1e-05, "vocab_size": HOST_ROWS}
 MISTRAL = {"model_type": "mistral", **SIZES, "max_position_embeddings": 32768, "rms_norm_eps": 1e-05, "rope_theta": 1e6,
            "sliding_window": None, "vocab_size": HOST_ROWS}  # fmt: skip
+MINISTRAL3 = {
+    "model_type": "ministral3", **SIZES, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16,
+    "rms_norm_eps": 1e-05, "sliding_window": None, "vocab_size": HOST_ROWS,
+    "rope_parameters": {
+        "beta_fast": 32.0, "beta_slow": 1.0, "factor": 16.0, "llama_4_scaling_beta": 0.1, "mscale": 1.0, "mscale_all_dim": 1.0,
+        "original_max_position_embeddings": 16384, "rope_theta": 1000000.0, "rope_type": "yarn", "type": "yarn",
+    },
+}  # fmt: skip
 QWEN2 = {"model_type": "qwen2", **SIZES, "num_attention_heads": 4, "num_key_value_heads": 2, "rope_theta": 1e6,
          "vocab_size": HOST_ROWS}  # fmt: skip
 QWEN3 = {"model_type": "qwen3", **SIZES, "num_attention_heads": 2, "num_key_value_heads": 1, "rope_theta": 1e6,
@@ -170,6 +177,9 @@ POSITIONS = (("vision_tower.vision_model.embeddings.position_ids", 5),)
 QWEN_VISION = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 2, "patch_size": 2, "spatial_merge_size": 2,
                "temporal_patch_size": 2, "hidden_size": HIDDEN, "in_chans": 3, "model_type": "qwen2_vl"}  # fmt: skip
 MROPE = {"rope_scaling": {"type": "mrope", "mrope_section": [2, 3, 3]}, "rope_theta": 1e6}
+INTERN_VIT = {"model_type": "internvl_vision", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+              "num_attention_heads": 2, "image_size": [8, 8], "patch_size": [2, 2], "use_qk_norm": False}  # fmt: skip
+INTERN = {"image_token_id": IMAGE, "image_seq_length": 4, "tie_word_embeddings": False}
 QWEN_TOKENS = {"image_token_id": IMAGE, "video_token_id": 29, "vision_start_token_id": 3, "vision_end_token_id": 4}
 
 TINY: dict[str, Tiny] = {
@@ -207,6 +217,18 @@ TINY: dict[str, Tiny] = {
              image_grid_pinpoints=[[16, 16]]),
         HF, _lm("MistralForCausalLM", MISTRAL), _tiles(4 + 16 + 4), 3 + 2 * LLAMA_TENSORS, buffers=POSITIONS,
     ),
+    "llava-next-llama": Tiny(
+        "LLaVA-NeXT",
+        _vlm("llava_next", "LlavaNextForConditionalGeneration", LLAMA, CLIP, image_token_index=IMAGE,
+             image_grid_pinpoints=[[16, 16]]),
+        HF, _lm("LlamaForCausalLM", LLAMA), _tiles(4 + 16 + 4), 3 + 2 * LLAMA_TENSORS,
+    ),
+    "llava-next-qwen2": Tiny(
+        "LLaVA-NeXT",
+        _vlm("llava_next", "LlavaNextForConditionalGeneration", QWEN2, CLIP, image_token_index=IMAGE,
+             image_grid_pinpoints=[[16, 16]]),
+        HF, _lm("Qwen2ForCausalLM", QWEN2), _tiles(4 + 16 + 4), 3 + 2 * QWEN2_TENSORS,
+    ),
     "llava-onevision": Tiny(
         "LLaVA-OneVision",
         _vlm("llava_onevision", "LlavaOnevisionForConditionalGeneration", QWEN2 | {"tie_word_embeddings": True}, SIGLIP,
@@ -224,6 +246,14 @@ TINY: dict[str, Tiny] = {
         {"architectures": ["Qwen2VLForConditionalGeneration"], **QWEN2, "model_type": "qwen2_vl", **MROPE, **QWEN_TOKENS,
          "rms_norm_eps": 1e-06, "tie_word_embeddings": True, "vision_config": QWEN_VISION},
         QWEN, _lm("Qwen2ForCausalLM", QWEN2), _patches(3 * 2 * 2 * 2), 2 + 2 * QWEN2_TENSORS, more=_qwen_more,
+    ),
+    "qwen2-vl-saved": Tiny(  # as transformers 5 writes what it has loaded
+        "Qwen2-VL",
+        _vlm("qwen2_vl", "Qwen2VLForConditionalGeneration",
+             {**QWEN2, "model_type": "qwen2_vl_text", "rms_norm_eps": 1e-06,
+              "rope_parameters": {"mrope_section": [2, 3, 3], "rope_theta": 1e6, "rope_type": "default", "type": "mrope"}},
+             QWEN_VISION, **QWEN_TOKENS),
+        AS_IN_MEMORY, _lm("Qwen2ForCausalLM", QWEN2), _patches(3 * 2 * 2 * 2), 3 + 2 * QWEN2_TENSORS, more=_qwen_more,
     ),
     "qwen2.5-vl": Tiny(
         "Qwen2.5-VL",
@@ -248,11 +278,18 @@ TINY: dict[str, Tiny] = {
     ),
     "internvl": Tiny(
         "InternVL",
-        _vlm("internvl", "InternVLForConditionalGeneration", QWEN2,
-             {"model_type": "internvl_vision", "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-              "num_attention_heads": 2, "image_size": [8, 8], "patch_size": [2, 2], "use_qk_norm": False},
-             image_token_id=IMAGE, image_seq_length=4, tie_word_embeddings=False),
+        _vlm("internvl", "InternVLForConditionalGeneration", QWEN2, INTERN_VIT, **INTERN),
         HF_BARE_TOWER, _lm("Qwen2ForCausalLM", QWEN2), _one(8, 4), 3 + 2 * QWEN2_TENSORS,
+    ),
+    "internvl-llama": Tiny(
+        "InternVL",
+        _vlm("internvl", "InternVLForConditionalGeneration", LLAMA, INTERN_VIT, **INTERN),
+        HF_BARE_TOWER, _lm("LlamaForCausalLM", LLAMA), _one(8, 4), 3 + 2 * LLAMA_TENSORS,
+    ),
+    "internvl-qwen3": Tiny(
+        "InternVL",
+        _vlm("internvl", "InternVLForConditionalGeneration", QWEN3, INTERN_VIT, **INTERN),
+        HF_BARE_TOWER, _lm("Qwen3ForCausalLM", QWEN3), _one(8, 4), 3 + 2 * QWEN3_TENSORS,
     ),
     "idefics3": Tiny(
         "Idefics3 and SmolVLM",
@@ -272,8 +309,8 @@ TINY: dict[str, Tiny] = {
     ),
     "paligemma": Tiny(
         "PaliGemma",
-        _vlm("paligemma", "PaliGemmaForConditionalGeneration", GEMMA, SIGLIP | {"projection_dim": HIDDEN}, image_token_index=IMAGE,
-             hidden_size=HIDDEN, projection_dim=HIDDEN, vocab_size=HOST_ROWS),
+        _vlm("paligemma", "PaliGemmaForConditionalGeneration", GEMMA, SIGLIP | {"projection_dim": HIDDEN},
+             image_token_index=IMAGE, hidden_size=HIDDEN, projection_dim=HIDDEN, vocab_size=HOST_ROWS),
         HF, _lm("GemmaForCausalLM", GEMMA), _one(), 2 + 2 * LLAMA_TENSORS, more=_gemma_more,
     ),
     "paligemma2": Tiny(
@@ -309,6 +346,13 @@ TINY: dict[str, Tiny] = {
         _vlm("mistral3", "Mistral3ForConditionalGeneration", MISTRAL | {"head_dim": 4, "rope_theta": 1e9}, PIXTRAL,
              image_token_index=IMAGE, spatial_merge_size=2, vision_feature_layer=-1, tie_word_embeddings=False),
         HF_BARE_TOWER, _lm("MistralForCausalLM", MISTRAL, head_dim=4, rope_theta=1e9), _sized(16, 4), 3 + 2 * LLAMA_TENSORS,
+    ),
+    "ministral3": Tiny(
+        "Mistral 3",
+        _vlm("mistral3", "Mistral3ForConditionalGeneration", MINISTRAL3, PIXTRAL, image_token_index=IMAGE, spatial_merge_size=2,
+             vision_feature_layer=-1, tie_word_embeddings=True),
+        HF_BARE_TOWER, _lm("Ministral3ForCausalLM", MINISTRAL3, tie_word_embeddings=True), _sized(16, 4),
+        2 + 2 * LLAMA_TENSORS,
     ),
     "aya-vision": Tiny(
         "Aya Vision",

@@ -108,6 +108,7 @@ def test_a_tower_inside_the_checkpoint_goes_before_the_one_outside(tmp_path: Pat
     ("keys", "complaint"),
     [
         ({"mm_projector_type": "linear"}, "kind of projector cannot be asked"),
+        ({"model_type": "llava_mistral"}, "kind of decoder cannot be asked"),
         ({"image_aspect_ratio": "anyres"}, "cutting pictures up cannot be asked"),
         ({"mm_vision_tower": None}, "which vision tower"),
         ({"mm_vision_tower": "./gone"}, "gone"),

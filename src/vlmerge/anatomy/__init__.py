@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vlmerge.anatomy.decoders import layer_types
 from vlmerge.anatomy.dissect import Anatomy, dissect
 from vlmerge.anatomy.facts import Facts
 from vlmerge.anatomy.families import FAMILIES, Family
@@ -31,6 +32,7 @@ __all__ = [
     "host_layers",
     "is_decoder",
     "joined",
+    "layer_types",
     "live_roles",
     "pair",
     "roles_of",

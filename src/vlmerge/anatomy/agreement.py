@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vlmerge.anatomy.decoders import may_meet
 from vlmerge.anatomy.dissect import Anatomy
+from vlmerge.anatomy.layouts import NEWLINE
 from vlmerge.anatomy.roles import HEAD, VOCABULARY_ROLES, every_layer, is_decoder
 from vlmerge.anatomy.segments import Segment
 from vlmerge.errors import MismatchError
@@ -23,6 +24,9 @@ SIZES = {
     "intermediate": "MLP width",
 }
 """Facts that must be equal → how to call them."""
+
+PARTS = {"vision": "vision tower", "projector": "projector", "cross": "way of looking at pictures"}
+"""Parts beside the decoder → how to call them."""
 
 SETTINGS = {
     "rope_theta": "rope_theta",
@@ -83,6 +87,36 @@ def check_shapes(
                 found=str(list(shape)),
                 remedy="merge models of one size and architecture, or put the tensor under `protect`",
             )
+
+
+def parts_apart(own: Anatomy, other: Anatomy) -> dict[str, str]:
+    """Parts of two VLMs beside their decoders that have the same names for other things, part → why.
+
+    A part is another where a tensor has another shape, or where each of two has tensors that the other lacks (of a projector:
+    where one has). What is behind another tower (projector, cross-attention) is another, too.
+    """
+    parts = dict.fromkeys(_part(role) for role in own.roles if _part(role) in PARTS)
+    apart: dict[str, str] = {}
+    for part in parts:
+        here, there = _shapes(own, part), _shapes(other, part)
+        if not there:
+            continue
+        shared = here.keys() & there.keys()
+        enough = max(len(here), len(there)) if part == "projector" else min(len(here), len(there))
+        if len(shared) < enough or any(here[role] != there[role] for role in shared):
+            apart[part] = f"{other.where} has another {PARTS[part]}"
+    return dict.fromkeys(parts, apart["vision"]) if "vision" in apart else apart
+
+
+def _shapes(anatomy: Anatomy, part: str) -> dict[str, tuple[int, ...]]:
+    """Role → shape of a part's weights; a row beside a projector is none of its own."""
+    tensors = anatomy.tensors
+    names = {role: name for role, name in anatomy.roles.items() if _part(role) == part and role != NEWLINE}
+    return {role: tensors[name].shape for role, name in names.items() if tensors[name].is_float}
+
+
+def _part(role: str) -> str:
+    return role.partition(".")[0]
 
 
 def _same(key: str, words: str, own: Anatomy, other: Anatomy) -> None:

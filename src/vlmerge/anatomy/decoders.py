@@ -5,11 +5,14 @@ Facts checked against transformers 5.23; `tests/anatomy/test_family_defaults.py`
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 KIND: dict[str, str] = {
     "llava": "llama",
     "llava_llama": "llama",
+    "llava_mistral": "mistral",
+    "llava_qwen": "qwen2",
     "mllama_text_model": "llama",
     "qwen2_vl_text": "qwen2",
     "qwen2_5_vl_text": "qwen2",
@@ -37,6 +40,11 @@ CLASS_DEFAULTS: dict[str, dict[str, Any]] = {
         "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
         "num_key_value_heads": 8, "head_dim": None, "vocab_size": 32000, "max_position_embeddings": 131072,
         "rope_theta": 1e4, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False,
+    },
+    "ministral3": {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 34, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072, "max_position_embeddings": 262144,
+        "rope_theta": 1e6, "rms_norm_eps": 1e-5, "hidden_act": "silu", "tie_word_embeddings": False,
     },
     "qwen2": {
         "hidden_size": 4096, "intermediate_size": 22016, "num_hidden_layers": 32, "num_attention_heads": 32,
@@ -98,6 +106,9 @@ CLASS_DEFAULTS: dict[str, dict[str, Any]] = {
 CROSS_ATTENTION_LAYERS = (3, 8, 13, 18, 23, 28, 33, 38)
 """Where Mllama's cross-attention layers are if its config does not say."""
 
+FULL_EVERY: dict[str, int] = {"gemma2": 2, "gemma3_text": 6, "cohere2": 4}
+"""Decoders whose layers see a sliding window, but for every N-th: the N where config.json does not say."""
+
 UNKNOWN: dict[str, Any] = {
     "rope_theta": 1e4, "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False,
     "max_position_embeddings": 2048,
@@ -115,3 +126,17 @@ def may_meet(one: str, other: str) -> bool | None:
     if one == other or any({one, other} <= group for group in ALIKE):
         return True
     return False if one in CLASS_DEFAULTS and other in CLASS_DEFAULTS else None
+
+
+def layer_types(kind: str, text: Mapping[str, Any], layers: int) -> list[str] | None:
+    """What each layer attends to, where that follows from its number: None where config.json says it, or all are alike.
+
+    Args:
+        kind: Of the decoder.
+        text: Its part of config.json.
+        layers: How many it has.
+    """
+    if kind not in FULL_EVERY or text.get("layer_types") is not None:
+        return None
+    every = int(text.get("sliding_window_pattern") or FULL_EVERY[kind])
+    return ["sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(layers)]

@@ -100,7 +100,8 @@ _ROWS = (
         kept="the tower (CLIP, SigLIP or Pixtral), the projector, the rows of `<image>` and of padding",
     ),
     Family(
-        "LLaVA (original)", ("llava", "llava_llama"), ("llama", "llava", "llava_llama"), (LLAVA_ORIGINAL,),
+        "LLaVA (original)", ("llava", "llava_llama", "llava_mistral", "llava_qwen"), ("llama", "mistral", "qwen2"),
+        (LLAVA_ORIGINAL,),
         text_key=None, vision_key=None, needs=("mm_vision_tower", "mm_projector_type", "mm_hidden_size"),
         kept="the projector, and the tower where the files hold it; the placeholder -200 of a picture has no row",
     ),
@@ -146,10 +147,10 @@ _ROWS = (
         "Mllama", "mllama", "mllama_text_model", (MLLAMA, MLLAMA_NEW), tied=None,
         head="its own, of fewer rows than the embedding",
         kept="the tower, the projector, the picture token's row, and the cross-attention layers: layer N of a language model "
-        "meets the N-th of the others",
+        "meets the N-th of the others, and a recipe's filters see both numbers",
     ),
     _vlm(
-        "Mistral 3", "mistral3", "mistral", BOTH, tied=True, head="its own",
+        "Mistral 3", "mistral3", "mistral ministral3", BOTH, tied=True, head="its own",
         kept="the Pixtral tower, the projector with its patch merger, the rows of picture tokens",
     ),
     _vlm(
@@ -161,7 +162,7 @@ _ROWS = (
         kept="the tower, the projector, the rows of picture tokens",
     ),
     _lm("Llama", "llama", head=SMALL_TIED),
-    _lm("Mistral", "mistral", head="its own"),
+    _lm("Mistral", "mistral ministral3", head="its own", kept="the two do not merge with one another"),
     _lm("Qwen2", "qwen2", head=SMALL_TIED, kept="Qwen1.5, Qwen2 and Qwen2.5"),
     _lm("Qwen3", "qwen3", head=SMALL_TIED),
     _lm("Gemma", "gemma gemma2 gemma3_text", head=TIED, kept="generations do not merge with one another"),

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from vlmerge.anatomy.accounting import left_out
-from vlmerge.anatomy.agreement import check_agreement, check_shapes
+from vlmerge.anatomy.agreement import check_agreement, check_shapes, parts_apart
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.roles import (
     HEAD,
@@ -190,6 +190,8 @@ class _Work:
         self.warnings: list[str] = []
         self.missing: dict[tuple[ModelRef, str], list[str]] = {}
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
+        self.apart = {ref: parts_apart(anatomies[host], anatomy) for ref, anatomy in anatomies.items() if anatomy.is_vlm}
+        self.warnings += [f"{why}: the host's is kept" for parts in self.apart.values() for why in parts.values()]
 
     def missed(self) -> list[str]:
         """One line for each kind of tensor that a source lacks: which one, or how many."""
@@ -241,6 +243,9 @@ class _Work:
                 if is_decoder(role):
                     self.missing.setdefault((ref, every_layer(its_role)), []).append(its_role)
                 return _because(kept, f"{ref} has no such tensor")
+            apart = self.apart.get(ref, {}).get(role.partition(".")[0])
+            if apart is not None:
+                return _because(kept, apart)
             inputs[ref] = its_name
             names[ref] = (self.anatomies[ref].roles.get(its_role, canonical_name(its_role)), canonical_name(its_role))
         check_shapes(self.anatomies, self.host, kept, inputs)

@@ -17,7 +17,7 @@ NOT_YET: dict[str, str] = {
         ("qwen3_vl_moe", "llama4", "glm4v_moe", "ernie4_5_vl_moe"),
         "its experts are stacked in other ways on disk than in memory",
     ),
-    **dict.fromkeys(("qwen3_5", "qwen3_5_moe", "qwen3_next"), "its decoder mixes kinds of attention"),
+    **dict.fromkeys(("qwen3_5", "qwen3_5_moe"), "its decoder mixes kinds of attention"),
     **dict.fromkeys(
         ("internvl_chat", "minicpmv", "minicpmo", "qwen", "cogvlm", "phi3_v", "deepseek_vl_v2", "NVLM_D", "ovis"),
         "it needs code of its own repository; where transformers has a class for it (OpenGVLab's `-hf` models), use that one",
@@ -81,7 +81,7 @@ def text_config(family: Family, config: Mapping[str, Any]) -> Mapping[str, Any]:
 def decoder_type(family: Family, config: Mapping[str, Any]) -> str:
     """model_type of the decoder, by which `CLASS_DEFAULTS` is asked."""
     if family.original_llava:
-        return family.decoders[0]
+        return kind_of(str(config.get("model_type")))
     text = text_config(family, config)
     said = text.get("model_type")
     if text is config:

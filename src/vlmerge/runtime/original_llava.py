@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vlmerge.anatomy import live_roles
+from vlmerge.anatomy.decoders import kind_of
 from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
@@ -36,7 +37,7 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         dtype: dtype of the live weights.
 
     Raises:
-        CheckpointError: A projector of another kind, pictures in tiles, or a vision tower that cannot be found.
+        CheckpointError: A decoder or projector of another kind, pictures in tiles, or a vision tower that cannot be found.
     """
     import transformers as untyped
     from transformers.initialization import no_init_weights
@@ -149,7 +150,10 @@ def _tower_ref(config: Mapping[str, Any], checkpoint: Checkpoint) -> ModelRef:
 
 def _check_supported(config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
     kind, shape = config.get("mm_projector_type", "linear"), config.get("image_aspect_ratio", "square")
-    if kind != "mlp2x_gelu":
+    decoder = kind_of(str(config.get("model_type")))
+    if decoder != "llama":
+        what, expected, found = "kind of decoder", "llama", decoder
+    elif kind != "mlp2x_gelu":
         what, expected, found = "kind of projector", "mm_projector_type: mlp2x_gelu", f"mm_projector_type: {kind}"
     elif shape not in (None, "square", "pad"):
         what, expected, found = "way of cutting pictures up", "image_aspect_ratio: pad", f"image_aspect_ratio: {shape}"
