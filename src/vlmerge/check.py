@@ -19,6 +19,7 @@ from vlmerge.config.run import RunConfig
 from vlmerge.merge import PIECE
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
+from vlmerge.runtime.ways import way_line, whole_because
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class CheckResult:
         memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
         licences: All licences that take part; `not stated` among them where a model has none.
         plan: What a run would do.
+        answers: Which way the host's answers would go in a run, and why, in one line; None for a merge.
         room: How the GPU of this machine would be shared out, line by line; empty without one, and for a merge.
     """
 
@@ -97,6 +99,7 @@ class CheckResult:
     memory_bytes: int
     licences: tuple[str, ...]
     plan: Plan | None
+    answers: str | None
     room: tuple[str, ...]
 
 
@@ -142,6 +145,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         else _buffers(recipe, pairing, anatomies),
         licences=tuple(licences),
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
+        answers=way_line(anatomies[host], opened[host].config) if isinstance(what, RunConfig) else None,
         room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
     )
 
@@ -185,6 +189,7 @@ def render(result: CheckResult) -> Group:
         f"licences: {', '.join(result.licences)}",
     ]
     lines += result.plan.lines() if result.plan is not None else []
+    lines += [result.answers] if result.answers is not None else []
     lines += result.room
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
@@ -300,7 +305,8 @@ def _room(
     lines = room.lines(machine.name)
     if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
         lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")
-    reason = unfamiliar_in(anatomies[host], opened[host].config)
+    config = opened[host].config
+    reason = unfamiliar_in(anatomies[host], config) if whole_because(anatomies[host], config) is None else None
     if reason is not None:
         lines.append(f"note: answers take the plain path: the fast one does not know {reason}")
     return tuple(lines)

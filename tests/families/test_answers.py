@@ -26,8 +26,11 @@ from vlmerge.runtime.loading import load
 from vlmerge.runtime.ways import WHOLE_BECAUSE, sliding_window, whole_because
 from vlmerge.types import Answer, Decoding, Picture, Question
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-"""PaliGemma's processor makes labels for training in a way that NumPy will not have for long."""
+pytestmark = [
+    # PaliGemma's processor makes labels for training in a way that NumPy will not have for long; Mllama's tower is renamed.
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`hidden_state` is deprecated:FutureWarning"),
+]
 GREEDY = Decoding(max_new_tokens=10)
 BEAMS = Decoding(max_new_tokens=6, num_beams=2)
 ASKED = (((0,), "▁w3 ▁w7"), ((1,), "▁w3 ▁w7"), ((0,), "▁w9 ▁w2 ▁w1 ▁w4"), ((1, 2), "▁w5"), ((), "▁w6 ▁w6 ▁w8"))
@@ -78,8 +81,16 @@ class Kin:
 
 @pytest.fixture(scope="module", params=ASKABLE)
 def kin(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kin:
+    from transformers import AutoProcessor
+
     folder = tmp_path_factory.mktemp(request.param)
     write_askable(folder / "host", request.param)
+    try:
+        AutoProcessor.from_pretrained(folder / "host")
+    except ValueError as error:
+        if "torchvision" not in str(error):
+            raise
+        pytest.skip("in this version of transformers its processor needs torchvision")
     write_askable_lm(folder / "lm", ASKABLE[request.param].tiny.lm, seed=2)
     return Kin(request.param, folder, paint(folder / "pictures"))
 
@@ -157,7 +168,13 @@ def test_answers_are_those_of_generate(kin: Kin) -> None:
 
 
 def test_beams_are_those_of_generate(kin: Kin) -> None:
-    assert said(kin.live("host"), kin.asked, BEAMS) == generated(kin, "host", BEAMS)
+    """Older versions of transformers lose track of whose a second picture or tile is: there, texts alone are compared."""
+    from transformers import GenerationMixin
+
+    found, expected = said(kin.live("host"), kin.asked, BEAMS), generated(kin, "host", BEAMS)
+    keeps_track = hasattr(GenerationMixin, "_expand_multimodal_outputs")
+    assert found.keys() == expected.keys()
+    assert all(found[each.id] == expected[each.id] for each in kin.asked if keeps_track or not each.pictures)
 
 
 def test_what_is_scored_in_place_is_what_is_written(kin: Kin) -> None:

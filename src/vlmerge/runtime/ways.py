@@ -43,9 +43,6 @@ WINDOWS_IF_SAID = ("qwen2", "qwen3")
 STEADY_TURNS = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary positions that do not depend on the length of what is read."""
 
-FIRST_WAY = "answers: what questions share, their pictures among it, is read once for all of them"
-SECOND_WAY = "answers: by the model's own generate, which reads each prompt whole, for {reason}; pictures are still seen once"
-
 
 def whole_because(anatomy: Anatomy, config: Mapping[str, Any]) -> str | None:
     """Why a model's prompts are read whole, by its own `generate`; None where they are read in parts.
@@ -83,6 +80,11 @@ def sliding_window(kind: str, text: Mapping[str, Any]) -> int | None:
 
 
 def way_line(anatomy: Anatomy, config: Mapping[str, Any]) -> str:
-    """Which way a model's answers go, and why, in one line."""
+    """Which way a model's greedy answers go, and why, in one line."""
     reason = whole_because(anatomy, config)
-    return FIRST_WAY if reason is None else SECOND_WAY.format(reason=reason)
+    if reason is None:
+        shared = "; pictures and what is before them are read once for all questions about them" if anatomy.is_vlm else ""
+        return f"answers: prompts are read by vlmerge's own loop{shared}"
+    return f"answers: by the model's own generate, because {reason}" + (
+        "; a picture still goes through the tower once" if anatomy.is_vlm else ""
+    )
