@@ -22,6 +22,7 @@ from vlmerge.merge import PIECE
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.result_tokenizer import vocabulary_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
+from vlmerge.runtime.ways import way_line, whole_because
 from vlmerge.search import model_labels
 from vlmerge.types import DTYPE_BYTES, FLOAT_DTYPES, size
 
@@ -89,6 +90,7 @@ class CheckResult:
         terms: The strictest of what they ask together, in one sentence.
         duties: All that they ask, the strictest first.
         plan: What a run would do.
+        answers: Which way the host's answers would go in a run, and why, in one line; None for a merge.
         room: How the GPU of this machine would be shared out, line by line; empty without one, and for a merge.
     """
 
@@ -109,6 +111,7 @@ class CheckResult:
     terms: str
     duties: tuple[Duty, ...]
     plan: Plan | None
+    answers: str | None
     room: tuple[str, ...]
 
 
@@ -160,6 +163,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         terms=verdict(asked),
         duties=asked,
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
+        answers=way_line(anatomies[host], opened[host].config) if isinstance(what, RunConfig) else None,
         room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
     )
 
@@ -214,6 +218,7 @@ def render(result: CheckResult) -> Group:
         f"to download {size(result.download_bytes)}; result {size(result.output_bytes)}; memory {size(result.memory_bytes)}",
     ]
     lines += result.plan.lines() if result.plan is not None else []
+    lines += [result.answers] if result.answers is not None else []
     lines += result.room
     lines += [f"confirmed only after its download (pickled weights): {name}" for name in result.unconfirmed]
     lines += [f"note: {warning}" for warning in result.warnings]
@@ -340,7 +345,8 @@ def _room(
     lines = room.lines(machine.name)
     if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
         lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")
-    reason = unfamiliar_in(anatomies[host], opened[host].config)
+    config = opened[host].config
+    reason = unfamiliar_in(anatomies[host], config) if whole_because(anatomies[host], config) is None else None
     if reason is not None:
         lines.append(f"note: answers take the plain path: the fast one does not know {reason}")
     return tuple(lines)

@@ -12,8 +12,8 @@ import torch
 
 from vlmerge.config.run import TaskSpec
 from vlmerge.errors import TaskError
-from vlmerge.runtime.generate import _cached_features
 from vlmerge.runtime.live import LiveModel
+from vlmerge.runtime.tower import Seen, Tower
 from vlmerge.tasks import load_task
 from vlmerge.types import Decoding, Question
 
@@ -115,9 +115,10 @@ def test_beams_see_every_picture_of_their_question(live: LiveModel, tmp_path: Pa
 def test_beams_see_them_also_where_transformers_repeats_the_pixels(live: LiveModel) -> None:
     """Older versions repeat each picture as often as there are beams, whatever question it belongs to."""
     one, two, three = (torch.full((1, 1), float(number)) for number in (1, 2, 3))
-    with _cached_features(live._model, [[one, two], [three]]):
+    tower = Tower(live._model, torch.device("cpu"))
+    with tower.remembering([Seen((one, two)), Seen((three,))], 3) as given:
         for beams, expected in ((1, [1, 2, 3]), (2, [1, 2, 1, 2, 3, 3])):
-            pixels = torch.zeros(3, 1, 1, 1).repeat_interleave(beams, dim=0)
+            pixels = given["pixel_values"].repeat_interleave(beams, dim=0)
             found = live._model.model.get_image_features(pixel_values=pixels).pooler_output
             assert [features.item() for features in found] == expected
 

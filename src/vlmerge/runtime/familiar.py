@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.anatomy.recognition import decoder_type, text_config
+from vlmerge.runtime.ways import STEADY_TURNS, sliding_window
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
 
 FAMILIAR = ("llama", "mistral", "qwen2")
 """model_type of decoders of this shape: pre-norm, rotary halves, gated silu, no scalings in between."""
-STEADY_TURNS = ("default", "linear", "llama3", "yarn")
-"""Kinds of rotary positions that do not depend on the length of what is read."""
 
 
 def unfamiliar(kind: str, activation: str, turns: str, head: int, *, windows: bool) -> str | None:
@@ -41,7 +40,6 @@ def unfamiliar(kind: str, activation: str, turns: str, head: int, *, windows: bo
 
 def unfamiliar_in(anatomy: Anatomy, config: Mapping[str, Any]) -> str | None:
     """`unfamiliar` for a checkpoint that is not loaded."""
-    text, facts = text_config(anatomy.family, config), anatomy.facts
-    windows = text.get("sliding_window") is not None and text.get("use_sliding_window", True)
-    kind = decoder_type(anatomy.family, config)
-    return unfamiliar(kind, facts.activation, facts.rope_scaling, facts.head_dim, windows=bool(windows))
+    kind, facts = decoder_type(anatomy.family, config), anatomy.facts
+    window = sliding_window(kind, text_config(anatomy.family, config))
+    return unfamiliar(kind, facts.activation, facts.rope_scaling, facts.head_dim, windows=window is not None)

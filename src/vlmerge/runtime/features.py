@@ -9,77 +9,79 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-PICTURES_AT_ONCE = 16
-"""Pictures that go through the tower together; fewer where memory runs out."""
+from vlmerge.runtime.tower import Pixels, Seen, Tower
+
+AT_ONCE = 16
+"""Questions whose pictures go through the tower together; fewer where memory runs out."""
+Pictures = tuple[str, ...]
+"""Digests of a question's pictures, in order: how one is cut up may depend on the others."""
 
 
 class FeatureCache:
-    """Projected picture tokens by the picture's digest.
+    """What the tower gives, by the pictures of a question.
 
     Args:
-        model: A live VLM.
+        tower: A live VLM's.
         device: Where the tower runs.
         room: Bytes of device memory that features may take; the rest waits in host memory.
     """
 
-    def __init__(self, model: Any, device: torch.device, room: int) -> None:
-        self._model = model
+    def __init__(self, tower: Tower, device: torch.device, room: int) -> None:
+        self._tower = tower
         self._device = device
         self._room = self._left = room
-        self._features: dict[str, Tensor] = {}
-        self._at_once = PICTURES_AT_ONCE
+        self._seen: dict[Pictures, Seen] = {}
+        self._at_once = 1 if tower.one_by_one else AT_ONCE
 
-    def __contains__(self, digest: str) -> bool:
-        return digest in self._features
+    def __contains__(self, pictures: Pictures) -> bool:
+        return pictures in self._seen
 
     def forget(self) -> None:
         """Drops all features: the tower has changed."""
-        self._features.clear()
+        self._seen.clear()
         self._left = self._room
 
-    @torch.inference_mode()
-    def compute(self, digests: Sequence[str], pixel_values: Tensor) -> None:
+    def compute(self, pictures: Sequence[Pictures], pixels: Sequence[Pixels]) -> None:
         """Runs the tower over pictures that are new.
 
         Args:
-            digests: One digest per picture; repeats and known ones are skipped.
-            pixel_values: [pictures, channels, height, width], as the processor gives them.
+            pictures: Of each question; repeats and known ones are skipped.
+            pixels: Of each question, as the processor gives them.
 
         Raises:
-            torch.OutOfMemoryError: There is no room for a single picture.
+            torch.OutOfMemoryError: There is no room for a single question's pictures.
         """
-        seen: set[str] = set(self._features)
-        new: list[int] = []
-        for place, digest in enumerate(digests):
-            if digest not in seen:
-                seen.add(digest)
-                new.append(place)
-        dtype = next(self._model.parameters()).dtype
+        alike: dict[Any, dict[Pictures, Pixels]] = {}
+        for asked, given in zip(pictures, pixels, strict=True):
+            if asked not in self._seen:
+                shapes = tuple((name, tensor.shape) for name, tensor in given.items())
+                alike.setdefault(shapes, {}).setdefault(asked, given)
+        for group in alike.values():
+            self._see(list(group), list(group.values()))
+
+    def get(self, pictures: Pictures) -> Seen:
+        """What was seen of one question's pictures, on the device."""
+        return self._seen[pictures].on(self._device)
+
+    def _see(self, new: list[Pictures], pixels: list[Pixels]) -> None:
         while new:
-            places, rest = new[: self._at_once], new[self._at_once :]
+            count = min(self._at_once, len(new))
             try:
-                output = self._model.get_image_features(pixel_values=pixel_values[places].to(self._device, dtype))
-                for place, features in zip(places, output.pooler_output, strict=True):
-                    self._keep(digests[place], features)
-                new = rest
+                for asked, seen in zip(new[:count], self._tower.see(pixels[:count]), strict=True):
+                    self._keep(asked, seen)
+                new, pixels = new[count:], pixels[count:]
                 continue
             except torch.OutOfMemoryError:
-                if len(places) == 1:
+                if count == 1:
                     raise
             # Outside of the handler nothing holds on to what was being made.
             torch.cuda.empty_cache()
-            self._at_once = len(places) // 2
+            self._at_once = count // 2
 
-    def get(self, digest: str) -> Tensor:
-        """Features of one picture, [picture tokens, hidden], on the device."""
-        return self._features[digest].to(self._device)
-
-    def _keep(self, digest: str, features: Tensor) -> None:
-        size = features.numel() * features.element_size()
-        if self._device.type != "cpu" and size > self._left:
-            features = features.cpu()
-        else:
-            self._left -= size
-        self._features[digest] = features.clone()
+    def _keep(self, pictures: Pictures, seen: Seen) -> None:
+        if self._device.type != "cpu" and seen.bytes > self._left:
+            self._seen[pictures] = seen.on("cpu")
+            return
+        self._left -= seen.bytes
+        self._seen[pictures] = seen.on(self._device, copy=True)

@@ -1,11 +1,11 @@
-"""Beams, sampling and repetition penalties: transformers' own `generate`, fed with cached picture features."""
+"""Answers by transformers' own `generate`, fed with cached picture features: beams, sampling, repetition penalties, and the
+greedy answers of models whose prompts are read whole (`ways.py`).
+"""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Generator, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -14,15 +14,17 @@ from torch import Tensor
 from vlmerge.errors import CandidateFailure
 from vlmerge.runtime.decode import Written
 from vlmerge.runtime.prompts import Encoded, Prompter
+from vlmerge.runtime.tower import Seen, Tower
 from vlmerge.types import Decoding
 
 
 @torch.inference_mode()
 def generate(
     model: Any,
+    tower: Tower | None,
     prompter: Prompter,
     prompts: Sequence[Encoded],
-    features: Sequence[Sequence[Tensor]],
+    seen: Sequence[Seen],
     decoding: Decoding,
     ends: Sequence[int],
 ) -> list[Written]:
@@ -30,9 +32,10 @@ def generate(
 
     Args:
         model: A live transformers model.
+        tower: Its tower, where it sees.
         prompter: Its prompter, for the padding token.
-        prompts: Encoded questions.
-        features: Features of each question's pictures in order, each [picture tokens, hidden].
+        prompts: Encoded questions, all of them with pictures or none.
+        seen: What was seen of each question's pictures; empty without pictures.
         decoding: Beams, temperature, penalty, length, seed. The same seed gives every candidate the same random numbers.
         ends: Token ids that end an answer.
     """
@@ -42,53 +45,42 @@ def generate(
     longest = max(len(prompt.ids) for prompt in prompts)
     padding = prompter.tokenizer.pad_token_id
     if padding is None or padding == prompter.placeholder:
-        padding = ends[0]
+        padding = ends[0] if ends else 0
     ids = torch.tensor([[padding] * (longest - len(p.ids)) + list(p.ids) for p in prompts], device=device)
     mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p in prompts], device=device)
+    more = {name: padded([p.by_token[name] for p in prompts], longest).to(device) for name in prompts[0].by_token}
+    more |= {name: torch.cat([p.by_picture[name] for p in prompts]).to(device) for name in prompts[0].by_picture}
     sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p} if decoding.temperature > 0 else {}
     config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         num_beams=decoding.num_beams,
         do_sample=decoding.temperature > 0,
         repetition_penalty=decoding.repetition_penalty,
-        eos_token_id=list(ends),
+        eos_token_id=list(ends) or None,
         pad_token_id=padding,
         **sampling,
     )
-    pictures: dict[str, Any] = {}
-    if count := sum(map(len, features)):
-        # Stands for the pixels, of which transformers needs to know no more than that they are there.
-        pictures["pixel_values"] = torch.zeros((count, 1, 1, 1), device=device)
     devices = [device] if device.type == "cuda" else []
     random: Any = torch.random
-    with random.fork_rng(devices=devices), _cached_features(model, features):
+    arguments: dict[str, Any] = {
+        "input_ids": ids, "attention_mask": mask, "generation_config": config, "logits_processor": [_require_finite], **more,
+    }  # fmt: skip
+    with random.fork_rng(devices=devices):
         random.manual_seed(decoding.seed)
-        sequences = model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=[_require_finite], **pictures
-        )
+        if tower is None:
+            sequences = model.generate(**arguments)
+        else:
+            with tower.remembering(seen, sum(prompt.pixel_rows for prompt in prompts)) as pixels:
+                sequences = model.generate(**arguments, **pixels)
     return [_written(row[longest:].tolist(), ends) for row in sequences]
 
 
-@contextlib.contextmanager
-def _cached_features(model: Any, features: Sequence[Sequence[Tensor]]) -> Generator[None]:
-    """Lets the model's own forward find cached features where it would run the vision tower."""
-    count = sum(map(len, features))
-    if not count:
-        yield
-        return
-    inner = model.model
-
-    def look_up(pixel_values: Tensor, **_: Any) -> SimpleNamespace:
-        # Some versions ask before they repeat rows for beams, some after. They would then repeat each picture, not each
-        # question's pictures: right for one picture, wrong for two.
-        beams = len(pixel_values) // count
-        return SimpleNamespace(pooler_output=[one for pictures in features for _ in range(beams) for one in pictures])
-
-    inner.get_image_features = look_up
-    try:
-        yield
-    finally:
-        del inner.get_image_features
+def padded(rows: Sequence[Tensor], longest: int) -> Tensor:
+    """What is known of each prompt's tokens, [1, tokens, …], one below the other: [prompts, longest, …], zeros on the left."""
+    whole = rows[0].new_zeros((len(rows), longest, *rows[0].shape[2:]))
+    for place, row in enumerate(rows):
+        whole[place, longest - row.shape[1] :] = row[0]
+    return whole
 
 
 def _require_finite(_: Tensor, scores: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from vlmerge.errors import CandidateFailure, ConfigError
 from vlmerge.methods.remembered import forget_eldest
 from vlmerge.runtime.allocation import keep_freed_memory
 from vlmerge.runtime.decode import Decoder, Row, greedy
-from vlmerge.runtime.features import FeatureCache
+from vlmerge.runtime.features import FeatureCache, Pictures
 from vlmerge.runtime.fused import fuse
 from vlmerge.runtime.generate import generate
 from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
 from vlmerge.runtime.parents import Models, Parents
-from vlmerge.runtime.prompts import Encoded, Prompter
+from vlmerge.runtime.prompts import Encoded, Prompter, read_by
 from vlmerge.runtime.room import (
     MOST_FEATURES,
     MOST_ROWS,
@@ -31,6 +31,7 @@ from vlmerge.runtime.room import (
     needs_of,
     plan_room,
 )
+from vlmerge.runtime.tower import Pixels, Tower
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
 
 ENCODED_AT_ONCE = 32
 REMEMBERED_BATCHES = 1024
-Prefix = tuple[tuple[int, ...], tuple[str, ...]]
-"""Token ids, and the digests of the pictures whose features fill their placeholders."""
+Prefix = tuple[tuple[int, ...], Pictures]
+"""Token ids, and the pictures whose features fill their placeholders."""
 HOLDS = {
     "float16": ("float16", "float32", "float64"),
     "bfloat16": ("bfloat16", "float32", "float64"),
@@ -162,6 +163,7 @@ class LiveModel:
         placement: Device, dtype, batch size and threads, as chosen.
         batch_size: Questions that are answered together; halved where memory runs out.
         prompter: Questions → token ids.
+        whole_because: Why prompts are read whole, by the model's own `generate`; None where they are read in parts.
         plain_because: Why the fast path of a GPU is not taken; None where it is.
     """
 
@@ -170,14 +172,28 @@ class LiveModel:
         self._device = torch.device(placement.device)
         self.placement = placement
         self.batch_size = placement.batch_size
-        self.prompter = Prompter(loaded.processor, loaded.tokenizer, loaded.placeholder, template)
-        self._features = FeatureCache(self._model, self._device, MOST_FEATURES if room is None else room.features)
-        self._encoded: dict[tuple[str, tuple[str, ...]], Encoded] = {}
+        self.whole_because = loaded.whole_because
+        self.prompter = Prompter(
+            loaded.processor,
+            loaded.tokenizer,
+            loaded.placeholder,
+            template,
+            loaded.bare,
+            read_by(type(self._model)),
+            loaded.cannot_ask,
+        )
+        self._tower = None if loaded.placeholder is None else Tower(self._model, self._device)
+        self._features: FeatureCache | None = None
+        if self._tower is not None:
+            self._features = FeatureCache(self._tower, self._device, MOST_FEATURES if room is None else room.features)
+        self._encoded: dict[tuple[str, Pictures], Encoded] = {}
         self._prefix_ids: dict[tuple[Prefix, ...], tuple[Tensor, Tensor]] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
         self._fused: FusedDecoder | None = None
         self.plain_because: str | None = "this is not a GPU"
-        if self._device.type == "cuda":
+        if self._device.type == "cuda" and self.whole_because is not None:
+            self.plain_because = self.whole_because
+        elif self._device.type == "cuda":
             self._fused, self.plain_because = fuse(self._decoder, None if room is None else room.read_at_once)
         self._parents: Parents | None = None
 
@@ -236,7 +252,7 @@ class LiveModel:
     def _merge(self, parents: Parents, recipe: Recipe) -> bool:
         """Merges; False where memory ran out, with all that can be made again given back."""
         try:
-            if parents.merge_into_host(recipe):
+            if parents.merge_into_host(recipe) and self._features is not None:
                 self._features.forget()
             return True
         except torch.cuda.OutOfMemoryError:
@@ -285,11 +301,16 @@ class LiveModel:
 
         The size may shrink on the way.
         """
-        first: dict[tuple[str, ...], int] = {}
-        for with_pictures in (True, False):
-            kind = [place for place in places if bool(questions[place].pictures) == with_pictures]
-            if with_pictures:
-                kind.sort(key=lambda place: first.setdefault(_key(questions[place])[1], place))
+        first: dict[Pictures, int] = {}
+        kinds: dict[int, list[int]] = {}
+        for place in places:
+            pictures = _key(questions[place])[1]
+            first.setdefault(pictures, place)
+            # What tokens before a picture get by cross-attention depends on how many pictures there are, missing ones too.
+            apart = len(pictures) if self._tower is not None and self._tower.crossing else bool(pictures)
+            kinds.setdefault(apart, []).append(place)
+        for count in sorted(kinds, reverse=True):
+            kind = sorted(kinds[count], key=lambda place: first[_key(questions[place])[1]]) if count else kinds[count]
             start = 0
             while start < len(kind):
                 size = self.batch_size
@@ -309,9 +330,11 @@ class LiveModel:
         return first + self._answer_batch(questions[half:], encoded[half:], decoding)
 
     def _generate(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
-        if decoding.num_beams > 1 or decoding.temperature > 0 or decoding.repetition_penalty != 1:
-            features = [[self._features.get(picture.digest) for picture in one.pictures] for one in questions]
-            written = generate(self._model, self.prompter, encoded, features, decoding, self._decoder.ends)
+        plain = decoding.num_beams == 1 and decoding.temperature == 0 and decoding.repetition_penalty == 1
+        if self.whole_because is not None or not plain:
+            shown = [_key(one)[1] for one in questions if one.pictures]
+            seen = [self._features.get(pictures) for pictures in shown] if self._features is not None else []
+            written = generate(self._model, self._tower, self.prompter, encoded, seen, decoding, self._decoder.ends)
         else:
             prefixes, rows = self._rows(questions, encoded)
             if self._fused is not None:
@@ -333,7 +356,7 @@ class LiveModel:
             if not prompt.prefix:
                 rows.append(Row(None, prompt.ids))
                 continue
-            prefix = (prompt.ids[: prompt.prefix], tuple(picture.digest for picture in question.pictures))
+            prefix = (prompt.ids[: prompt.prefix], _key(question)[1])
             rows.append(Row(known.setdefault(prefix, len(known)), prompt.ids[prompt.prefix :]))
         return self._embed_prefixes(tuple(known)) if known else [], rows
 
@@ -348,31 +371,32 @@ class LiveModel:
             self._prefix_ids[prefixes] = found
         tokens, holes = self._prefix_ids[prefixes]
         embedded = self._decoder.embed(tokens)
-        pictures = torch.cat([self._features.get(digest) for _, digests in prefixes for digest in digests])
+        assert self._features is not None
+        pictures = torch.cat([self._features.get(shown).rows for _, shown in prefixes])
         embedded.index_copy_(0, holes, pictures.to(embedded.dtype))
         ends = list(accumulate(len(ids) for ids, _ in prefixes))
         return [embedded[end - len(ids) : end] for end, (ids, _) in zip(ends, prefixes, strict=True)]
 
     def _encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Tokenises questions and computes features of their pictures, each once."""
-        missing = [
-            question
-            for question in questions
-            if _key(question) not in self._encoded or any(picture.digest not in self._features for picture in question.pictures)
-        ]
-        for with_pictures in (True, False):
-            kind = [question for question in missing if bool(question.pictures) == with_pictures]
-            for start in range(0, len(kind), ENCODED_AT_ONCE):
-                chunk = kind[start : start + ENCODED_AT_ONCE]
-                encoded, pixels = self.prompter.encode(chunk)
-                if pixels is not None:
-                    self._features.compute([p.digest for question in chunk for p in question.pictures], pixels)
-                for question, prompt in zip(chunk, encoded, strict=True):
-                    self._encoded[_key(question)] = prompt
+        missing = [question for question in questions if not self._knows(question)]
+        for start in range(0, len(missing), ENCODED_AT_ONCE):
+            shown: dict[Pictures, Pixels] = {}
+            for question in missing[start : start + ENCODED_AT_ONCE]:
+                key = _key(question)
+                self._encoded[key], pixels = self.prompter.encode(question)
+                if pixels:
+                    shown[key[1]] = pixels
+            if self._features is not None:
+                self._features.compute(list(shown), list(shown.values()))
         return [self._encoded[_key(question)] for question in questions]
 
+    def _knows(self, question: Question) -> bool:
+        key = _key(question)
+        return key in self._encoded and (not key[1] or (self._features is not None and key[1] in self._features))
 
-def _key(question: Question) -> tuple[str, tuple[str, ...]]:
+
+def _key(question: Question) -> tuple[str, Pictures]:
     """What a prompt depends on. Names and ids may repeat between the sets of a run."""
     return question.text, tuple(picture.digest for picture in question.pictures)
 
@@ -380,7 +404,7 @@ def _key(question: Question) -> tuple[str, tuple[str, ...]]:
 def _decoder(model: Any, tokenizer: Any, device: torch.device) -> Decoder:
     body = model.get_decoder()
     ends = model.generation_config.eos_token_id
-    if ends is None:
+    if ends is None and tokenizer is not None:
         ends = tokenizer.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])
     return Decoder(

@@ -1,11 +1,13 @@
 """A checkpoint on disk → a live transformers model with its processor.
 
-The original LLaVA layout, which transformers does not read, is loaded through transformers' own LLaVA class by renaming.
+The original LLaVA layout, which transformers does not read, is loaded through transformers' own LLaVA class by renaming. A
+model whose processor cannot be loaded is loaded all the same: it can be merged, and says what it lacks when it is asked.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,15 @@ import torch
 
 from vlmerge.errors import CheckpointError
 from vlmerge.runtime.loaded import Loaded
+from vlmerge.runtime.ways import whole_because
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
     from vlmerge.checkpoint import Checkpoint
 
 LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+VICUNA = ("LLaVA", "LLaVA (original)")
+"""Families whose checkpoints without chat template were trained with LLaVA-1.5's prompt."""
 
 
 def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtype: torch.dtype) -> Loaded:
@@ -48,7 +53,8 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
         ) from error
     loaded.model.eval().to(device)
     loaded.model.requires_grad_(False)
-    return loaded
+    bare = "plain" if anatomy.is_vlm and anatomy.family.name not in VICUNA else "vicuna_v1"
+    return replace(loaded, whole_because=whole_because(anatomy, checkpoint.config), bare=bare)
 
 
 def _straight_to(device: torch.device) -> dict[str, Any]:
@@ -59,18 +65,33 @@ def _straight_to(device: torch.device) -> dict[str, Any]:
 
 
 def _load_vlm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:
-    processor = _transformers().AutoProcessor.from_pretrained(path, **LOCAL_ONLY)
-    model = _transformers().AutoModelForImageTextToText.from_pretrained(
-        path, dtype=dtype, attn_implementation="sdpa", **where, **LOCAL_ONLY
+    # Without `attn_implementation`: transformers knows which decoders (Gemma 2) are wrong with PyTorch's own attention.
+    model = _transformers().AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, **where, **LOCAL_ONLY)
+    placeholder = model.config.image_token_id
+    try:
+        processor = _transformers().AutoProcessor.from_pretrained(path, **LOCAL_ONLY)
+    except Exception as error:  # Whatever it may be: without torchvision some are an AttributeError somewhere inside.
+        return Loaded(model, None, None, placeholder, cannot_ask=_no_processor(path, error))
+    return Loaded(model, processor, processor.tokenizer, placeholder)
+
+
+def _no_processor(path: Path, error: Exception) -> CheckpointError:
+    lines = str(error).strip().splitlines()
+    remedy = "check that its tokenizer and processor files are all there"
+    if importlib.util.find_spec("torchvision") is None:
+        remedy = f"install torchvision, which the processors of some families need; else {remedy}"
+    return CheckpointError(
+        "the model can be merged but not be asked: transformers cannot load its processor",
+        where=str(path),
+        expected="tokenizer and processor files, and the libraries that their classes need",
+        found=f"{type(error).__name__}: {lines[0] if lines else 'no message'}",
+        remedy=remedy,
     )
-    return Loaded(model, processor, processor.tokenizer, model.config.image_token_id)
 
 
 def _load_lm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:
     tokenizer = _transformers().AutoTokenizer.from_pretrained(path, **LOCAL_ONLY)
-    model = _transformers().AutoModelForCausalLM.from_pretrained(
-        path, dtype=dtype, attn_implementation="sdpa", **where, **LOCAL_ONLY
-    )
+    model = _transformers().AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **where, **LOCAL_ONLY)
     return Loaded(model, None, tokenizer, None)
 
 

@@ -1,14 +1,16 @@
-"""Questions → token ids: the model's own chat template, or vicuna_v1 where it has none."""
+"""Questions → tensors: the model's own chat template and processor; where it has no template, the form that it knows best."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
 
 from vlmerge.errors import CheckpointError, TaskError
+from vlmerge.runtime.tower import Pixels
 from vlmerge.types import Question
 
 VICUNA_V1 = (
@@ -17,6 +19,18 @@ VICUNA_V1 = (
     "USER: {pictures}{question} ASSISTANT:"
 )
 """LLaVA-1.5's prompt (`conv_vicuna_v1` of the LLaVA repository), each picture as the placeholder and a newline."""
+
+BY_TOKEN = ("token_type_ids", "mm_token_type_ids", "cross_attention_mask")
+"""What a processor may say of each token beside its id, by the names of the model's arguments: [1, tokens, …]."""
+BY_PICTURE = (
+    "pixel_values", "pixel_attention_mask", "image_sizes", "image_grid_thw", "aspect_ratio_ids", "aspect_ratio_mask",
+    "batch_num_images",
+)  # fmt: skip
+"""What it may say of pictures."""
+FOR_THE_DECODER = ("image_grid_thw",)
+"""What of that the decoder reads too."""
+NOT_ASKED = ("input_ids", "attention_mask", "labels")
+"""What has its own place here, or is for training."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +41,17 @@ class Encoded:
         text: The prompt as text, before picture placeholders are multiplied.
         ids: Token ids; a picture's tokens are `placeholder` ids.
         prefix: Number of leading ids up to and including the last picture token; 0 without pictures.
+        by_token: What the model wants to know of each token, [1, tokens, …] by argument.
+        by_picture: What its decoder wants to know of pictures, [pictures, …] by argument.
+        pixel_rows: First dimension of its pixels; 0 without pictures.
     """
 
     text: str
     ids: tuple[int, ...]
     prefix: int
+    by_token: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    by_picture: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    pixel_rows: int = 0
 
 
 @dataclass(frozen=True)
@@ -43,59 +63,83 @@ class Prompter:
         tokenizer: Its tokenizer.
         placeholder: Token id that stands for one picture token, or None for a plain language model.
         template: `vicuna_v1` forces that prompt; None takes the checkpoint's own chat template.
+        bare: Where there is no template: `vicuna_v1`, or `plain`, picture tokens and the question, to which a processor may
+            add what its model was trained with (PaliGemma's puts a beginning between them and a newline at the end).
+        reads: Names of the arguments of the model's forward.
+        cannot_ask: Why the model cannot be asked at all.
     """
 
     processor: Any
     tokenizer: Any
     placeholder: int | None
     template: str | None
+    bare: str = "vicuna_v1"
+    reads: frozenset[str] = frozenset()
+    cannot_ask: CheckpointError | None = None
 
     @property
-    def _vicuna(self) -> bool:
-        return self.template == "vicuna_v1" or not getattr(self.processor or self.tokenizer, "chat_template", None)
+    def _form(self) -> str:
+        """Which prompt is taken."""
+        if self.template is not None:
+            return self.template
+        return "template" if getattr(self.processor or self.tokenizer, "chat_template", None) else self.bare
 
     def text(self, question: Question) -> str:
         """The prompt as text.
 
         Raises:
+            CheckpointError: The model's processor could not be loaded.
             TaskError: The question's text holds the token that stands for a picture.
         """
+        if self.cannot_ask is not None:
+            raise self.cannot_ask
         self._check(question)
-        if self._vicuna:
-            pictures = "".join(f"{self._picture_token}\n" for _ in question.pictures)
-            return VICUNA_V1.format(pictures=pictures, question=question.text)
+        form, token = self._form, self._picture_token
+        if form == "plain":
+            return token * len(question.pictures) + question.text
+        if form == "vicuna_v1":
+            return VICUNA_V1.format(pictures=f"{token}\n" * len(question.pictures), question=question.text)
         pictures = [{"type": "image"} for _ in question.pictures]
         content: Any = [*pictures, {"type": "text", "text": question.text}] if self.processor else question.text
         messages = [{"role": "user", "content": content}]
         renderer = self.processor or self.tokenizer
         return str(renderer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
 
-    def encode(self, questions: Sequence[Question]) -> tuple[list[Encoded], Tensor | None]:
-        """Tokenises questions.
+    def encode(self, question: Question) -> tuple[Encoded, Pixels]:
+        """Tokenises a question, alone, so that nothing of it depends on what else is asked.
 
         Returns:
-            The encoded questions; pixel values of their pictures in order, [pictures, channels, height, width], or None.
+            The encoded question, and what its tower is to see; empty without pictures.
+
+        Raises:
+            CheckpointError: Pictures for a language model, or a processor that gives what is not known here.
+            TaskError: The processor refuses the question.
         """
-        texts = [self.text(question) for question in questions]
-        images = [picture.open() for question in questions for picture in question.pictures]
+        text = self.text(question)
+        images = [picture.open() for picture in question.pictures] or None
         bos = self.tokenizer.bos_token
-        special = not (bos and texts and texts[0].startswith(bos))
-        if not images:
-            rows = self.tokenizer(texts, add_special_tokens=special)["input_ids"]
-            return [self._encoded(text, row) for text, row in zip(texts, rows, strict=True)], None
-        if self.processor is None:
+        how = {"add_special_tokens": not (bos and text.startswith(bos)), "return_tensors": "pt"}
+        if self.processor is not None:
+            try:
+                given = self.processor(text=[text], images=images, **how)
+            except ValueError as error:
+                raise TaskError(
+                    "the model's processor does not take a question",
+                    where=f"task {question.task!r}, question {question.id!r}, {len(question.pictures)} picture(s)",
+                    found=str(error).splitlines()[0],
+                    remedy="take the question out of the task, or use another model",
+                ) from error
+        elif images is None:
+            given = self.tokenizer([text], **how)
+        else:
             raise CheckpointError(
                 "a language model cannot be asked about pictures",
-                where=questions[0].id,
+                where=question.id,
                 expected="a vision-language model, or questions without pictures",
                 found=f"{len(images)} picture(s)",
                 remedy="add a vision-language model to the merge, or take the pictures out of the task",
             )
-        batch = self.processor(text=texts, images=images, add_special_tokens=special, padding=True, return_tensors="pt")
-        encoded: list[Encoded] = []
-        for text, ids, mask in zip(texts, batch["input_ids"], batch["attention_mask"], strict=True):
-            encoded.append(self._encoded(text, ids[mask.bool()].tolist()))
-        return encoded, batch["pixel_values"]
+        return self._sorted(text, given)
 
     @property
     def _picture_token(self) -> str:
@@ -111,6 +155,32 @@ class Prompter:
                 remedy=f"take {self._picture_token} out of the text, and name the picture in `image`",
             )
 
-    def _encoded(self, text: str, ids: Sequence[int]) -> Encoded:
+    def _sorted(self, text: str, given: Mapping[str, Any]) -> tuple[Encoded, Pixels]:
+        """What a processor gives, by what becomes of it. What the model's forward does not read is left out."""
+        read = {name: tensor for name, tensor in given.items() if name in self.reads and name not in NOT_ASKED}
+        strange = [name for name in read if name not in (*BY_TOKEN, *BY_PICTURE)]
+        if strange:
+            raise CheckpointError(
+                "the model's processor gives more than is known here, and the model reads it",
+                where=type(self.processor or self.tokenizer).__name__,
+                expected=", ".join((*BY_TOKEN, *BY_PICTURE)),
+                found=", ".join(strange),
+                remedy="use the version of transformers that this release names",
+            )
+        ids: list[int] = given["input_ids"][0].tolist()
         places = [place for place, token in enumerate(ids) if token == self.placeholder]
-        return Encoded(text, tuple(ids), places[-1] + 1 if places else 0)
+        pixels = {name: read[name] for name in BY_PICTURE if name in read}
+        encoded = Encoded(
+            text=text,
+            ids=tuple(ids),
+            prefix=places[-1] + 1 if places else 0,
+            by_token={name: read[name] for name in BY_TOKEN if name in read},
+            by_picture={name: read[name] for name in FOR_THE_DECODER if name in read},
+            pixel_rows=len(pixels["pixel_values"]) if pixels else 0,
+        )
+        return encoded, pixels
+
+
+def read_by(model_class: Any) -> frozenset[str]:
+    """Names of the arguments of a model's forward."""
+    return frozenset(inspect.signature(model_class.forward).parameters)
