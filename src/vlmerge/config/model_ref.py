@@ -158,7 +158,7 @@ def _path_of(value: object) -> ModelRef:
                 remedy="if a folder's name really has an `@`, write {model: {path: …}}",
             )
         return ModelRef(path, revision or None)
-    keys = cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else {}
+    keys: Mapping[Any, Any] = cast("Mapping[Any, Any]", value) if isinstance(value, Mapping) else {}
     path, revision = keys.get("path"), keys.get("revision")
     if not set(keys) <= {"path", "revision"} or not isinstance(path, str) or not isinstance(revision, str | None) or not path:
         raise ConfigError(
