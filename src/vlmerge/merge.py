@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.adapters import open_model
 from vlmerge.anatomy import Anatomy, Pairing, TensorPair, choose_host, dissect, host_layers, joined, pair, segments_of
-from vlmerge.checkpoint import Checkpoint, Progress, resolve, write_checkpoint
+from vlmerge.checkpoint import Checkpoint, Progress, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
 from vlmerge.types import TensorInfo
@@ -174,7 +175,7 @@ def open_models(
     refs: Sequence[ModelRef], vlm: ModelRef | None, *, cached_only: bool = False, progress: Progress | None = None
 ) -> dict[ModelRef, Checkpoint]:
     """Opens every model with its weights; the host too where it is not a source."""
-    return {ref: resolve(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
+    return {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
 
 
 def edited_config(config: Mapping[str, Any], recipe: Recipe, pairing: Pairing, host: Anatomy) -> dict[str, Any]:

@@ -6,7 +6,7 @@ tokenizer and tensor shapes, no weights). Importing this package imports neither
 
 from __future__ import annotations
 
-from vlmerge.checkpoint.adapter_files import AdapterFiles, MergedAdapter, licences_of, pinned
+from vlmerge.checkpoint.adapter_files import AdapterFiles, MergedAdapter, licences_of, pinned_ref
 from vlmerge.checkpoint.headers import Headers
 from vlmerge.checkpoint.hub import RemoteCheckpoint
 from vlmerge.checkpoint.progress import Progress
@@ -23,7 +23,7 @@ __all__ = [
     "RemoteCheckpoint",
     "licences_of",
     "open_checkpoint",
-    "pinned",
+    "pinned_ref",
     "resolve",
     "resolve_adapter",
     "write_checkpoint",

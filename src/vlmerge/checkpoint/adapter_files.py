@@ -158,7 +158,7 @@ def adapter_weights(names: Collection[str], where: str) -> tuple[str, ...]:
     )
 
 
-def pinned(checkpoint: Headers) -> ModelRef:
+def pinned_ref(checkpoint: Headers) -> ModelRef:
     """The reference of a checkpoint with the commits that were found, of the model and of its adapter."""
     ref, adapter = checkpoint.ref, checkpoint.adapter
     own = ModelRef(ref.path, checkpoint.revision or ref.revision)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vlmerge.anatomy import live_roles
 from vlmerge.errors import CheckpointError
 from vlmerge.runtime.loaded import Loaded
 
@@ -47,8 +48,21 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
             remedy="check that config, tokenizer and processor files belong together",
         ) from error
     loaded.model.eval().to(device)
+    _merge_adapter(loaded.model, checkpoint, anatomy)
     loaded.model.requires_grad_(False)
     return loaded
+
+
+def _merge_adapter(model: Any, checkpoint: Checkpoint, anatomy: Anatomy) -> None:
+    """Writes the tensors that an adapter changes over those that transformers read from the model's own files."""
+    if checkpoint.adapter is None or checkpoint.adapter.changed is None:
+        return
+    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    with torch.no_grad():
+        for role, name in anatomy.roles.items():
+            if name in checkpoint.adapter.changed and role in live:
+                live[role].copy_(checkpoint.read(name))
 
 
 def _straight_to(device: torch.device) -> dict[str, Any]:
