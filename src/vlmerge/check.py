@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.adapters import open_model
 from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, pair, part_of, segments_of
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.vocabulary import overlap
-from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, resolve
+from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licences_of
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
@@ -34,6 +35,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class AdapterRow:
+    """The adapter of a model.
+
+    Attributes:
+        name: As the recipe says.
+        tensors: Tensors of the model that it changes; None where only a download can tell.
+        made_for: The model that it was trained on, as its config says; None where it says nothing.
+        licence: As its card says; None where it says nothing.
+        bytes: Size of its weight files.
+        where: A folder, or `on the hub, not downloaded`.
+        revision: Commit on the hub.
+    """
+
+    name: str
+    tensors: int | None
+    made_for: str | None
+    licence: str | None
+    bytes: int
+    where: str
+    revision: str | None
+
+
+@dataclass(frozen=True)
 class ModelRow:
     """One model.
 
@@ -51,6 +75,7 @@ class ModelRow:
         where: A folder, or `on the hub, not downloaded`.
         revision: Commit on the hub.
         settings: The decoder's numbers by the names of `anatomy.Facts`: what must, or should, be equal among them.
+        adapter: What is merged into it as it is read; the other attributes are the model's alone.
     """
 
     name: str
@@ -66,6 +91,7 @@ class ModelRow:
     where: str
     revision: str | None
     settings: Mapping[str, Any]
+    adapter: AdapterRow | None
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,7 @@ class CheckResult:
         kept: Why → number of tensors of the result that (in part) are the host's.
         dropped: Model → why → number of its tensors that give nothing to the result.
         warnings: What a person should know.
-        unconfirmed: Models whose tensors can be named only after a download.
+        unconfirmed: Models whose tensors, or those of whose adapter, can be named only after a download.
         download_bytes: What is still to be fetched.
         output_bytes: Size of the result's weights.
         memory_bytes: For a run: the live model and the parents' tensors beside it. For a merge: its buffers.
@@ -127,22 +153,31 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     refs = list(dict.fromkeys([*recipe.model_refs(), *(() if recipe.tokenizer is None else recipe.tokenizer.models())]))
     if recipe.vlm is not None and recipe.vlm not in refs:
         refs.append(recipe.vlm)
-    opened = {ref: resolve(ref, headers_only=True, progress=progress) for ref in refs}
+    opened = {ref: open_model(ref, headers_only=True, progress=progress) for ref in refs}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
     segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}))
-    unconfirmed = tuple(str(ref) for ref, anatomy in anatomies.items() if anatomy.layout is None)
-    if unconfirmed:
+    unconfirmed = tuple(
+        str(ref)
+        for ref, each in opened.items()
+        if not each.tensors or (each.adapter is not None and each.adapter.changed is None)
+    )
+    if any(anatomy.layout is None for anatomy in anatomies.values()):
         pairing = None
         warnings = tuple(check_agreement(anatomies, host, segments))
     else:
         vocabulary = vocabulary_of(recipe, anatomies, host)
         pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
         warnings = pairing.warnings
+    warnings += tuple(_made_for_others(opened))
     output = _output_bytes(recipe, opened[host], pairing)
     labels = model_labels(tuple(opened))
-    asked = duties({labels[ref]: checkpoint.licence for ref, checkpoint in opened.items()})
-    licences = dict.fromkeys(checkpoint.licence or "not stated" for checkpoint in opened.values())
+    adapters = [each.adapter.files for each in opened.values() if each.adapter is not None]
+    asked = duties(
+        {labels[ref]: checkpoint.licence for ref, checkpoint in opened.items()}
+        | {str(files.ref): files.licence for files in adapters}
+    )
+    licences = dict.fromkeys(licence or "not stated" for each in opened.values() for licence in licences_of(each))
     return CheckResult(
         models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
         host=str(host),
@@ -154,11 +189,12 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         dropped={str(ref): _counted(lost.values()) for ref, lost in pairing.dropped.items()} if pairing is not None else {},
         warnings=warnings,
         unconfirmed=unconfirmed,
-        download_bytes=sum(each.total_bytes for each in opened.values() if isinstance(each, RemoteCheckpoint)),
+        download_bytes=sum(each.total_bytes for each in opened.values() if isinstance(each, RemoteCheckpoint))
+        + sum(files.total_bytes for files in adapters if not files.is_here),
         output_bytes=output,
         memory_bytes=output + sum(parent_bytes(opened, anatomies, host).values())
         if isinstance(what, RunConfig)
-        else _buffers(recipe, pairing, anatomies),
+        else _buffers(recipe, pairing, anatomies, opened),
         licences=tuple(licences),
         terms=verdict(asked),
         duties=asked,
@@ -212,7 +248,8 @@ def render(result: CheckResult) -> Group:
     asked = Table("terms", "what is asked", "by")
     for duty in result.duties:
         asked.add_row(*map(short, (duty.kind, duty.asks, f"{duty.licence.partition(' (')[0]}: {', '.join(duty.models)}")))
-    lines = [
+    lines = [line for row in result.models if row.adapter is not None for line in _adapter_lines(row, row.adapter)]
+    lines += [
         f"terms: {result.terms}",
         "       (a reading aid, no legal advice: what counts are the licences' texts)",
         f"to download {size(result.download_bytes)}; result {size(result.output_bytes)}; memory {size(result.memory_bytes)}",
@@ -228,6 +265,31 @@ def render(result: CheckResult) -> Group:
 def recipe_of(what: Recipe | RunConfig) -> Recipe:
     """The recipe itself; for a run a merge of all its models: what pairs there pairs in every candidate over all of them."""
     return what if isinstance(what, Recipe) else _as_recipe(what)
+
+
+def _adapter_lines(row: ModelRow, adapter: AdapterRow) -> list[str]:
+    changes = "tensors that a download will name" if adapter.tensors is None else f"{adapter.tensors} tensors"
+    here = "" if Path(adapter.where).is_dir() else ", not here yet"
+    return [
+        f"adapter {adapter.name}, {size(adapter.bytes)}{here}, licence {adapter.licence or 'not stated'}: "
+        f"changes {changes} of {row.name.removesuffix(f'+{adapter.name}')}"
+    ]
+
+
+def _made_for_others(opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint]) -> list[str]:
+    """What to say of adapters that name another model than the one they are merged into; the last part of a name counts."""
+    return [
+        f"{each.adapter.files.ref} was trained on {trained}, and is merged into {ref.alone}"
+        for ref, each in opened.items()
+        if each.adapter is not None
+        and (trained := _trained_on(each.adapter)) is not None
+        and Path(trained).name.casefold() != Path(ref.path).name.casefold()
+    ]
+
+
+def _trained_on(adapter: MergedAdapter) -> str | None:
+    name = adapter.files.config.get("base_model_name_or_path")
+    return name if isinstance(name, str) and name else None
 
 
 def _as_recipe(run: RunConfig) -> Recipe:
@@ -274,6 +336,20 @@ def _row(
         where="on the hub, not downloaded" if isinstance(opened, RemoteCheckpoint) else str(opened.path),
         revision=opened.revision,
         settings=asdict(anatomy.facts),
+        adapter=None if opened.adapter is None else _adapter_row(opened.adapter),
+    )
+
+
+def _adapter_row(adapter: MergedAdapter) -> AdapterRow:
+    files = adapter.files
+    return AdapterRow(
+        name=str(files.ref),
+        tensors=None if adapter.changed is None else len(adapter.changed),
+        made_for=_trained_on(adapter),
+        licence=files.licence,
+        bytes=files.total_bytes,
+        where=str(files.path) if files.is_here else "on the hub, not downloaded",
+        revision=files.revision,
     )
 
 
@@ -305,18 +381,23 @@ def _output_bytes(recipe: Recipe, host: Checkpoint | RemoteCheckpoint, pairing: 
     return sum(math.prod(each.shape) * _width(recipe, each) for each in pairing.tensors)
 
 
-def _buffers(recipe: Recipe, pairing: Pairing | None, anatomies: Mapping[ModelRef, Anatomy]) -> int:
+def _buffers(
+    recipe: Recipe,
+    pairing: Pairing | None,
+    anatomies: Mapping[ModelRef, Anatomy],
+    opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
+) -> int:
     """What a merge to disk holds beside mapped files: two pieces of each dtype that results have; of one tensor also casts that
-    are made whole, and vocabulary rows that are gathered."""
+    are made whole, vocabulary rows that are gathered, and inputs that an adapter changes."""
     if pairing is None:
         return 0
     pieces: dict[int, int] = {}
     for each in pairing.tensors:
         width = _width(recipe, each)
         pieces[width] = max(pieces.get(width, 0), min(PIECE, math.prod(each.shape)))
-    whole = 0
+    whole = max((_adapted_bytes(each, pairing, opened) for each in pairing.tensors), default=0)
     for each in pairing.merged:
-        length, held = math.prod(each.shape), 0
+        length, held = math.prod(each.shape), _adapted_bytes(each, pairing, opened)
         gathers = each.rearranged is not None or (each.rows is not None and not each.rows.straight)
         if recipe.dtype is not None and (gathers or not METHODS[recipe.merge_method].by_element):
             given = (FLOAT_DTYPES.get(anatomies[ref].tensors[name].dtype) for ref, name in each.inputs.items())
@@ -325,6 +406,16 @@ def _buffers(recipe: Recipe, pairing: Pairing | None, anatomies: Mapping[ModelRe
             held += (len(each.inputs) + 2) * length * _width(recipe, each)
         whole = max(whole, held)
     return sum(2 * length * width for width, length in pieces.items()) + whole
+
+
+def _adapted_bytes(each: TensorPair, pairing: Pairing, opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint]) -> int:
+    """Of the tensors that go into one of the result, those that are computed when they are read."""
+    read = {pairing.host: each.host_name, **each.inputs} if not each.merged or each.rows is not None else each.inputs
+    return sum(
+        opened[ref].tensors[name].bytes
+        for ref, name in read.items()
+        if (adapter := opened[ref].adapter) is not None and adapter.changed is not None and name in adapter.changed
+    )
 
 
 def _room(

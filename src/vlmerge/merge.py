@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.adapters import open_model
 from vlmerge.anatomy import (
     Anatomy,
     Pairing,
@@ -19,7 +20,7 @@ from vlmerge.anatomy import (
     pair,
     segments_of,
 )
-from vlmerge.checkpoint import Checkpoint, Progress, Verified, resolve, write_checkpoint
+from vlmerge.checkpoint import Checkpoint, Progress, Verified, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
 from vlmerge.licences import duties, verdict
@@ -220,7 +221,7 @@ def open_models(
     refs: Sequence[ModelRef], vlm: ModelRef | None, *, cached_only: bool = False, progress: Progress | None = None
 ) -> dict[ModelRef, Checkpoint]:
     """Opens every model with its weights; the host too where it is not a source."""
-    return {ref: resolve(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
+    return {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
 
 
 def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:

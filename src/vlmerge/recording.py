@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vlmerge import __version__
+from vlmerge.checkpoint import licences_of
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.search import model_labels, stages
@@ -116,15 +117,26 @@ def _model_records(models: Prepared, config: RunConfig) -> list[ModelRecord]:
             label=labels[ref],
             is_host=ref == models.host,
             is_base=ref == config.base_model,
-            path=str(checkpoint.path),
+            path=_place(checkpoint),
             revision=checkpoint.revision,
             fingerprint=checkpoint.fingerprint(),
-            licence=checkpoint.licence,
+            licence=_licence(checkpoint),
             family=models.anatomies[ref].family.name,
             parameters=models.anatomies[ref].parameters,
         )
         for ref, checkpoint in models.checkpoints.items()
     ]
+
+
+def _place(checkpoint: Checkpoint) -> str:
+    own = str(checkpoint.path)
+    return own if checkpoint.adapter is None else f"{own}+{checkpoint.adapter.files.path}"
+
+
+def _licence(checkpoint: Checkpoint) -> str | None:
+    """One text for a model and its adapter, which are two parents: their licence where it is one, else both."""
+    licences = dict.fromkeys(licences_of(checkpoint))
+    return checkpoint.licence if len(licences) == 1 else " + ".join(licence or "not stated" for licence in licences)
 
 
 def _task_record(split: Split, asked: Asked, live: LiveModel) -> TaskRecord:
@@ -224,7 +236,7 @@ def check_models(store: Store, checkpoints: Mapping[ModelRef, Checkpoint]) -> No
         if checkpoint.fingerprint() != known[str(ref)]:
             raise RunFolderError(
                 "a model has changed since this run began",
-                where=str(checkpoint.path),
+                where=_place(checkpoint),
                 expected=f"contents with the fingerprint {known[str(ref)][:16]}…",
                 found=f"{checkpoint.fingerprint()[:16]}…",
                 remedy="put the model back as it was: another one is not what was scored. Or start anew in another folder",

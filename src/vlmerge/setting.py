@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.checkpoint import resolve
-from vlmerge.config.model_ref import ModelRef
+from vlmerge.adapters import open_model
+from vlmerge.checkpoint import pinned_ref
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
@@ -17,6 +17,7 @@ from vlmerge.tasks.sets import Sets, check_eyes, load_sets
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
+    from vlmerge.config.model_ref import ModelRef
     from vlmerge.run_folder import RunFolder
     from vlmerge.runtime.live import LiveModel, Placement
 
@@ -94,10 +95,10 @@ def _pinned(config: RunConfig, observer: Observer) -> RunConfig:
                 begun = True
             observer.advance(0, f"{label} {done / 1e9:.1f} of {total / 1e9:.1f} GB")
 
-        revision = resolve(ref, progress=progress).revision
+        opened = open_model(ref, progress=progress)
         if begun:
             observer.end()
-        pinned[ref] = ref if revision is None else ModelRef(ref.path, revision)
+        pinned[ref] = pinned_ref(opened)
 
     def swapped(ref: ModelRef | None) -> ModelRef | None:
         return None if ref is None else pinned[ref]

@@ -15,9 +15,10 @@ import tiny_checkpoints as tiny
 import torch
 from hub_stand_in import COMMIT, NEXT_COMMIT, Hub, Repository, lay_out_cache, running_hub, sha256
 
-from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, open_checkpoint, resolve
+from vlmerge.adapters import open_model
+from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, licences_of, open_checkpoint, pinned_ref, resolve
 from vlmerge.config.model_ref import ModelRef
-from vlmerge.errors import CheckpointError
+from vlmerge.errors import CheckpointError, MismatchError
 
 BESIDE = {"tokenizer.json": "{}", "README.md": "---\nlicense: llama2\n---\n", "chat_template.jinja": "{{ x }}"}
 UNWANTED = {"pytorch_model.bin": "pickle", "model.onnx": "x", "tf_model.h5": "x", "model.gguf": "x", "code.py": "x"}
@@ -347,3 +348,76 @@ def test_the_clients_environment_is_honoured_and_a_killed_download_can_be_repeat
         check=True,
     ).stdout
     assert offline.splitlines()[-1] == done.splitlines()[-1]
+
+
+ADAPTER = ModelRef("org/adapter")
+ADAPTED = ModelRef("org/model", None, ADAPTER)
+QUERY = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.fixture
+def adapter(hub: Hub, tmp_path: Path) -> Path:
+    """An adapter on the same hub, `org/adapter`, with what people leave beside one."""
+    from safetensors.torch import save_file
+
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    shapes = {"A": (2, 4), "B": (4, 2)}
+    weights = {f"base_model.model.{QUERY}.lora_{side}.weight": torch.ones(shape) for side, shape in shapes.items()}
+    save_file(weights, folder / "adapter_model.safetensors")
+    config = '{"peft_type": "LORA", "r": 2, "lora_alpha": 3}'
+    with_files(folder, {"adapter_config.json": config, "README.md": "---\nlicense: mit\n---\n", "tokenizer.json": "{}"})
+    with_files(folder, {"optimizer.pt": "x", "adapter_model.bin": "x", "training_args.bin": "x"})
+    hub.repositories["org/adapter"] = Repository.of(folder, commit=NEXT_COMMIT)
+    return folder
+
+
+def test_an_adapter_is_downloaded_beside_its_model_and_pinned_with_it(hub: Hub, adapter: Path):
+    checkpoint = open_model(ADAPTED)
+    own = tiny.some_tensors()[f"{QUERY}.weight"]
+    assert torch.equal(checkpoint.read(f"{QUERY}.weight"), (own.float() + 3.0).half())
+    assert pinned_ref(checkpoint) == ModelRef("org/model", COMMIT, ModelRef("org/adapter", NEXT_COMMIT))
+    assert licences_of(checkpoint) == ("llama2", "mit")
+    assert not any(hub.bytes_of(name) for name in ("optimizer.pt", "adapter_model.bin", "training_args.bin"))
+    before = len(hub.served)
+    again = open_model(pinned_ref(checkpoint), cached_only=True)
+    assert again.fingerprint() == checkpoint.fingerprint()
+    assert len(hub.served) == before
+    local = open_model(ModelRef("org/model", None, ModelRef(str(adapter))))
+    assert local.fingerprint() == checkpoint.fingerprint(), "the same wherever the files lie"
+
+
+def test_headers_of_an_adapter_alone(hub: Hub, adapter: Path, monkeypatch):  # noqa: ARG001 - it must be there
+    from huggingface_hub import constants
+
+    checkpoint = open_model(ADAPTED, headers_only=True)
+    assert isinstance(checkpoint, RemoteCheckpoint)
+    assert checkpoint.adapter is not None
+    assert not checkpoint.adapter.files.is_here
+    assert checkpoint.adapter.changed == {f"{QUERY}.weight"}
+    resolve(MODEL)
+    model_here = open_model(ADAPTED, headers_only=True)
+    assert isinstance(model_here, Checkpoint)
+    assert model_here.adapter is not None
+    assert not model_here.adapter.files.is_here
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="not whole in the hub's cache"):
+        open_model(ADAPTED)
+
+
+def test_a_pickled_adapter_on_the_hub_is_known_only_after_its_download(hub: Hub, adapter: Path):
+    files = hub.repositories["org/adapter"].files
+    torch.save({f"base_model.model.{QUERY}.lora_{side}.weight": torch.ones(4, 4) for side in "AB"}, adapter / "weights")
+    del files["adapter_model.safetensors"]
+    files["adapter_model.bin"] = (adapter / "weights").read_bytes()
+    checkpoint = open_model(ADAPTED, headers_only=True)
+    assert checkpoint.adapter is not None
+    assert checkpoint.adapter.changed is None
+    with pytest.raises(MismatchError, match="rank 2"):
+        open_model(ADAPTED)
+
+
+def test_a_model_of_the_hub_is_no_adapter_and_the_other_way_round(hub: Hub, adapter: Path):  # noqa: ARG001 - it must be there
+    with pytest.raises(CheckpointError, match=r"adapter_config\.json and its weights"):
+        open_model(ModelRef("org/model", None, MODEL))
+    assert "config.json" in (refusal(ADAPTER).expected or "")

@@ -29,6 +29,11 @@ def fingerprint(folder: Path, files: Sequence[str]) -> str:
     return total.hexdigest()
 
 
+def joined(*fingerprints: str) -> str:
+    """sha256 (hex) over fingerprints, in their order."""
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()
+
+
 def _file_hash(path: Path) -> str:
     if path.is_symlink() and (blob := path.readlink()).parent.name == "blobs" and _SHA256.fullmatch(blob.name):
         return blob.name  # The hub's client stores large files under their sha256 and checked it when it downloaded them.

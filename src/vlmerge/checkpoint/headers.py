@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
+    from vlmerge.checkpoint.adapter_files import MergedAdapter
     from vlmerge.config.model_ref import ModelRef
 
 WeightsFormat = Literal["safetensors", "bin"]
@@ -55,6 +56,11 @@ class Headers(Protocol):
     @property
     def licence(self) -> str | None:
         """As README.md's front matter or the LICENSE file says; None where neither does."""
+        ...
+
+    @property
+    def adapter(self) -> MergedAdapter | None:
+        """What is merged into it as it is read; `tensors`, `path`, `revision` and the rest are those of the model alone."""
         ...
 
     def side_files(self) -> dict[str, Path]:

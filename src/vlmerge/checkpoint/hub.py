@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.checkpoint import layout
 from vlmerge.checkpoint.guarded import CONFIG_BYTES, INDEX_BYTES, read_guarded
 from vlmerge.checkpoint.headers import WeightsFormat
-from vlmerge.checkpoint.hub_errors import explained, offline
+from vlmerge.checkpoint.hub_errors import offline
+from vlmerge.checkpoint.hub_repository import Repository, download_files, find_cached, look_up, remote_header
 from vlmerge.checkpoint.licence import read_licence
 from vlmerge.checkpoint.reader import Checkpoint, check_index, join_shards, list_side_files, open_checkpoint, require_shards
-from vlmerge.checkpoint.safetensors_header import parse_entries, wrong_size
 from vlmerge.errors import CheckpointError
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
+    from vlmerge.checkpoint.adapter_files import MergedAdapter
     from vlmerge.checkpoint.progress import Progress
     from vlmerge.config.model_ref import ModelRef
 
@@ -39,33 +39,11 @@ class RemoteCheckpoint:
     weights_format: WeightsFormat
     total_bytes: int
     licence: str | None
+    adapter: MergedAdapter | None = None
 
     def side_files(self) -> dict[str, Path]:
         """Files that a merged model takes over unchanged: relative name → file, sorted by name."""
         return list_side_files(self.path)
-
-
-@dataclass(frozen=True)
-class _Repository:
-    """One commit of a model on the hub.
-
-    Attributes:
-        commit: Its hash.
-        sizes: File name → bytes.
-        blobs: File name → name of its contents in the cache; large files under their sha256.
-        snapshot: Where the cache keeps this commit.
-    """
-
-    ref: ModelRef
-    commit: str
-    sizes: dict[str, int]
-    blobs: dict[str, str]
-    snapshot: Path
-
-    def is_here(self, name: str) -> bool:
-        """Whether the contents of a file are in the cache, be it from another commit."""
-        blob = self.blobs.get(name)
-        return (self.snapshot / name).exists() or (blob is not None and (self.snapshot.parents[1] / "blobs" / blob).exists())
 
 
 def open_cached(ref: ModelRef) -> Checkpoint:
@@ -82,7 +60,7 @@ def fetch(ref: ModelRef, *, headers_only: bool, progress: Progress | None) -> Ch
     The revision is resolved once: every file is of the commit that config.json came from.
     """
     try:
-        repository = _look_up(ref)
+        repository = look_up(ref, layout.CONFIG)
     except CheckpointError:
         if (whole := _find_complete(ref)) is not None:
             return _open_snapshot(ref, whole)
@@ -92,71 +70,27 @@ def fetch(ref: ModelRef, *, headers_only: bool, progress: Progress | None) -> Ch
     index: layout.Index | None = None
     shards: tuple[str, ...] = (weights.file,)
     if weights.is_index:
-        _download(repository, [weights.file], None)
+        download_files(repository, [weights.file], None)
         text = read_guarded(repository.snapshot, weights.file, INDEX_BYTES)
         index = layout.parse_index(text, f"{ref}, {weights.file}", weights.format)
         shards = index.shards
     require_shards(shards, set(repository.sizes), f"{ref}, {weights.file}")
     if headers_only and not _is_complete(repository.snapshot):
-        _download(repository, small, progress)
+        download_files(repository, small, progress)
         return _remote(repository, weights, index, shards)
-    _download(repository, [*small, *shards], progress)
+    download_files(repository, [*small, *shards], progress)
     return _open_snapshot(ref, repository.snapshot)
 
 
-def _look_up(ref: ModelRef) -> _Repository:
-    from huggingface_hub import HfApi, constants
-
-    with explained(ref):
-        snapshot = _get(ref, layout.CONFIG, ref.revision, _bar()).parent
-        info = HfApi(endpoint=constants.ENDPOINT).model_info(ref.path, revision=snapshot.name, files_metadata=True)
-    files = info.siblings or []
-    return _Repository(
-        ref=ref,
-        commit=snapshot.name,
-        sizes={file.rfilename: file.size or 0 for file in files},
-        blobs={file.rfilename: blob for file in files if (blob := file.lfs.sha256 if file.lfs else file.blob_id)},
-        snapshot=snapshot,
-    )
-
-
-def _get(ref: ModelRef, name: str, revision: str | None, bar: Any) -> Path:
-    """One file, from the cache or into it."""
-    from huggingface_hub import constants
-    from huggingface_hub import hf_hub_download as download  # pyright: ignore[reportUnknownVariableType] - its tqdm is untyped
-
-    return Path(download(ref.path, name, revision=revision, endpoint=constants.ENDPOINT, tqdm_class=bar))
-
-
-def _download(repository: _Repository, names: Sequence[str], progress: Progress | None) -> None:
-    """Downloads what the cache lacks, one file after the other so that an interrupt stops at once; finished files stay."""
-    from huggingface_hub import constants
-
-    needed = sum(repository.sizes[name] for name in names if not repository.is_here(name))
-    free = shutil.disk_usage(repository.snapshot).free
-    if needed > free:
-        raise CheckpointError(
-            "the disk is too small for the download",
-            where=f"{repository.ref}, into {constants.HF_HUB_CACHE}",
-            expected=f"{needed:,} bytes free",
-            found=f"{free:,} bytes free",
-            remedy="free some space, or set HF_HOME to a folder on a larger disk",
-        )
-    for name in names:
-        bar = _bar(progress, f"{repository.ref.path}: {name}", repository.sizes[name])
-        with explained(repository.ref):
-            _get(repository.ref, name, repository.commit, bar)
-
-
 def _remote(
-    repository: _Repository, weights: layout.Weights, index: layout.Index | None, shards: Sequence[str]
+    repository: Repository, weights: layout.Weights, index: layout.Index | None, shards: Sequence[str]
 ) -> RemoteCheckpoint:
     text = read_guarded(repository.snapshot, layout.CONFIG, CONFIG_BYTES)
     config = layout.parse_config(text, f"{repository.ref}, {layout.CONFIG}")
     tensors: dict[str, TensorInfo] = {}
     if weights.format == "safetensors":
         where = f"{repository.ref}, {weights.file}"
-        tensors = join_shards([_remote_header(repository, shard) for shard in shards], where)
+        tensors = join_shards([remote_header(repository, shard) for shard in shards], where)
         if index is not None:
             check_index(index, tensors, where)
     return RemoteCheckpoint(
@@ -171,33 +105,10 @@ def _remote(
     )
 
 
-def _remote_header(repository: _Repository, shard: str) -> tuple[TensorInfo, ...]:
-    """The header of one file by HTTP range requests: a hundred kilobytes instead of gigabytes."""
-    from huggingface_hub import HfApi, constants
-
-    where = f"{repository.ref}, {shard}"
-    with explained(repository.ref):
-        header = HfApi(endpoint=constants.ENDPOINT).parse_safetensors_file_metadata(
-            repository.ref.path, shard, revision=repository.commit
-        )
-    entries = {
-        name: {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": tensor.data_offsets}
-        for name, tensor in header.tensors.items()
-    }
-    infos, end = parse_entries(entries, shard, where)
-    size = repository.sizes[shard]
-    if 0 < size < 8 + end:
-        raise wrong_size(where, 8 + end, size)
-    return infos
-
-
 def _find_complete(ref: ModelRef) -> Path | None:
     """The folder of the cache that holds the model whole, or None."""
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    with explained(ref):
-        config = try_to_load_from_cache(ref.path, layout.CONFIG, revision=ref.revision or constants.DEFAULT_REVISION)
-    return Path(config).parent if isinstance(config, str) and _is_complete(Path(config).parent) else None
+    snapshot = find_cached(ref, layout.CONFIG)
+    return snapshot if snapshot is not None and _is_complete(snapshot) else None
 
 
 def _is_complete(snapshot: Path) -> bool:
@@ -224,20 +135,3 @@ def _open_snapshot(ref: ModelRef, snapshot: Path) -> Checkpoint:
             found=error.found,
             remedy=f"if the copy in the cache is damaged, remove {snapshot.parents[1]} and run again; else: {error.remedy}",
         ) from error
-
-
-def _bar(progress: Progress | None = None, label: str = "", size: int = 0) -> Any:
-    """A class for the hub's client, which makes one progress bar per file: it draws nothing and tells `progress`."""
-    from huggingface_hub.utils import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, *_: Any, initial: int = 0, **__: Any) -> None:
-            super().__init__(disable=True)  # pyright: ignore[reportUnknownMemberType] - the client's class has no types
-            self.done = initial
-
-        def update(self, n: float | None = 1) -> None:
-            self.done += int(n or 0)
-            if progress is not None:
-                progress(label, self.done, size)
-
-    return Bar

@@ -9,6 +9,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.checkpoint.layout import ADAPTER_CONFIG, CONFIG
 from vlmerge.config.problems import nearest
 from vlmerge.errors import CheckpointError
 
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def explained(ref: ModelRef) -> Generator[None]:
-    """Turns what the hub's client raises inside the block into a CheckpointError about `ref`."""
+def explained(ref: ModelRef, first: str = CONFIG) -> Generator[None]:
+    """Turns what the hub's client raises inside the block into a CheckpointError about `ref`, of which `first` was wanted."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, SafetensorsParsingError
 
     # The client's exceptions for a broken connection derive from its HTTP library's base class, which has changed its package
@@ -40,7 +41,7 @@ def explained(ref: ModelRef) -> Generator[None]:
             remedy="choose another revision of the model",
         ) from error
     except (OSError, transport) as error:
-        raise _explain(ref, error) from error
+        raise _explain(ref, error, first) from error
     finally:
         client.setLevel(level)
 
@@ -74,7 +75,7 @@ def offline(ref: ModelRef) -> CheckpointError:
     )
 
 
-def _explain(ref: ModelRef, error: BaseException) -> CheckpointError:
+def _explain(ref: ModelRef, error: BaseException, first: str) -> CheckpointError:
     from huggingface_hub import constants
     from huggingface_hub.errors import (
         EntryNotFoundError,
@@ -113,12 +114,13 @@ def _explain(ref: ModelRef, error: BaseException) -> CheckpointError:
             remedy="leave the revision out, or take one from the model's page",
         )
     if isinstance(cause, EntryNotFoundError) and not isinstance(cause, LocalEntryNotFoundError):
+        kind = "an adapter of peft" if first == ADAPTER_CONFIG else "a model of transformers"
         return CheckpointError(
             "a file of the model is not on the hub",
             where=str(ref),
-            expected="a model in the format of transformers: config.json and its weights",
+            expected=f"{kind}: {first} and its weights",
             found=str(cause).strip().splitlines()[-1],
-            remedy=f"look at {page}/tree/main: is it a model of transformers?",
+            remedy=f"look at {page}/tree/main: is it {kind}?",
         )
     if status in (401, 403):
         return CheckpointError(

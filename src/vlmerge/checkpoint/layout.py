@@ -14,6 +14,11 @@ from vlmerge.errors import CheckpointError
 
 CONFIG = "config.json"
 README = "README.md"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+"""In order of preference."""
+NON_LORA_WEIGHTS = "non_lora_trainables.bin"
+"""What LLaVA's training code saves beside an adapter: the tensors that it trained whole."""
 
 WEIGHT_FILES: tuple[tuple[str, WeightsFormat], ...] = (
     ("model.safetensors", "safetensors"),
@@ -73,7 +78,7 @@ def find_weights(names: Collection[str], where: str) -> Weights:
         if name.endswith((".safetensors", ".bin", ".gguf", ".pth", ".pt", ".h5", ".msgpack", ".index.json"))
     )
     if any(name.startswith("adapter_model.") for name in names):
-        remedy = "this is a LoRA adapter: merge it into its base model first (peft: merge_and_unload), then use the result"
+        remedy = "this is a LoRA adapter: name it behind its base model, as `MODEL+ADAPTER`"
     elif any(re.fullmatch(r"(model|pytorch_model)-\d+-of-\d+\.(safetensors|bin)", name) for name in like_weights):
         remedy = "the shards' index (model.safetensors.index.json) is missing: copy or download it too"
     else:

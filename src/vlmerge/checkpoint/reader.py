@@ -20,6 +20,7 @@ from vlmerge.types import TensorInfo
 if TYPE_CHECKING:
     import torch
 
+    from vlmerge.checkpoint.adapter_files import MergedAdapter
     from vlmerge.config.model_ref import ModelRef
 
 
@@ -87,9 +88,13 @@ class Checkpoint:
     total_bytes: int
     licence: str | None
     _shards: Shards = field(repr=False)
+    adapter: MergedAdapter | None = None
 
     def read(self, name: str) -> torch.Tensor:
-        """One tensor on the CPU in its own dtype, backed by the mapped file: never write into it."""
+        """One tensor on the CPU in its own dtype: never write into it.
+
+        It is backed by the mapped file, unless an adapter changes it: then it is computed anew each time.
+        """
         return self._shards.read(self.tensors[name])
 
     def side_files(self) -> dict[str, Path]:
@@ -97,8 +102,12 @@ class Checkpoint:
         return list_side_files(self.path)
 
     def fingerprint(self) -> str:
-        """sha256 over names and contents of config.json and the weight files; the same for a folder and the hub's cache."""
-        return fingerprint.fingerprint(self.path, [layout.CONFIG, *self.weight_files])
+        """sha256 over names and contents of config.json and the weight files; the same for a folder and the hub's cache.
+
+        With an adapter it is over the fingerprints of both.
+        """
+        own = fingerprint.fingerprint(self.path, [layout.CONFIG, *self.weight_files])
+        return own if self.adapter is None else fingerprint.joined(own, self.adapter.files.fingerprint())
 
 
 def open_checkpoint(path: Path, ref: ModelRef, revision: str | None = None) -> Checkpoint:
@@ -108,6 +117,7 @@ def open_checkpoint(path: Path, ref: ModelRef, revision: str | None = None) -> C
         CheckpointError: config.json or weights are missing, a shard is missing, cut short or damaged, index and shards
             disagree, a `.bin` holds more than tensors, a file leads out of the folder.
     """
+    _refuse_adapter(path)
     config = layout.parse_config(read_guarded(path, layout.CONFIG, CONFIG_BYTES), str(path / layout.CONFIG))
     names = {entry.name for entry in path.iterdir()}
     weights = layout.find_weights(names, str(path))
@@ -194,6 +204,17 @@ def check_index(index: layout.Index, tensors: Mapping[str, TensorInfo], where: s
             expected="each tensor in the shard that the index names",
             found="; ".join(part for part in parts if part),
             remedy="download the model again; index and shards may be of different versions",
+        )
+
+
+def _refuse_adapter(path: Path) -> None:
+    if (path / layout.ADAPTER_CONFIG).is_file() and not (path / layout.CONFIG).exists():
+        raise CheckpointError(
+            "this is an adapter, not a model",
+            where=str(path),
+            expected=f"a model folder, with {layout.CONFIG}",
+            found=layout.ADAPTER_CONFIG,
+            remedy="name the model that it was trained for, and the adapter behind it: `MODEL+ADAPTER`",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import yaml
 
@@ -75,13 +76,26 @@ def _front_matter(store: Store, models: Sequence[ModelRecord]) -> str:
         fields["license_name"] = "licences-of-the-merged-models"
     if any(question.pictures for question in store.questions()):
         fields["pipeline_tag"] = "image-text-to-text"
-    hub = [name for model in models if HUB_ID.match(name := model.name.partition("@")[0])]
+    hub = dict.fromkeys(name for model in models for name in _hub_names(model))
     if hub:
-        fields |= {"base_model": hub, "base_model_relation": "merge"}
+        fields |= {"base_model": list(hub), "base_model_relation": "merge"}
     languages = _languages(store)
     if languages:
         fields["language"] = languages
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
+
+
+def _parts(model: ModelRecord) -> tuple[str, ...]:
+    """The model and, if there is one, its adapter, as recipes name each."""
+    if "+/" not in model.path:
+        return (model.name,)
+    own, _, adapter = model.name.rpartition("+")
+    return own, adapter
+
+
+def _hub_names(model: ModelRecord) -> list[str]:
+    """The hub ids among a model and its adapter."""
+    return [name for part in _parts(model) if HUB_ID.match(name := part.partition("@")[0])]
 
 
 def _languages(store: Store) -> list[str]:
@@ -170,9 +184,11 @@ def _comparison(store: Store, found: Sequence[Row], claim: Claim, mark: str) -> 
 def _recipe(models: Sequence[ModelRecord], trial: Trial) -> str:
     """The recipe, in which folders of the machine that made it are named by their headings alone."""
     text, moved = trial.recipe, False
-    for model in sorted(models, key=lambda model: -len(model.name)):
-        if not HUB_ID.match(model.name.partition("@")[0]):
-            text, moved = text.replace(model.name, f"./{model.label.strip('./')}"), True
+    labels = {part: Path(part).name for model in models for part in _parts(model)}
+    labels |= {model.name: model.label for model in models if model.name in labels}
+    for name, label in sorted(labels.items(), key=lambda pair: -len(pair[0])):
+        if not HUB_ID.match(name.partition("@")[0]):
+            text, moved = text.replace(name, f"./{label.strip('./')}"), True
     note = "\n\nModels that are folders are written as if they lay beside the recipe." if moved else ""
     return f"## Recipe\n\n{_fenced(text, 'yaml')}{note}"
 

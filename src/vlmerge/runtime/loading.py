@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vlmerge.anatomy import live_roles
 from vlmerge.errors import CheckpointError
 from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.ways import whole_because
@@ -52,9 +53,22 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
             remedy="check that config, tokenizer and processor files belong together",
         ) from error
     loaded.model.eval().to(device)
+    _merge_adapter(loaded.model, checkpoint, anatomy)
     loaded.model.requires_grad_(False)
     bare = "plain" if anatomy.is_vlm and anatomy.family.name not in VICUNA else "vicuna_v1"
     return replace(loaded, whole_because=whole_because(anatomy, checkpoint.config), bare=bare)
+
+
+def _merge_adapter(model: Any, checkpoint: Checkpoint, anatomy: Anatomy) -> None:
+    """Writes the tensors that an adapter changes over those that transformers read from the model's own files."""
+    if checkpoint.adapter is None or checkpoint.adapter.changed is None:
+        return
+    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
+    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    with torch.no_grad():
+        for role, name in anatomy.roles.items():
+            if name in checkpoint.adapter.changed and role in live:
+                live[role].copy_(checkpoint.read(name))
 
 
 def _straight_to(device: torch.device) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from vlmerge.adapters import open_model
 from vlmerge.anatomy import live_roles
 from vlmerge.anatomy.decoders import kind_of
-from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
 from vlmerge.runtime.loaded import Loaded
@@ -45,7 +45,7 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
     transformers: Any = untyped
     config = checkpoint.config
     _check_supported(config, checkpoint)
-    tower = resolve(_tower_ref(config, checkpoint))
+    tower = open_model(_tower_ref(config, checkpoint))
     text_config = transformers.LlamaConfig(**_text_keys(config))
     # Given its config, AutoTokenizer does not read config.json, which it would take for transformers' own LLaVA.
     tokenizer = transformers.AutoTokenizer.from_pretrained(

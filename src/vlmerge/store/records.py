@@ -15,7 +15,10 @@ Status = Literal["scored", "failed"]
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """A model that takes part. `label` is its base name where that is unique, else its full id."""
+    """A model that takes part. `label` is its base name where that is unique, else its full id.
+
+    With an adapter `path` is `FOLDER+FOLDER`, and the fingerprint is over both.
+    """
 
     name: str
     label: str
