@@ -78,7 +78,7 @@ def test_every_default_is_written_out() -> None:
         "algorithm": "cma-es", "max_fevals": 400, "global_fevals": 40, "seed": 1, "global_sigma": 0.2, "sigma": 0.1,
         "population": None,
     }  # fmt: skip
-    assert plain["merge"]["space"] == {"groups": 2, "separate": ["embed", "head"]}
+    assert plain["merge"]["space"] == {"groups": 2, "separate": ["embed", "head"], "modules": []}
     assert plain["decoding"] == {"max_new_tokens": 128, "num_beams": 1, "temperature": 0.0, "top_p": 1.0,
                                  "repetition_penalty": 1.0, "seed": 1}  # fmt: skip
     assert plain["validation"] == {"fraction": 0.25, "tasks": None}

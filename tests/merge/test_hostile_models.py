@@ -212,7 +212,7 @@ HARMS: dict[str, tuple[Harm, str]] = {
     "config: no heads": (config(num_attention_heads=0, head_dim=None), "config.json"),
     "config: rotary scaling a word": (config(rope_scaling="x"), "config.json"),
     "config: epsilon an object": (config(rms_norm_eps={}), "config.json"),
-    "config: architectures a number": (config(model_type="unheard-of", architectures=5), "config.json"),
+    "config: architectures a number": (config(model_type="llama4", architectures=5), "config.json"),
     "config: decoder a word": (config(model_type="llava", text_config="x", vision_config={}), "config.json"),
     "config: tower a word": (config(model_type="llava", text_config={}, vision_config="x"), "config.json"),
     "config: a pipe": (pipe("config.json"), "no file"),

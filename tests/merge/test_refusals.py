@@ -149,11 +149,17 @@ def test_models_of_a_run_serve_any_recipe_over_them(tmp_path: Path) -> None:
         },
         "task_arithmetic": {**linear(0.4, 0.7), "merge_method": "task_arithmetic", "base_model": "./base"},
     }  # fmt: skip
-    for name in ("ties", "dare_linear", "dare_ties"):
-        recipes[name] = {
-            **linear(0.4, 0.7), "merge_method": name, "base_model": "./base",
-            "parameters": {"density": 0.4, "rescale": True},
-        }  # fmt: skip
+    for name, method in METHODS.items():
+        spec = method.spec
+        if name not in recipes:
+            names = ["./ja"] if spec.sources[1] == 1 else ["./vlm", "./ja"]
+            weights = {"weight": 0.4} if spec.weighs else {}
+            shared = {"density": 0.4} if "density" in spec.parameters else {"t": 0.01} if "t" in spec.parameters else {}
+            recipes[name] = {
+                "merge_method": name, "vlm": "./vlm", "parameters": shared,
+                "models": [{"model": each, "parameters": weights} for each in names],
+                **({} if spec.base == "ordinary" else {"base_model": "./base"}),
+            }  # fmt: skip
     assert {recipe["merge_method"] for recipe in recipes.values()} == set(METHODS)
     loaded = {}
     for name, recipe in recipes.items():

@@ -100,6 +100,14 @@ def read_facts(
     query, fused = rows("layers.0.self_attn.q_proj.weight"), rows("layers.0.self_attn.qkv_proj.weight")
     key = rows("layers.0.self_attn.k_proj.weight")
     head_dim = query // heads if query else int(said("head_dim") or hidden // heads)
+    if query and text.get("head_dim") and text["head_dim"] * heads != query:
+        raise MismatchError(
+            "config.json and the files do not agree about the heads",
+            where=f"{where}: config.json, head_dim",
+            expected=f"heads whose widths sum to {query}, as the rows of q_proj do",
+            found=f"{heads} heads of width {text['head_dim']}",
+            remedy="take config.json from the model's own repository",
+        )
     # A key that is missing has the class default, a key that is null is as many as there are heads.
     kv_heads = int(
         (text["num_key_value_heads"] if "num_key_value_heads" in text else defaults.get("num_key_value_heads")) or heads
