@@ -207,6 +207,8 @@ class StandIn:
         return {name: tensor * shade if tensor.is_floating_point() else tensor for name, tensor in pixels.items()}
 
 
-STAND_INS = ("llava-onevision", "qwen2-vl", "qwen2.5-vl", "qwen3-vl", "internvl", "smolvlm", "pixtral-12b", "mistral3",
-             "cohere2-vision")  # fmt: skip
+STAND_INS = (
+    "llava-onevision", "qwen2-vl", "qwen2.5-vl", "qwen3-vl", "internvl", "smolvlm", "pixtral-12b", "mistral3", "ministral3",
+    "cohere2-vision",
+)  # fmt: skip
 """Families whose processors need torchvision."""
