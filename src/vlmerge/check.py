@@ -414,7 +414,7 @@ def _adapted_bytes(each: TensorPair, pairing: Pairing, opened: Mapping[ModelRef,
     return sum(
         opened[ref].tensors[name].bytes
         for ref, name in read.items()
-        if (adapter := opened[ref].adapter) is not None and adapter.changed is not None and name in adapter.changed
+        if (adapter := opened[ref].adapter) is not None and adapter.changes(name)
     )
 
 

@@ -15,6 +15,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.recipe import parse_recipe
 from vlmerge.merge import Prepared, merge, prepare_models
 from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.runtime.parents import Parents
 
 from .conftest import FAMILY
 
@@ -56,10 +57,18 @@ def test_the_host_alone_is_the_host_with_its_adapter(family: Prepared) -> None:
         assert torch.equal(parameters[name], checkpoint.read(anatomy.roles[role]).float()), role
 
 
+@pytest.mark.parametrize("home", ["card", "host", "file"])
 @pytest.mark.parametrize("protect", [[], ["q_proj"]])
-def test_what_is_scored_is_what_is_exported(family: Prepared, tmp_path: Path, protect: list[str]) -> None:
+def test_what_is_scored_is_what_is_exported(family: Prepared, tmp_path: Path, protect: list[str], home: str) -> None:
     vlm, ja, base = (ref.plain() for ref in family.checkpoints)
-    live = LiveModel.load(family, choose_placement("cpu", batch_size=1, host_dtype="float16"))
+    live = LiveModel.load_single(family, choose_placement("cpu", batch_size=1, host_dtype="float16"))
+    homes = dict.fromkeys(family.anatomies[family.host].roles, home)
+    parents = live._parents = Parents.read(family, live._model, torch.device("cpu"), homes)
+    held = {name for ref, name in parents._tensors if ref == family.host}
+    adapter = family.checkpoints[family.host].adapter
+    assert adapter is not None
+    assert adapter.changed is not None
+    assert adapter.changed & held == (set() if home == "file" else adapter.changed), "computed tensors are in no file"
 
     def recipe(*weights: float, protect: list[str]):
         models = [{"model": m, "parameters": {"weight": w}} for m, w in zip((vlm, ja, base), weights, strict=True)]

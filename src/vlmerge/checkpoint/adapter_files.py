@@ -70,6 +70,10 @@ class MergedAdapter:
     files: AdapterFiles
     changed: frozenset[str] | None
 
+    def changes(self, name: str) -> bool:
+        """Whether it is known to change a tensor of the checkpoint, which is then computed whenever it is read."""
+        return self.changed is not None and name in self.changed
+
 
 def open_adapter(path: Path, ref: ModelRef, revision: str | None = None) -> AdapterFiles:
     """Opens an adapter's folder and checks it whole before anybody reads a weight.

@@ -61,13 +61,13 @@ def load(checkpoint: Checkpoint, anatomy: Anatomy, *, device: torch.device, dtyp
 
 def _merge_adapter(model: Any, checkpoint: Checkpoint, anatomy: Anatomy) -> None:
     """Writes the tensors that an adapter changes over those that transformers read from the model's own files."""
-    if checkpoint.adapter is None or checkpoint.adapter.changed is None:
+    if checkpoint.adapter is None:
         return
     parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
     live = {role: parameters[name] for role, name in live_roles(parameters).items()}
     with torch.no_grad():
         for role, name in anatomy.roles.items():
-            if name in checkpoint.adapter.changed and role in live:
+            if checkpoint.adapter.changes(name) and role in live:
                 live[role].copy_(checkpoint.read(name))
 
 

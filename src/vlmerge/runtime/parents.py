@@ -114,7 +114,9 @@ class Parents:
             tensor = models.checkpoints[ref].read(name)
             if home != "file":
                 tensor = tensor.to(device, copy=True) if home == "card" else pinned.copy(tensor)
-            tensors[ref, name] = tensor
+            adapter = models.checkpoints[ref].adapter
+            if home != "file" or adapter is None or not adapter.changes(name):
+                tensors[ref, name] = tensor  # What is in no file as it is would stay in memory: it is computed for each merge.
             # Before the first candidate: otherwise every merge with this parent would fail, and another would win.
             require_finite(tensor, scratch if home == "card" else beside, model=str(ref), name=name)
         return cls(models, tensors, live, device, homes)
@@ -179,7 +181,7 @@ class Parents:
     def _merge_beside(self, step: Step, live: Tensor, dtype: torch.dtype) -> None:
         """By the host's processor, while the results before are on their way to the device."""
         out = self._mover.room_for(live.numel(), dtype).view(step.pair.shape)
-        combine(step, lambda ref, name: self._tensors[ref, name], out, self._mover.scratch, self._known)
+        combine(step, self._at_home, out, self._mover.scratch, self._known)
         self._mover.send(out, live)
 
     def begin(self) -> None:
@@ -196,8 +198,12 @@ class Parents:
         self._rounded.clear()
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
-        tensor = self._tensors[ref, name]
+        tensor = self._at_home(ref, name)
         return tensor if tensor.device.type == self._scratch.device.type else self._mover.bring(tensor)
+
+    def _at_home(self, ref: ModelRef, name: str) -> Tensor:
+        held = self._tensors.get((ref, name))
+        return self._models.checkpoints[ref].read(name) if held is None else held
 
     def _read_once(self) -> Read:
         """Reads for one step: what had to be moved is not moved again."""
