@@ -37,9 +37,10 @@ ASKED = (((0,), "▁w3 ▁w7"), ((1,), "▁w3 ▁w7"), ((0,), "▁w9 ▁w2 ▁w1
 """Pictures and words of the questions."""
 WHOLE = ("Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL", "PaliGemma", "Gemma 3", "Mllama")
 LMS = {
-    "llama": TINY["llava-llama"].lm, "mistral": TINY["llava-mistral"].lm, "ministral3": TINY["ministral3"].lm, "qwen2": TINY["llava-qwen2"].lm,
+    "llama": TINY["llava-llama"].lm, "mistral": TINY["llava-mistral"].lm, "qwen2": TINY["llava-qwen2"].lm,
     "qwen3": TINY["qwen3-vl"].lm, "gemma": TINY["paligemma"].lm, "gemma2": TINY["paligemma2"].lm,
-    "gemma3_text": TINY["gemma3"].lm, "cohere": TINY["aya-vision-cohere"].lm, "cohere2": TINY["aya-vision"].lm,
+    "ministral3": TINY["ministral3"].lm, "gemma3_text": TINY["gemma3"].lm,
+    "cohere": TINY["aya-vision-cohere"].lm, "cohere2": TINY["aya-vision"].lm,
     "phi3": {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "hidden_size": 64, "intermediate_size": 48,
              "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 32,
              "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2, "torch_dtype": "float32"},
