@@ -54,7 +54,8 @@ def edited_config(
             edited["vocab_size"] = pairing.vocabulary.rows
         if pairing.vocabulary.owner != pairing.host and configs is not None:
             owners = configs[pairing.vocabulary.owner]
-            text.update({key: owners[key] for key in SPECIAL_TOKENS if key in owners})
+            known: dict[str, Any] = {**owners, **(owners.get("text_config") or {})}
+            text.update({key: known[key] for key in SPECIAL_TOKENS if key in known})
     taken = host_layers(pairing.segments, pairing.host, host.layers)
     if taken != list(range(host.layers)):
         _move_layers(_decoders(edited, host), taken, host)

@@ -51,10 +51,12 @@ def tokenizer_of(
         if new.owner != pairing.host:
             own = tokenizer_files(files[new.owner])
             own |= {name: files[new.owner][name] for name in ("generation_config.json",) if name in files[new.owner]}
-            taken = {name: path for name, path in taken.items() if name not in tokenizer_files(taken)} | own
+            # The host's would stop at tokens of another vocabulary.
+            stale = {*tokenizer_files(taken), "generation_config.json"}
+            taken = {name: path for name, path in taken.items() if name not in stale} | own
         if new.added:
             kinds = {token: kind for ref in files for token, kind in added_tokens(files[ref]).items()}
-            texts = with_tokens(tokenizer_files(taken), {token: new.ids[token] for token in new.added}, kinds)
+            texts = with_tokens(tokenizer_files(taken), new.ids, new.added, kinds)
     if recipe.chat_template is not None:
         template: str | None = recipe.chat_template
         if template == "auto":

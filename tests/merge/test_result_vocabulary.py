@@ -11,8 +11,8 @@ from tiny_family import HOST_ROWS, HOST_TOKENS, LM_TOKENS, read_result, write_lm
 from transformers import AutoTokenizer
 
 from vlmerge.config.recipe import dump_recipe, parse_recipe, read_recipe
-from vlmerge.errors import ConfigError, MismatchError
-from vlmerge.merge import merge
+from vlmerge.errors import CheckpointError, ConfigError, MismatchError
+from vlmerge.merge import merge, prepare
 
 NEW = ["▁犬", "▁猫", "▁魚"]
 
@@ -145,3 +145,35 @@ def test_a_rule_that_names_no_row_is_refused(models: dict[str, Path], tmp_path: 
     rules = {"<x>": {"source": {"kind": "model_token", "model": str(models["ja"]), "token": "nowhere"}}}
     with pytest.raises(ConfigError, match="a row that is not there"):
         merge(parse_recipe(recipe(models, tokenizer={"tokens": rules}), "a test"), tmp_path / "out")
+
+
+def test_a_tokenizer_that_would_number_new_tokens_otherwise_is_refused(models: dict[str, Path], tmp_path: Path) -> None:
+    """Tokens beyond the rows of the base are cut, as they have none; a gap in its numbers cannot be kept."""
+    file = models["base"] / "tokenizer.json"
+    whole = json.loads(file.read_text())
+    kind = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    plain = {
+        "merge_method": "linear",
+        "base_model": str(models["base"]),
+        "models": [{"model": str(models[name]), "parameters": {"weight": 0.5}} for name in ("base", "ja")],
+        "tokenizer": {"source": "union"},
+    }
+    count = len(LM_TOKENS)
+    # 28 tokens and 32 rows: four more have rows, the fifth has none.
+    beyond = [{"id": row, "content": f"<more {row}>", **kind} for row in range(count, count + 5)]
+    file.write_text(json.dumps({**whole, "added_tokens": beyond}))
+    merge(parse_recipe(plain, "a test"), tmp_path / "out")
+    vocabulary = AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab()
+    assert f"<more {count + 4}>" not in vocabulary
+    assert [vocabulary[token] for token in NEW] == [32, 33, 34]
+    assert len(read_result(tmp_path / "out")["model.embed_tokens.weight"]) == 35 == len(vocabulary)
+    whole["model"]["vocab"]["<far>"] = 30
+    file.write_text(json.dumps(whole))
+    with pytest.raises(CheckpointError, match="new tokens cannot be added"):
+        merge(parse_recipe(plain, "a test"), tmp_path / "gap")
+
+
+def test_tokens_that_find_no_row_are_told_of(models: dict[str, Path]) -> None:
+    given = parse_recipe(recipe(models, tokenizer={"source": "base"}), "a test")
+    warnings = prepare(given).pairing.warnings
+    assert any("3 tokens of" in each and "ja" in each and "no row in the result" in each for each in warnings)

@@ -93,9 +93,38 @@ def test_directions_that_cancel_have_no_mean() -> None:
     with pytest.raises(NoResult, match="cancel"):
         run("multislerp", [each / each.norm() for each in (one, -one / 2, -one / 2)], weights=(2.0, 1.0, 1.0))
     assert torch.allclose(run("multislerp", [one, -one], weights=(0.5, 0.5)), torch.zeros_like(one), atol=1e-9)
-    assert torch.isfinite(run("karcher", three)).all()
+    with pytest.raises(NoResult, match="opposite"):
+        run("karcher", three)
+    assert torch.isfinite(run("karcher", [one, two, unit(3) - one])).all()
     with pytest.raises(CandidateFailure, match="sum to zero"):
         run("multislerp", [one, two], weights=(0.5, -0.5))
+
+
+def test_a_tensor_that_no_model_changed_is_the_base() -> None:
+    base = noise(1)
+    for name in ("multislerp", "nuslerp", "model_stock", "sce", "ram", "ramplus_tl"):
+        same = [base.clone()] * (2 if name == "nuslerp" else 3)
+        assert torch.allclose(run(name, same, base), base, rtol=0, atol=0), name
+    for name in ("sce", "ram", "ramplus_tl"):
+        method = METHODS[name]
+        values, out = Values({each.name: each.default for each in method.spec.parameters.values()}, ()), torch.empty_like(base)
+        assert method.rule([], base, values, method.prepare([], base, Scratch()), Scratch()).write(out, Scratch())
+        assert torch.equal(out, base), name
+
+
+def test_opposite_directions_have_no_karcher_mean() -> None:
+    with pytest.raises(NoResult, match="opposite"):
+        run("karcher", [noise(1), -noise(1)])
+    with pytest.raises(CandidateFailure, match="eps"):
+        run("multislerp", [noise(1), noise(2)], eps=0.0)
+
+
+@pytest.mark.parametrize("flags", [{}, {"nuslerp_flatten": False}, {"nuslerp_flatten": False, "nuslerp_row_wise": True}])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_the_ends_of_nuslerps_arc_are_the_models_bit_for_bit(flags: Shared, dtype: torch.dtype) -> None:
+    one, two, base = (noise(seed, dtype) * 10.0 ** torch.arange(LENGTH).remainder(7).to(dtype) for seed in (1, 2, 3))
+    assert torch.equal(run("nuslerp", [one, two], base, (1.0, 0.0), **flags), one)
+    assert torch.equal(run("nuslerp", [one, two], base, (0.0, 1.0), **flags), two)
 
 
 @pytest.mark.parametrize("filter_wise", [False, True])

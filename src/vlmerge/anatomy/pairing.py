@@ -27,6 +27,7 @@ from vlmerge.anatomy.roles import (
 )
 from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers, segment_at
 from vlmerge.anatomy.vocabulary import RowMap, row_map
+from vlmerge.config.tokenizer_blocks import ZeroRow
 from vlmerge.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -290,6 +291,16 @@ class _Work:
         }
         sources = {ref: rows[ref] for ref in found.inputs}
         plan = rearrange(new, sources, {ref: each for ref, each in rows.items() if ref not in sources})
+        told = [
+            f"{lost} tokens of {ref} have no row in the result"
+            for ref, (vocabulary, count) in sources.items()
+            if (lost := sum(1 for token, row in (vocabulary.ids or {}).items() if row < count and token not in new.ids))
+        ]
+        asked = {new.ids[token] for token, rule in new.spec.tokens.items() if isinstance(rule.source, ZeroRow)}
+        zeros = sum(1 for fill in plan.fills if not fill.sources for row in fill.rows.tolist() if row not in asked)
+        if zeros:
+            told.append(f"{zeros} tokens are in no source: their rows are zeros")
+        self.warnings += [f"{found.role}: {each}" for each in told]
         lent = {ref for fill in plan.fills for ref, _ in fill.sources if ref not in sources}
         lenders = {ref: self.everybody[ref].role_name(found.role) or "" for ref in rows if ref in lent}
         return replace(found, shape=shape, rearranged=plan, lenders=lenders)

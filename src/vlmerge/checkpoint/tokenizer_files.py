@@ -25,16 +25,19 @@ def tokenizer_files(files: Mapping[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in files.items() if any(fnmatchcase(name, pattern) for pattern in TOKENIZER_FILES)}
 
 
-def with_tokens(files: Mapping[str, Path], tokens: Mapping[str, int], kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Texts of the files that name single tokens, with further ones.
+def with_tokens(
+    files: Mapping[str, Path], ids: Mapping[str, int], new: Sequence[str], kinds: Mapping[str, Mapping[str, Any]]
+) -> dict[str, str]:
+    """Texts of the files that name single tokens, with further ones, and without those that have no row.
 
     Args:
         files: A tokenizer's files.
-        tokens: New token → id.
+        ids: Every token of the result → its row.
+        new: Those that the files do not know.
         kinds: Token → how its own model's tokenizer.json describes it, for added tokens.
 
     Raises:
-        CheckpointError: There is no tokenizer.json to add to.
+        CheckpointError: There is no tokenizer.json to add to, or it would give tokens other rows.
     """
     if "tokenizer.json" not in files:
         raise CheckpointError(
@@ -45,21 +48,42 @@ def with_tokens(files: Mapping[str, Path], tokens: Mapping[str, int], kinds: Map
             remedy="save the base's tokenizer once with transformers (AutoTokenizer.from_pretrained(…).save_pretrained(…))",
         )
     texts: dict[str, str] = {}
-    entries = [_entry(token, row, kinds.get(token)) for token, row in tokens.items()]
+    entries = [_entry(token, ids[token], kinds.get(token)) for token in new]
     whole = _object(files["tokenizer.json"])
-    whole["added_tokens"] = [*(whole.get("added_tokens") or []), *entries]
+    own: list[dict[str, Any]] = whole.get("added_tokens") or []
+    whole["added_tokens"] = [*(each for each in own if str(each["content"]) in ids), *entries]
     texts["tokenizer.json"] = json.dumps(whole, ensure_ascii=False, indent=2) + "\n"
+    _check_rows(texts["tokenizer.json"], ids)
     if "tokenizer_config.json" in files:
         settings = _object(files["tokenizer_config.json"])
         decoder: dict[str, Any] | None = settings.get("added_tokens_decoder")
         if decoder is not None:
+            kept = {row: each for row, each in decoder.items() if str(each["content"]) in ids}
             further = {str(each["id"]): {key: value for key, value in each.items() if key != "id"} for each in entries}
-            settings["added_tokens_decoder"] = {**decoder, **further}
+            settings["added_tokens_decoder"] = {**kept, **further}
             texts["tokenizer_config.json"] = json.dumps(settings, ensure_ascii=False, indent=2) + "\n"
     if "added_tokens.json" in files:
-        added = {**_object(files["added_tokens.json"]), **tokens}
+        kept = {token: row for token, row in _object(files["added_tokens.json"]).items() if token in ids}
+        added = {**kept, **{token: ids[token] for token in new}}
         texts["added_tokens.json"] = json.dumps(added, ensure_ascii=False, indent=2) + "\n"
     return texts
+
+
+def _check_rows(text: str, ids: Mapping[str, int]) -> None:
+    """The library numbers added tokens as it likes: where that is not the row that a token has, the result would be garbage."""
+    from tokenizers import Tokenizer
+
+    found = Tokenizer.from_str(text).get_vocab(with_added_tokens=True)
+    wrong = [token for token, row in ids.items() if found.get(token) != row]
+    if wrong or len(found) > len(ids):
+        example = wrong[0] if wrong else next(token for token in found if token not in ids)
+        raise CheckpointError(
+            "new tokens cannot be added to this tokenizer",
+            where="tokenizer.json of the base",
+            expected="tokens numbered from 0 without a gap, each with a row in the embedding",
+            found=f"{example!r} would be token {found.get(example)}, its row is {ids.get(example)}",
+            remedy="use `source: base`, or the tokenizer of a model",
+        )
 
 
 def added_tokens(files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

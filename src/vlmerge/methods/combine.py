@@ -41,6 +41,8 @@ def combine(step: Step, read: Read, out: Tensor, scratch: Scratch, known: Known 
     Raises:
         CandidateFailure: The result is not finite.
     """
+    if out.numel() == 0:
+        return
     if step.pair.rearranged is not None:
         tensors, base = _laid_out_anew(step, step.pair.rearranged, read)
     else:

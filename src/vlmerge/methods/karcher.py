@@ -10,6 +10,7 @@ import numpy as np
 
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
+from vlmerge.errors import NoResult
 from vlmerge.methods.method import Values
 from vlmerge.methods.products import products
 from vlmerge.methods.summing import Summing
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from vlmerge.methods.products import Products
     from vlmerge.methods.scratch import Scratch
+
+
+OPPOSITE = 1e-8
+"""Sine of an angle near 180° below which no way between two directions is the shorter one."""
 
 
 class Karcher(Summing):
@@ -39,7 +44,11 @@ class Karcher(Summing):
         return products(tensors, base, scratch)
 
     def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Products) -> Terms:
-        """One weighted sum."""
+        """One weighted sum.
+
+        Raises:
+            NoResult: A model's direction is opposite to the mean.
+        """
         del base
         factors = mean_direction(known, int(values.number("max_iter")), values.number("tol"))
         kept = [(tensor, float(factor)) for tensor, factor in zip(tensors, factors, strict=True) if factor != 0]
@@ -53,6 +62,9 @@ def mean_direction(dots: Products, most: int, tolerance: float) -> NDArray[np.fl
         dots: Dot products of the models, [models, models].
         most: Steps.
         tolerance: Models of a smaller norm have no direction; smaller angles and steps do not count.
+
+    Raises:
+        NoResult: A direction is opposite to the mean.
     """
     norms = np.sqrt(np.maximum(np.diag(dots), 0.0))
     there = [place for place, norm in enumerate(norms) if norm > tolerance]
@@ -70,6 +82,8 @@ def mean_direction(dots: Products, most: int, tolerance: float) -> NDArray[np.fl
         for unit in units:
             cosine = min(1.0, max(-1.0, float(mean @ dots @ unit)))
             angle = math.acos(cosine)
+            if angle >= tolerance and math.sin(angle) < OPPOSITE:
+                raise NoResult("two directions are opposite: they have no mean")
             if angle >= tolerance:
                 step += share * (angle / math.sin(angle)) * (unit - cosine * mean)
         size = _norm(step, dots)

@@ -34,6 +34,8 @@ class MultiSlerp(Summing):
 
     def check(self, values: Values) -> None:
         """Weights that sum to zero cannot be normalised."""
+        if values.number("eps") <= 0:
+            raise CandidateFailure(f"eps has to be above 0 ({values.number('eps'):g})")
         weights = values.weights()
         if len(weights) > 1 and values.flag("normalize_weights") and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
             raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
@@ -55,6 +57,8 @@ class MultiSlerp(Summing):
             total = sum(weights)
             weights = [weight / total for weight in weights]
         norms = [math.sqrt(max(0.0, float(known[place, place]))) for place in range(len(tensors))]
+        if base is not None and max(norms) == 0:
+            return Terms(base, (), ())  # No model has changed this tensor.
         towards = [weight / (norm + eps) for weight, norm in zip(weights, norms, strict=True)]
         factors = np.array(towards)
         size = math.sqrt(max(0.0, float(factors @ known @ factors)))

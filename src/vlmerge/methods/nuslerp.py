@@ -59,6 +59,8 @@ class NuSlerp:
             factors = _factors(known.products["whole"], t)
             kept = [(tensor, factor) for tensor, factor in zip(tensors, factors, strict=True) if factor != 0]
             return Terms(base, tuple(tensor for tensor, _ in kept), tuple(factor for _, factor in kept))
+        if t in (0.0, 1.0):
+            return Terms(base, (tensors[int(t)],), (1.0,))
         columns, shape = values.flag("nuslerp_row_wise"), values.shape
         kind = "columns" if columns else "rows"
         if kind not in known.products:

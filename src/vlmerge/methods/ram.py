@@ -12,10 +12,12 @@ from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
 from vlmerge.methods.scratch import work_dtype
+from vlmerge.methods.sums import Terms
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlmerge.methods.method import Rule
     from vlmerge.methods.scratch import Scratch
 
 
@@ -39,11 +41,11 @@ class Ram:
         del tensors, base, scratch
         return _Known()
 
-    def rule(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch
-    ) -> Pointwise:
-        """Element by element."""
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+        """Element by element; the base alone is the base."""
         assert base is not None
+        if not tensors:
+            return Terms(base, (), ())
         epsilon = values.number("epsilon")
         factors = [1.0] * len(tensors)
         if self.amplify:

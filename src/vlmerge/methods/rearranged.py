@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from vlmerge.config.model_ref import ModelRef
 
 
+ROWS = 4096
+"""Rows that are added up at once."""
+
+
 def rearranged(tensors: Mapping[ModelRef, Tensor], plan: Rearranged) -> dict[ModelRef, Tensor]:
     """Every model of the plan in the result's rows.
 
@@ -61,4 +65,7 @@ def _pad(out: Tensor, plan: Rearranged) -> None:
     named = torch.as_tensor(plan.named, device=out.device)
     padding = torch.ones(plan.total, dtype=torch.bool, device=out.device)
     padding[named] = False
-    out[padding] = out[named].double().mean(0).to(out.dtype)
+    total = torch.zeros(out.shape[1:], dtype=torch.float64, device=out.device)
+    for start in range(0, len(named), ROWS):  # A vocabulary in float64 would take more memory than the merge.
+        total += out[named[start : start + ROWS]].double().sum(0)
+    out[padding] = (total / len(named)).to(out.dtype)

@@ -133,8 +133,8 @@ def _keys(seed: int, inputs: Sequence[ModelRef], role: str) -> tuple[Key, ...]:
 
 
 def merged_shape(pair: TensorPair) -> tuple[int, ...]:
-    """Shape of what is merged of a tensor: fewer rows than it has where some of its rows are kept."""
-    return pair.shape if pair.rows is None else (pair.rows.merged, *pair.shape[1:])
+    """Shape of what is merged of a tensor: fewer rows than it has where some of its rows are kept; a number is a row of one."""
+    return (pair.shape or (1,)) if pair.rows is None else (pair.rows.merged, *pair.shape[1:])
 
 
 @dataclass(frozen=True)

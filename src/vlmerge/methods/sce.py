@@ -14,10 +14,12 @@ from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
 from vlmerge.methods.remembered import forget_eldest
 from vlmerge.methods.scratch import work_dtype
+from vlmerge.methods.sums import Terms
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlmerge.methods.method import Rule
     from vlmerge.methods.scratch import Scratch
 
 NO_ENERGY = 1e-6
@@ -38,11 +40,11 @@ class Sce:
         del tensors, base, scratch
         return _Known()
 
-    def rule(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch
-    ) -> Pointwise:
-        """Element by element, by a threshold of variances and the models' factors."""
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+        """Element by element, by a threshold of variances and the models' factors; the base alone is the base."""
         assert base is not None
+        if not tensors:
+            return Terms(base, (), ())
         share = values.number("select_topk")
         if share not in known.selections:
             forget_eldest(known.selections, REMEMBERED)
