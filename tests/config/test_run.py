@@ -45,7 +45,7 @@ runs = st.fixed_dictionaries(
         "holdout": tasks,
         "validation": st.one_of(tasks, st.fixed_dictionaries({"fraction": st.floats(0, 0.9)})),
         "search": st.fixed_dictionaries({}, optional={"seed": st.integers(1, 9), "sigma": st.floats(0.01, 1),
-                                                      "max_fevals": st.integers(50, 400), "global_fevals": st.integers(0, 60)}),
+                                                      "max_fevals": st.integers(60, 400), "global_fevals": st.integers(0, 60)}),
         "decoding": st.fixed_dictionaries({}, optional={"num_beams": st.integers(1, 5), "temperature": st.floats(0, 1)}),
         "preset": st.just("colab-2024"),
         "runtime": st.fixed_dictionaries({}, optional={"batch_size": st.integers(1, 64), "dtype": st.just("float16")}),
