@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.adapters import open_model
-from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, pair, part_of, segments_of
+from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, part_of, segments_of
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licences_of
@@ -19,9 +19,8 @@ from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
 from vlmerge.licences import Duty, duties, verdict
-from vlmerge.merge import PIECE
+from vlmerge.merge import PIECE, pair_models
 from vlmerge.plan import Plan, merged_dtype, plan_of
-from vlmerge.result_tokenizer import vocabulary_of
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.runtime.ways import way_line, whole_because
 from vlmerge.search import model_labels
@@ -150,9 +149,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         ConfigError: Slices that do not fit the models.
     """
     recipe = recipe_of(what)
-    refs = list(dict.fromkeys([*recipe.model_refs(), *(() if recipe.tokenizer is None else recipe.tokenizer.models())]))
-    if recipe.vlm is not None and recipe.vlm not in refs:
-        refs.append(recipe.vlm)
+    refs = recipe.opened_refs()
     opened = {ref: open_model(ref, headers_only=True, progress=progress) for ref in refs}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
@@ -166,8 +163,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         pairing = None
         warnings = tuple(check_agreement(anatomies, host, segments))
     else:
-        vocabulary = vocabulary_of(recipe, anatomies, host)
-        pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
+        pairing = pair_models(recipe, anatomies, host, segments)
         warnings = pairing.warnings
     warnings += tuple(_made_for_others(opened))
     output = _output_bytes(recipe, opened[host], pairing)

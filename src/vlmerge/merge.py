@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vlmerge.adapters import open_model
 from vlmerge.anatomy import (
     Anatomy,
     Pairing,
+    Segment,
     TensorPair,
     choose_host,
     dissect,
@@ -62,10 +63,7 @@ class Prepared:
         segments = joined(segments_of(recipe, _depths(self.anatomies)))
         key = _structure(recipe, segments)
         if key not in self._known:
-            vocabulary = vocabulary_of(recipe, self.anatomies, self.host)
-            self._known[key] = pair(
-                self.anatomies, host=self.host, segments=segments, protect=recipe.protect, vocabulary=vocabulary
-            )
+            self._known[key] = pair_models(recipe, self.anatomies, self.host, segments)
         return self._known[key]
 
 
@@ -143,8 +141,7 @@ def merge(
     pairing = opened.pairing_for(recipe)
     steps = _steps(recipe, pairing)
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
-    host = opened.checkpoints[opened.host]
-    side_files, edited = tokenizer_of(recipe, pairing, {ref: each.side_files() for ref, each in opened.checkpoints.items()})
+    side_files, edited = tokenizer_of(recipe, pairing, opened.checkpoints)
     labels = model_labels(tuple(opened.checkpoints))
     parents = dict.fromkeys((opened.host, *pairing.sources))
     zeroed: list[str] = []
@@ -153,7 +150,7 @@ def merge(
             out,
             infos,
             _stream(recipe, opened, pairing, steps, Scratch(), zeroed),
-            config=edited_config(host.config, recipe, pairing, opened.anatomies[opened.host], configs_of(opened)),
+            config=edited_config(recipe, pairing, opened.anatomies[opened.host], opened.checkpoints),
             side_files=side_files,
             texts={**edited, **(texts or {}), RECIPE_NAME: dump_recipe(recipe)},
             progress=progress,
@@ -181,25 +178,25 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     Raises:
         CheckpointError, MismatchError, ConfigError: See `merge`.
     """
-    named = () if recipe.tokenizer is None else recipe.tokenizer.models()
-    refs = tuple(dict.fromkeys([*recipe.model_refs(), *named]))
-    opened = open_models(refs, recipe.vlm, cached_only=cached_only, progress=progress)
+    opened = {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in recipe.opened_refs()}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
     segments = joined(segments_of(recipe, _depths(anatomies)))
-    vocabulary = vocabulary_of(recipe, anatomies, host)
-    pairing = pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
+    pairing = pair_models(recipe, anatomies, host, segments)
     return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+
+
+def pair_models(
+    recipe: Recipe, anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segments: tuple[Segment, ...]
+) -> Pairing:
+    """The pairing of a recipe over models that are taken apart; `segments` are the recipe's, joined."""
+    vocabulary = vocabulary_of(recipe, anatomies, host)
+    return pair(anatomies, host=host, segments=segments, protect=recipe.protect, vocabulary=vocabulary)
 
 
 def _structure(recipe: Recipe, segments: object) -> tuple[object, ...]:
     """What a pairing depends on."""
     return (segments, recipe.protect, None if recipe.tokenizer is None else str(recipe.tokenizer.plain()))
-
-
-def configs_of(opened: Prepared) -> dict[ModelRef, Mapping[str, Any]]:
-    """config.json of every model."""
-    return {ref: checkpoint.config for ref, checkpoint in opened.checkpoints.items()}
 
 
 def prepare_models(
@@ -215,13 +212,6 @@ def prepare_models(
     sources = tuple(Source(model=ref) for ref in refs)
     recipe = Recipe(merge_method="linear", models=sources, base_model=base, vlm=vlm, protect=tuple(protect))
     return prepare(recipe, cached_only=cached_only, progress=progress)
-
-
-def open_models(
-    refs: Sequence[ModelRef], vlm: ModelRef | None, *, cached_only: bool = False, progress: Progress | None = None
-) -> dict[ModelRef, Checkpoint]:
-    """Opens every model with its weights; the host too where it is not a source."""
-    return {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in _with_host(refs, vlm)}
 
 
 def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
@@ -306,10 +296,6 @@ def _blame(each: TensorPair, opened: Prepared, scratch: Scratch) -> None:
 
     for ref, name in {opened.host: each.host_name, **each.inputs}.items():
         require_finite(opened.checkpoints[ref].read(name), scratch, model=str(ref), name=name)
-
-
-def _with_host(refs: Sequence[ModelRef], vlm: ModelRef | None) -> list[ModelRef]:
-    return list(refs) if vlm is None or vlm in refs else [*refs, vlm]
 
 
 def _depths(anatomies: Mapping[ModelRef, Anatomy]) -> dict[ModelRef, int]:

@@ -10,6 +10,7 @@ from vlmerge.anatomy import Anatomy, Pairing, host_layers, layer_types
 from vlmerge.errors import MismatchError
 
 if TYPE_CHECKING:
+    from vlmerge.checkpoint import Checkpoint
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.recipe import Recipe
 
@@ -20,25 +21,20 @@ PER_LAYER = ("layer_types",)
 
 
 def edited_config(
-    config: Mapping[str, Any],
-    recipe: Recipe,
-    pairing: Pairing,
-    host: Anatomy,
-    configs: Mapping[ModelRef, Mapping[str, Any]] | None = None,
+    recipe: Recipe, pairing: Pairing, host: Anatomy, checkpoints: Mapping[ModelRef, Checkpoint]
 ) -> dict[str, Any]:
     """The dtype where it is said, layers where they move, and the vocabulary where the result has one of its own.
 
     Args:
-        config: The host's.
         recipe: The recipe.
         pairing: Its pairing.
         host: The host taken apart.
-        configs: Of all models, for a vocabulary that is another model's.
+        checkpoints: All models: the vocabulary may be another model's.
 
     Raises:
         MismatchError: A list of one entry for each layer that is none.
     """
-    edited = copy.deepcopy(dict(config))
+    edited = copy.deepcopy(dict(checkpoints[pairing.host].config))
     text_key, vision_key = host.family.text_key, host.family.vision_key
     dtype = recipe.out_dtype or recipe.dtype
     if dtype is not None:
@@ -52,8 +48,8 @@ def edited_config(
         text["vocab_size"] = pairing.vocabulary.rows
         if text is not edited and "vocab_size" in edited:
             edited["vocab_size"] = pairing.vocabulary.rows
-        if pairing.vocabulary.owner != pairing.host and configs is not None:
-            owners = configs[pairing.vocabulary.owner]
+        if pairing.vocabulary.owner != pairing.host:
+            owners = checkpoints[pairing.vocabulary.owner].config
             known: dict[str, Any] = {**owners, **(owners.get("text_config") or {})}
             text.update({key: known[key] for key in SPECIAL_TOKENS if key in known})
     taken = host_layers(pairing.segments, pairing.host, host.layers)

@@ -17,6 +17,7 @@ from vlmerge.checkpoint.tokenizer_files import (
 )
 
 if TYPE_CHECKING:
+    from vlmerge.checkpoint import Checkpoint
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.recipe import Recipe
 
@@ -36,31 +37,35 @@ def vocabulary_of(recipe: Recipe, anatomies: Mapping[ModelRef, Anatomy], host: M
 
 
 def tokenizer_of(
-    recipe: Recipe, pairing: Pairing, files: Mapping[ModelRef, Mapping[str, Path]]
+    recipe: Recipe, pairing: Pairing, checkpoints: Mapping[ModelRef, Checkpoint]
 ) -> tuple[dict[str, Path], dict[str, str]]:
     """Files that the result takes over, and texts of those that are edited, by relative name.
 
     Args:
         recipe: The recipe.
         pairing: Its pairing.
-        files: Side files of every model.
+        checkpoints: Every model.
     """
-    taken, new = dict(files[pairing.host]), pairing.vocabulary
+    taken, new = checkpoints[pairing.host].side_files(), pairing.vocabulary
     texts: dict[str, str] = {}
     if new is not None:
         if new.owner != pairing.host:
-            own = tokenizer_files(files[new.owner])
-            own |= {name: files[new.owner][name] for name in ("generation_config.json",) if name in files[new.owner]}
-            # The host's would stop at tokens of another vocabulary.
-            stale = {*tokenizer_files(taken), "generation_config.json"}
-            taken = {name: path for name, path in taken.items() if name not in stale} | own
+            # The host's generation_config.json would stop at tokens of another vocabulary.
+            taken = {name: path for name, path in taken.items() if name not in _of_vocabulary(taken)}
+            taken |= _of_vocabulary(checkpoints[new.owner].side_files())
         if new.added:
-            kinds = {token: kind for ref in files for token, kind in added_tokens(files[ref]).items()}
+            kinds = {token: kind for each in checkpoints.values() for token, kind in added_tokens(each.side_files()).items()}
             texts = with_tokens(tokenizer_files(taken), new.ids, new.added, kinds)
     if recipe.chat_template is not None:
         template: str | None = recipe.chat_template
         if template == "auto":
-            template = most_frequent([chat_template(tokenizer_files(files[ref])) for ref in recipe.model_refs()])
+            template = most_frequent([chat_template(checkpoints[ref].side_files()) for ref in recipe.model_refs()])
         if template is not None:
             texts = with_template(tokenizer_files(taken), texts, template)
     return {name: path for name, path in taken.items() if name not in texts}, texts
+
+
+def _of_vocabulary(files: Mapping[str, Path]) -> dict[str, Path]:
+    """Those of a model's files that speak of its tokens."""
+    own = {*tokenizer_files(files), "generation_config.json"}
+    return {name: path for name, path in files.items() if name in own}

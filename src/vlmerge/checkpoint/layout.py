@@ -28,11 +28,16 @@ WEIGHT_FILES: tuple[tuple[str, WeightsFormat], ...] = (
 )
 """In order of preference, as transformers has it: safetensors before pickles, a whole file before an index."""
 
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "vocab.txt", "merges.txt", "spiece.model", "sentencepiece*.model", "*.tiktoken", "chat_template.json",
+    "chat_template*.jinja", "additional_chat_templates/*.jinja",
+)  # fmt: skip
+"""Patterns of the files that belong to a tokenizer."""
+
 SIDE_FILES = (
-    "generation_config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer*.model", "special_tokens_map.json",
-    "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece*.model", "*.tiktoken",
-    "processor_config.json", "preprocessor_config.json", "*_preprocessor_config.json", "chat_template.json",
-    "chat_template*.jinja", "additional_chat_templates/*.jinja", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
+    *TOKENIZER_FILES, "generation_config.json", "processor_config.json", "preprocessor_config.json",
+    "*_preprocessor_config.json", "LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*",
 )  # fmt: skip
 """Patterns of the files that a merged model takes over: what is wanted, since repositories hold much else (pictures, code)."""
 
@@ -145,6 +150,11 @@ def parse_object(text: str | bytes, refuse: Any) -> dict[str, Any]:
 def side_file_names(names: Iterable[str]) -> list[str]:
     """Those of `names` (relative, with `/`) that a merged model takes over, sorted."""
     return sorted(name for name in names if any(_matches(name, pattern) for pattern in SIDE_FILES))
+
+
+def tokenizer_file_names(names: Iterable[str]) -> list[str]:
+    """Those of `names` that belong to a tokenizer, in their order."""
+    return [name for name in names if any(_matches(name, pattern) for pattern in TOKENIZER_FILES)]
 
 
 def card_file_names(names: Iterable[str]) -> list[str]:

@@ -5,24 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from vlmerge.checkpoint.layout import tokenizer_file_names
 from vlmerge.errors import CheckpointError
 
-TOKENIZER_FILES = (
-    "tokenizer.json", "tokenizer_config.json", "tokenizer*.model", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-    "vocab.txt", "merges.txt", "spiece.model", "sentencepiece*.model", "*.tiktoken", "chat_template.json",
-    "chat_template*.jinja", "additional_chat_templates/*.jinja",
-)  # fmt: skip
-"""Patterns of the files that belong to a tokenizer."""
 TEMPLATE_FILE = "chat_template.jinja"
 
 
 def tokenizer_files(files: Mapping[str, Path]) -> dict[str, Path]:
     """Those of a model's files that belong to its tokenizer: relative name → file."""
-    return {name: path for name, path in files.items() if any(fnmatchcase(name, pattern) for pattern in TOKENIZER_FILES)}
+    return {name: files[name] for name in tokenizer_file_names(files)}
 
 
 def with_tokens(

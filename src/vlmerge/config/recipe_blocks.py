@@ -127,3 +127,8 @@ class Recipe(Block):
             listed += [source.model for source in part.sources]
         bases = [part.base_model for part in self.slices or ()] + [self.base_model]
         return tuple(dict.fromkeys([*listed, *(base for base in bases if base is not None)]))
+
+    def opened_refs(self) -> tuple[ModelRef, ...]:
+        """Every model that has to be opened: those that take part, those whose tokenizer is named, and `vlm`."""
+        tokens = () if self.tokenizer is None else self.tokenizer.models()
+        return tuple(dict.fromkeys([*self.model_refs(), *tokens, *(() if self.vlm is None else (self.vlm,))]))

@@ -34,20 +34,18 @@ class ArceeFusion:
     def check(self, values: Values) -> None:
         """There is nothing to choose."""
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Known:
         """Divergences and the threshold are found out when the shape is first told."""
         del tensors, base, scratch
-        return _Known()
+        return {}
 
-    def rule(
-        self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch
-    ) -> Pointwise:
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Known, scratch: Scratch) -> Pointwise:
         """Element by element."""
         assert base is not None
-        if known.found is None:
-            known.found = _measure(tensors[0], base, values.shape, scratch)
-        divergences, threshold = known.found
         shape = values.shape
+        if shape not in known:
+            known[shape] = _measure(tensors[0], base, shape, scratch)
+        divergences, threshold = known[shape]
 
         def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
             assert origin is not None
@@ -58,11 +56,8 @@ class ArceeFusion:
         return Pointwise(base, tuple(tensors), formula)
 
 
-class _Known:
-    """Divergence of each row, float64 [rows], and the threshold of importance; None until they are asked for."""
-
-    def __init__(self) -> None:
-        self.found: tuple[Tensor, float] | None = None
+Known = dict[tuple[int, ...], "tuple[Tensor, float]"]
+"""Shape → divergence of each row, float64 [rows], and the threshold of importance."""
 
 
 def _measure(other: Tensor, base: Tensor, shape: Sequence[int], scratch: Scratch) -> tuple[Tensor, float]:

@@ -14,7 +14,7 @@ from vlmerge.errors import NoResult
 from vlmerge.methods.method import Values
 from vlmerge.methods.products import products
 from vlmerge.methods.summing import Summing
-from vlmerge.methods.sums import Terms
+from vlmerge.methods.sums import Terms, weighted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +51,7 @@ class Karcher(Summing):
         """
         del base
         factors = mean_direction(known, int(values.number("max_iter")), values.number("tol"))
-        kept = [(tensor, float(factor)) for tensor, factor in zip(tensors, factors, strict=True) if factor != 0]
-        return Terms(None, tuple(tensor for tensor, _ in kept), tuple(factor for _, factor in kept))
+        return weighted(tensors, [float(factor) for factor in factors])
 
 
 def mean_direction(dots: Products, most: int, tolerance: float) -> NDArray[np.float64]:

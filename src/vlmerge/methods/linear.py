@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
-from vlmerge.errors import CandidateFailure
 from vlmerge.methods.method import Values
 from vlmerge.methods.summing import Summing
-from vlmerge.methods.sums import Terms, weighted
+from vlmerge.methods.sums import Terms, require_a_sum, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,10 +21,9 @@ class Linear(Summing):
     spec: MethodSpec = SPECS["linear"]
 
     def check(self, values: Values) -> None:
-        """Weights that sum to zero cannot be normalised; "zero" allows for the rounding of decimal fractions."""
-        weights = values.weights()
-        if values.flag("normalize") and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
-            raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
+        """Weights that sum to zero cannot be normalised."""
+        if values.flag("normalize"):
+            require_a_sum(values.weights())
 
     def terms(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: None) -> Terms:
         """Summed in listed order, so that the order decides at most the last bit of float32."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,22 +33,22 @@ class ModelStock:
     def check(self, values: Values) -> None:
         """Any values have a result."""
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Known:
         """Products are found out when they are first asked for: whole or by row is a parameter."""
         del tensors, base, scratch
-        return _Known({})
+        return {}
 
-    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Known, scratch: Scratch) -> Rule:
         """One weighted sum, of a ratio that is the same for the whole tensor, or for each row."""
         assert base is not None
         many, by_row, shape = len(tensors), values.flag("filter_wise"), values.shape
-        if by_row not in known.ratios:
+        if by_row not in known:
             if by_row:
                 dots = products_by_row(tensors, base, shape, scratch)
             else:
                 dots = torch.as_tensor(products(tensors, base, scratch))[None]
-            known.ratios[by_row] = ratios(dots)
-        table = known.ratios[by_row]
+            known[by_row] = ratios(dots)
+        table = known[by_row]
         if not by_row:
             ratio = float(table[0])
             return Terms(base, tuple(tensors) if ratio else (), (ratio / many,) * many if ratio else ())
@@ -62,11 +61,8 @@ class ModelStock:
         return Pointwise(base, tuple(tensors), formula)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Ratios by whether they are of rows."""
-
-    ratios: dict[bool, Tensor]
+Known = dict[bool, "Tensor"]
+"""Ratios by whether they are of rows."""
 
 
 def ratios(dots: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from vlmerge.errors import CandidateFailure, NoResult
 from vlmerge.methods.method import Values
 from vlmerge.methods.products import products
 from vlmerge.methods.summing import Summing
-from vlmerge.methods.sums import Terms
+from vlmerge.methods.sums import Terms, require_a_sum, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,9 +36,8 @@ class MultiSlerp(Summing):
         """Weights that sum to zero cannot be normalised."""
         if values.number("eps") <= 0:
             raise CandidateFailure(f"eps has to be above 0 ({values.number('eps'):g})")
-        weights = values.weights()
-        if len(weights) > 1 and values.flag("normalize_weights") and abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
-            raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
+        if len(values.sources) > 1 and values.flag("normalize_weights"):
+            require_a_sum(values.weights())
 
     def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Products:
         """Dot products."""
@@ -59,8 +58,7 @@ class MultiSlerp(Summing):
         norms = [math.sqrt(max(0.0, float(known[place, place]))) for place in range(len(tensors))]
         if base is not None and max(norms) == 0:
             return Terms(base, (), ())  # No model has changed this tensor.
-        towards = [weight / (norm + eps) for weight, norm in zip(weights, norms, strict=True)]
-        factors = np.array(towards)
+        factors = np.array([weight / (norm + eps) for weight, norm in zip(weights, norms, strict=True)])
         size = math.sqrt(max(0.0, float(factors @ known @ factors)))
         if size < eps:
             if len(tensors) > 2:
@@ -69,5 +67,4 @@ class MultiSlerp(Summing):
         else:
             length = sum(weight * norm for weight, norm in zip(weights, norms, strict=True))
             factors *= length / size
-        kept = [(tensor, float(factor)) for tensor, factor in zip(tensors, factors, strict=True) if factor != 0]
-        return Terms(base, tuple(tensor for tensor, _ in kept), tuple(factor for _, factor in kept))
+        return weighted(tensors, [float(factor) for factor in factors], base=base)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,13 +13,13 @@ from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
 from vlmerge.methods.products import products, products_by_row, row_of
-from vlmerge.methods.sums import Terms
+from vlmerge.methods.slerp import arc
+from vlmerge.methods.sums import Terms, weighted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from vlmerge.methods.method import Rule
-    from vlmerge.methods.products import Products
     from vlmerge.methods.scratch import Scratch
 
 NORM_FLOOR = 1e-7
@@ -43,29 +42,27 @@ class NuSlerp:
     def check(self, values: Values) -> None:
         """Any weights have a result."""
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Known:
         """Products are found out when they are first asked for: whole or by row is a parameter."""
         del tensors, base, scratch
-        return _Known({})
+        return {}
 
-    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Known, scratch: Scratch) -> Rule:
         """One weighted sum, of factors that are the same for the whole tensor, or for each row."""
         first, second = values.weights()
         total = first + second
         t = 0.5 if abs(total) < NO_WEIGHT else second / total
-        if values.flag("nuslerp_flatten"):
-            if "whole" not in known.products:
-                known.products["whole"] = products(tensors, base, scratch)
-            factors = _factors(known.products["whole"], t)
-            kept = [(tensor, factor) for tensor, factor in zip(tensors, factors, strict=True) if factor != 0]
-            return Terms(base, tuple(tensor for tensor, _ in kept), tuple(factor for _, factor in kept))
         if t in (0.0, 1.0):
             return Terms(base, (tensors[int(t)],), (1.0,))
+        if values.flag("nuslerp_flatten"):
+            if "whole" not in known:
+                known["whole"] = torch.as_tensor(products(tensors, base, scratch))
+            return weighted(tensors, _factors(known["whole"], t), base=base)
         columns, shape = values.flag("nuslerp_row_wise"), values.shape
         kind = "columns" if columns else "rows"
-        if kind not in known.products:
-            known.products[kind] = products_by_row(tensors, base, shape, scratch, columns=columns)
-        table = _factors_by_row(known.products[kind], t)
+        if kind not in known:
+            known[kind] = products_by_row(tensors, base, shape, scratch, columns=columns)
+        table = _factors_by_row(known[kind], t)
 
         def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
             one, two = chunks
@@ -77,28 +74,22 @@ class NuSlerp:
         return Pointwise(base, tuple(tensors), formula)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Products by what they are of: `whole`, `rows`, `columns`."""
-
-    products: dict[str, Products | Tensor]
+Known = dict[str, "Tensor"]
+"""Dot products by what they are of: `whole`, `rows`, `columns`."""
 
 
-def _factors(dots: Products | Tensor, t: float) -> tuple[float, float]:
-    """Factors of the two, exactly (1, 0) and (0, 1) at the ends."""
-    if t in (0.0, 1.0):
-        return 1.0 - t, t
+def _factors(dots: Tensor, t: float) -> tuple[float, float]:
+    """Factors of the two."""
     norms = [max(math.sqrt(float(dots[place, place])), NORM_FLOOR) for place in (0, 1)]
     cosine = min(1.0, max(-1.0, float(dots[0, 1]) / (norms[0] * norms[1])))
     angle = math.acos(cosine)
     if abs(math.sin(angle)) < SINE_FLOOR:
         return 1.0 - t, t
-    return math.sin((1.0 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
+    return arc(t, angle)
 
 
-def _factors_by_row(dots: Products | Tensor, t: float) -> Tensor:
+def _factors_by_row(dots: Tensor, t: float) -> Tensor:
     """The same for each row, float64 [rows, 2]."""
-    assert isinstance(dots, torch.Tensor)
     norms = torch.stack([dots[:, 0, 0], dots[:, 1, 1]]).sqrt().clamp_min(NORM_FLOOR)
     angle = (dots[:, 0, 1] / (norms[0] * norms[1])).clamp(-1.0, 1.0).acos()
     sine = angle.sin()

@@ -26,7 +26,7 @@ def products(tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -
     many, device = len(tensors), tensors[0].device
     found = torch.zeros((many, many), dtype=torch.float64, device=device)
     for span in scratch.spans(len(tensors[0])):
-        rows = _rows(tensors, base, span)
+        rows = stacked(tensors, base, span, torch.float64)
         found += rows @ rows.T
     return found.cpu().numpy()
 
@@ -48,7 +48,7 @@ def products_by_row(
     step = max(1, scratch.chunk // width)
     for first in range(0, lines, step):
         span = slice(first * width, min(first + step, lines) * width)
-        part = _rows(tensors, base, span).view(many, -1, width)
+        part = stacked(tensors, base, span, torch.float64).view(many, -1, width)
         if columns:
             found += torch.einsum("irw,jrw->wij", part, part)
         else:
@@ -67,7 +67,7 @@ def row_of(place: slice, shape: Sequence[int], device: torch.device, *, columns:
     return index // shape[-1]
 
 
-def _rows(tensors: Sequence[Tensor], base: Tensor | None, span: slice) -> Tensor:
-    """A part of every tensor (minus the base) in float64, [tensors, length]."""
-    rows = torch.stack([tensor[span].double() for tensor in tensors])
-    return rows if base is None else rows - base[span].double()
+def stacked(tensors: Sequence[Tensor], base: Tensor | None, span: slice, dtype: torch.dtype) -> Tensor:
+    """A part of every tensor (minus the base) in a dtype, [tensors, length]."""
+    rows = torch.stack([tensor[span].to(dtype) for tensor in tensors])
+    return rows if base is None else rows - base[span].to(dtype)

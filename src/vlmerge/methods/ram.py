@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ import torch
 from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
+from vlmerge.methods.products import stacked
 from vlmerge.methods.scratch import work_dtype
 from vlmerge.methods.sums import Terms
 
@@ -36,12 +37,12 @@ class Ram:
     def check(self, values: Values) -> None:
         """Any values have a result."""
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Known:
         """Counts are found out when an epsilon is first asked for."""
         del tensors, base, scratch
-        return _Known()
+        return {}
 
-    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Known, scratch: Scratch) -> Rule:
         """Element by element; the base alone is the base."""
         assert base is not None
         if not tensors:
@@ -49,19 +50,17 @@ class Ram:
         epsilon = values.number("epsilon")
         factors = [1.0] * len(tensors)
         if self.amplify:
-            if epsilon not in known.counts:
-                known.counts[epsilon] = _counts(tensors, base, epsilon, scratch)
+            if epsilon not in known:
+                known[epsilon] = _counts(tensors, base, epsilon, scratch)
             r, alpha = values.number("r"), values.number("alpha")
-            factors = [
-                1.0 + r * min(alpha, max(0.0, shared / unique)) if unique else 1.0 for unique, shared in known.counts[epsilon]
-            ]
+            factors = [1.0 + r * min(alpha, max(0.0, shared / unique)) if unique else 1.0 for unique, shared in known[epsilon]]
 
         def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
             del place
             assert origin is not None
-            differences = [chunk.sub_(origin) for chunk in chunks]
-            touched = [difference.abs() > epsilon for difference in differences]
-            many = _number(touched)
+            differences = torch.stack([chunk.sub_(origin) for chunk in chunks])
+            touched = differences.abs() > epsilon
+            many = touched.sum(0, dtype=torch.int32)
             total = torch.zeros_like(origin)
             for difference, touch, factor in zip(differences, touched, factors, strict=True):
                 total += torch.where(touch, torch.where(many == 1, difference * factor, difference), 0.0)
@@ -70,25 +69,16 @@ class Ram:
         return Pointwise(base, tuple(tensors), formula)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """epsilon → for each model how many elements it alone touches, and how many others touch with it."""
-
-    counts: dict[float, list[tuple[int, int]]] = field(default_factory=dict[float, "list[tuple[int, int]]"])
+Known = dict[float, list[tuple[int, int]]]
+"""epsilon → for each model how many elements it alone touches, and how many others touch with it."""
 
 
 def _counts(tensors: Sequence[Tensor], base: Tensor, epsilon: float, scratch: Scratch) -> list[tuple[int, int]]:
     work = work_dtype(base.dtype, *(tensor.dtype for tensor in tensors))
     found = torch.zeros((len(tensors), 2), dtype=torch.long, device=base.device)
     for span in scratch.spans(len(base)):
-        touched = [(tensor[span].to(work) - base[span].to(work)).abs() > epsilon for tensor in tensors]
-        many = _number(touched)
-        for number, touch in enumerate(touched):
-            found[number, 0] += (touch & (many == 1)).sum()
-            found[number, 1] += (touch & (many > 1)).sum()
+        touched = stacked(tensors, base, span, work).abs() > epsilon
+        many = touched.sum(0)
+        found[:, 0] += (touched & (many == 1)).sum(1)
+        found[:, 1] += (touched & (many > 1)).sum(1)
     return [(int(unique), int(shared)) for unique, shared in found.cpu()]
-
-
-def _number(touched: Sequence[Tensor]) -> Tensor:
-    """How many models touch each element."""
-    return torch.stack(list(touched)).sum(0, dtype=torch.int32)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.config.method_table import MethodSpec
+from vlmerge.methods.differences import REMEMBERED
 from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
+from vlmerge.methods.products import stacked
 from vlmerge.methods.remembered import forget_eldest
 from vlmerge.methods.scratch import work_dtype
 from vlmerge.methods.sums import Terms
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 
 NO_ENERGY = 1e-6
 """Sums of energies (and of the factors that take part in an entry) below this are too small to divide by (mergekit's)."""
-REMEMBERED = 64
 
 
 class Sce:
@@ -35,21 +36,21 @@ class Sce:
     def check(self, values: Values) -> None:
         """Any share has a result."""
 
-    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> _Known:
+    def prepare(self, tensors: Sequence[Tensor], base: Tensor | None, scratch: Scratch) -> Known:
         """Selections are found out when a share is first asked for."""
         del tensors, base, scratch
-        return _Known()
+        return {}
 
-    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: _Known, scratch: Scratch) -> Rule:
+    def rule(self, tensors: Sequence[Tensor], base: Tensor | None, values: Values, known: Known, scratch: Scratch) -> Rule:
         """Element by element, by a threshold of variances and the models' factors; the base alone is the base."""
         assert base is not None
         if not tensors:
             return Terms(base, (), ())
         share = values.number("select_topk")
-        if share not in known.selections:
-            forget_eldest(known.selections, REMEMBERED)
-            known.selections[share] = _select(tensors, base, share, scratch)
-        selection = known.selections[share]
+        if share not in known:
+            forget_eldest(known, REMEMBERED)
+            known[share] = _select(tensors, base, share, scratch)
+        selection = known[share]
 
         def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
             assert origin is not None
@@ -81,11 +82,8 @@ class Selection:
         return _kept(differences, place, self.threshold, self.last)
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Share → selection."""
-
-    selections: dict[float, Selection] = field(default_factory=dict[float, Selection])
+Known = dict[float, Selection]
+"""Share → selection."""
 
 
 def _kept(differences: Tensor, place: slice, threshold: float | None, last: int) -> Tensor:
@@ -103,16 +101,11 @@ def _variance(differences: Tensor) -> Tensor:
 
 def _select(tensors: Sequence[Tensor], base: Tensor, share: float, scratch: Scratch) -> Selection:
     work = work_dtype(base.dtype, *(tensor.dtype for tensor in tensors))
-
-    def differences(span: slice) -> Tensor:
-        origin = base[span].to(work)
-        return torch.stack([tensor[span].to(work) - origin for tensor in tensors])
-
     threshold, last = None, 0
     if share < 1:
         variances = torch.empty(len(base), dtype=work, device=base.device)
         for span in scratch.spans(len(base)):
-            variances[span] = _variance(differences(span))
+            variances[span] = _variance(stacked(tensors, base, span, work))
         count = int(share * int(variances.count_nonzero())) if share > 0 else 0
         threshold = float("inf")
         if count > 0:
@@ -122,7 +115,7 @@ def _select(tensors: Sequence[Tensor], base: Tensor, share: float, scratch: Scra
         del variances
     energies = torch.zeros(len(tensors), dtype=torch.float64, device=base.device)
     for span in scratch.spans(len(base)):
-        energies += _kept(differences(span), span, threshold, last).double().square_().sum(1)
+        energies += _kept(stacked(tensors, base, span, work), span, threshold, last).double().square_().sum(1)
     means = [float(energy) / len(base) for energy in energies.cpu()]
     total = sum(means)
     shares = tuple(mean / total for mean in means) if total >= NO_ENERGY else (1.0 / len(means),) * len(means)

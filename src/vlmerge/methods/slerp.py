@@ -48,7 +48,11 @@ def coefficients(t: float, cosine: float) -> tuple[float, float]:
     """Factors of base and other; (1, 0) at t = 0 and (0, 1) at t = 1 exactly."""
     if abs(cosine) > PARALLEL or t in (0.0, 1.0):
         return 1.0 - t, t
-    angle = math.acos(cosine)
+    return arc(t, math.acos(cosine))
+
+
+def arc(t: float, angle: float) -> tuple[float, float]:
+    """Factors of two vectors of that angle, at t of the way from the first to the second."""
     return math.sin((1.0 - t) * angle) / math.sin(angle), math.sin(t * angle) / math.sin(angle)
 
 

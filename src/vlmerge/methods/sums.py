@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from vlmerge.errors import CandidateFailure
 from vlmerge.methods.finite import is_finite
 from vlmerge.methods.kernels import arrays_of, kernels
 from vlmerge.methods.scratch import Scratch, work_dtype
@@ -67,16 +68,24 @@ def divisor_of(weights: Sequence[float]) -> float:
     return 1.0 if abs(divisor) < NO_DIVISOR else divisor
 
 
-def weighted(tensors: Sequence[Tensor], weights: Sequence[float], *, normalize: bool = False) -> Terms:
-    """Σ wᵢ·xᵢ [/ Σ wᵢ]; the weights' sum may then not be 0."""
+def require_a_sum(weights: Sequence[float]) -> None:
+    """Raises CandidateFailure for weights that sum to zero, and so have no mean; allows for decimal fractions' rounding."""
+    if abs(sum(weights)) <= 1e-9 * sum(map(abs, weights)):
+        raise CandidateFailure(f"the weights sum to zero ({' + '.join(f'{weight:g}' for weight in weights)})")
+
+
+def weighted(
+    tensors: Sequence[Tensor], weights: Sequence[float], *, base: Tensor | None = None, normalize: bool = False
+) -> Terms:
+    """[base +] Σ wᵢ·(xᵢ [- base]) [/ Σ wᵢ]; the weights' sum may then not be 0."""
     kept = [(tensor, weight) for tensor, weight in zip(tensors, weights, strict=True) if weight != 0]
     inputs, used = tuple(tensor for tensor, _ in kept), tuple(weight for _, weight in kept)
     if not normalize:
-        return Terms(None, inputs, used)
+        return Terms(base, inputs, used)
     # The sum of the weights as they act, rounded: weights rounded upwards then divide by a sum rounded upwards.
     work = work_dtype(*(tensor.dtype for tensor in tensors))
     divisor = used[0] if len(used) == 1 else torch.tensor(used, dtype=work).sum().item()
-    return Terms(None, inputs, used, divisor)
+    return Terms(base, inputs, used, divisor)
 
 
 def add_up(terms: Terms, out: Tensor, scratch: Scratch) -> bool:
