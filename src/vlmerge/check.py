@@ -153,7 +153,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     opened = {ref: open_model(ref, headers_only=True, progress=progress) for ref in refs}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
-    segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}))
+    segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}, host))
     unconfirmed = tuple(
         str(ref)
         for ref, each in opened.items()

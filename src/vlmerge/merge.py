@@ -60,7 +60,7 @@ class Prepared:
 
     def pairing_for(self, recipe: Recipe) -> Pairing:
         """The pairing of another recipe over the same models (a baseline may use fewer of them); remembered by structure."""
-        segments = joined(segments_of(recipe, _depths(self.anatomies)))
+        segments = joined(segments_of(recipe, _depths(self.anatomies), self.host))
         key = _structure(recipe, segments)
         if key not in self._known:
             self._known[key] = pair_models(recipe, self.anatomies, self.host, segments)
@@ -181,7 +181,7 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     opened = {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in recipe.opened_refs()}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
-    segments = joined(segments_of(recipe, _depths(anatomies)))
+    segments = joined(segments_of(recipe, _depths(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
     return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
 

@@ -256,18 +256,18 @@ def sliced(*ranges: tuple[int, int], base: str | None = None) -> Recipe:
 def test_slices_that_keep_the_layers_have_the_structure_of_the_list() -> None:
     listed = Recipe.model_validate({"merge_method": "linear", "models": [{"model": "one"}, {"model": "two"}]})
     depths = {ONE: 4, TWO: 4}
-    assert joined(segments_of(sliced((0, 1), (1, 4)), depths)) == segments_of(listed, depths)
-    assert len(joined(segments_of(sliced((0, 2), (1, 4)), depths))) == 2
+    assert joined(segments_of(sliced((0, 1), (1, 4)), depths, ONE)) == segments_of(listed, depths, ONE)
+    assert len(joined(segments_of(sliced((0, 2), (1, 4)), depths, ONE))) == 2
     with pytest.raises(UserError, match="beyond"):
-        segments_of(sliced((0, 5)), depths)
+        segments_of(sliced((0, 5)), depths, ONE)
     with pytest.raises(MismatchError, match="different depths"):
-        segments_of(listed, {ONE: 4, TWO: 3})
+        segments_of(listed, {ONE: 4, TWO: 3}, ONE)
 
 
 def test_restacked_layers_are_accounted_for() -> None:
     models = {ONE: lm(ONE), TWO: lm(TWO)}
     depths = {ref: anatomy.layers for ref, anatomy in models.items()}
-    pairing = pair(models, host=ONE, segments=joined(segments_of(sliced((1, 2), (1, 2)), depths)))
+    pairing = pair(models, host=ONE, segments=joined(segments_of(sliced((1, 2), (1, 2)), depths, ONE)))
     assert pairing.layers == 2
     assert [each.host_name for each in pairing.tensors if each.role.endswith("q_proj.weight")] == [
         "model.layers.1.self_attn.q_proj.weight"

@@ -188,8 +188,8 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
          "models": [{"model": m} for m in "ab"]},
         "slerp does not normalise",
     ),
-    "models and slices": ({**LINEAR, "slices": slices((0, 2))}, "either `models` or `slices`(.|\n)*both"),
-    "neither models nor slices": ({"merge_method": "linear"}, "either `models` or `slices`(.|\n)*neither"),
+    "models and slices": ({**LINEAR, "slices": slices((0, 2))}, r"`models`, `slices` or `modules`(.|\n)*models and slices"),
+    "neither models nor slices": ({"merge_method": "linear"}, r"`models`, `slices` or `modules`(.|\n)*none of them"),
     "no models": ({"merge_method": "linear", "models": []}, "at least one entry"),
     "no method": ({"models": TWO}, "`merge_method` is missing"),
     "a flag for a number": ({**LINEAR, "parameters": {"weight": True}}, "a number"),
@@ -217,12 +217,6 @@ def test_a_mistake_is_named_with_its_place_and_remedy(name: str) -> None:
     assert "recipe.yaml" in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["modules"])
-def test_mergekits_other_keys_say_that_they_are_not_here_yet(key: str) -> None:
-    with pytest.raises(ConfigError, match=f"`{key}` is valid in mergekit, not supported yet"):
-        parse_recipe({**LINEAR, key: "union"}, "recipe.yaml")
-
-
 def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(
@@ -238,3 +232,9 @@ def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
 def test_weights_that_sum_to_zero_are_fine_where_nothing_is_divided() -> None:
     models = [{"model": "a", "parameters": {"weight": 1}}, {"model": "b", "parameters": {"weight": -1}}]
     assert parse_recipe({"merge_method": "linear", "models": models, "parameters": {"normalize": False}}, "x")
+
+
+def test_a_key_that_mergekit_ignores_says_so() -> None:
+    part = {"sources": [{"model": "a", "layer_range": [0, 1], "parameters": {"weight": 1}}], "residual_weight": 0.5}
+    with pytest.raises(ConfigError, match="`residual_weight` is read by mergekit without any effect"):
+        parse_recipe({"merge_method": "linear", "slices": [part]}, "recipe.yaml")

@@ -111,11 +111,12 @@ def on_disk(role: str, layout: str) -> str:
 def write_vlm(
     path: Path, layout: str, *, seed: int = 1, dtype: str = "float16", storage: str = "single", sizes: bool = False,
     tokens: list[str] | None = None, rows: int = HOST_ROWS, edit: dict[str, torch.Tensor] | None = None,
+    layers: int = LAYERS,
 ) -> Model:  # fmt: skip
     """A LLaVA: layout `hf`, `hf-new` or `original`; storage `single`, `sharded` or `bin`. `sizes`: what hub files omit."""
     if layout == "original":
         rows, tokens = LM_ROWS, LM_TOKENS
-    tensors = decoder(seed, rows, TORCH[dtype]) | eyes(seed + 100, TORCH[dtype]) | (edit or {})
+    tensors = decoder(seed, rows, TORCH[dtype], layers=layers) | eyes(seed + 100, TORCH[dtype]) | (edit or {})
     # An old CLIP tower: an integer buffer that is copied, never cast.
     positions = {"vision.embeddings.position_ids": torch.arange(5).view(1, 5)} if layout != "hf-new" else {}
     tensors |= positions
@@ -129,7 +130,7 @@ def write_vlm(
         "vocab_size": 32000,
     }  # fmt: skip
     shape = {
-        "hidden_size": HIDDEN, "intermediate_size": INTER, "num_hidden_layers": LAYERS, "num_attention_heads": HEADS,
+        "hidden_size": HIDDEN, "intermediate_size": INTER, "num_hidden_layers": layers, "num_attention_heads": HEADS,
         "num_key_value_heads": HEADS,
     }  # fmt: skip
     config: dict[str, Any] = {

@@ -177,6 +177,50 @@ OTHERS: dict[str, Recipe] = {
     },
 }  # fmt: skip
 
+SEEN = plain("seer", "seer2")
+MODULES: dict[str, Recipe] = {
+    "modules_of_a_language_model": {
+        "merge_method": "linear", **FLOAT, "parameters": {"weight": 9.0, "normalize": False},
+        "modules": {"default": {"models": weighted([0.2, 0.9], names="a") + plain("b"), "parameters": {"weight": 0.25}}},
+    },
+    "modules_slices": {
+        "merge_method": "ties", "base_model": "c", **FLOAT, "parameters": {"density": 0.5},
+        "modules": {
+            "default": {
+                "slices": [
+                    {"sources": [part("a", 0, 2, weight=0.5), part("b", 1, 3), part("c", 0, 2)], "parameters": {"weight": 0.3}},
+                    {"sources": [part("b", 2, 4, density=0.9), part("c", 2, 4)]},
+                ],
+                "parameters": {"weight": [0.7, 0.2]},
+            }
+        },
+    },
+    "models_of_seers": {"merge_method": "linear", "models": weighted([0.2, 0.9], 0.5, names=["seer", "seer2"]), **FLOAT},
+    "modules_of_seers": {
+        "merge_method": "linear", **HALF,
+        "modules": {
+            "text_decoder": {"models": weighted([0.2, 0.9], 0.5, names=["seer", "seer2"])},
+            "multi_modal_projector": {"models": SEEN, "parameters": {"weight": [0.5, 1.0]}},
+            "vision_tower": {"models": weighted([0.1, 0.9], [{"filter": "mlp", "value": [1, 2]}, {"value": 0.3}],
+                                                names=["seer", "seer2"])},
+        },
+    },
+    "modules_of_seers_sliced": {
+        "merge_method": "task_arithmetic", "base_model": "seer", **FLOAT,
+        "modules": {
+            "text_decoder": {"models": weighted([0.2, 0.9], names=["seer2"])},
+            "multi_modal_projector": {"models": weighted(0.5, names=["seer2"])},
+            "vision_tower": {
+                "slices": [
+                    {"sources": [part("seer", 0, 1), part("seer2", 0, 1, weight=[0.1, 0.7])]},
+                    {"sources": [part("seer", 1, 3), part("seer2", 1, 3)], "parameters": {"weight": [0.2, 0.6]}},
+                ],
+                "parameters": {"lambda": 1.5},
+            },
+        },
+    },
+}  # fmt: skip
+
 TWO = {"merge_method": "linear", "models": weighted(0.6, 0.4, names=["c", "wide"]), **FLOAT}
 TOKENIZERS: dict[str, Recipe] = {
     "union": {**TWO, "base_model": "c", "parameters": {"weight": 0.0}, "tokenizer": {"source": "union"}},
@@ -227,7 +271,7 @@ def by_token(folder: Path, tensors: dict[str, torch.Tensor]) -> dict[str, torch.
     return found
 
 
-RECIPES: dict[str, Recipe] = LINEAR | SPHERES | TASKS | OTHERS
+RECIPES: dict[str, Recipe] = LINEAR | SPHERES | TASKS | OTHERS | MODULES
 
 IN_16_BITS: dict[str, Recipe] = {
     name: {"merge_method": name, **({"base_model": "b"} if based else {}), "models": models, "parameters": parameters}

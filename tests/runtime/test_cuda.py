@@ -52,7 +52,7 @@ def plain(live: LiveModel, question: Question, **how: object) -> str:
 
 
 @pytest.mark.parametrize("out_dtype", ["float16", "bfloat16"])
-@pytest.mark.parametrize("name", ["sum-free linear", "slerp", "task arithmetic", "protected", "swap"])
+@pytest.mark.parametrize("name", RECIPES)
 def test_merges_are_the_cpus_up_to_one_unit_in_the_last_place(name: str, out_dtype: str, family: Prepared) -> None:
     """One unit of the output dtype, and seldom that: a GPU multiplies and adds in one rounding, and sums in another order."""
     recipe: Recipe = RECIPES[name].model_copy(update={"out_dtype": out_dtype})

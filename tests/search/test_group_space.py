@@ -100,7 +100,7 @@ def test_a_decoded_recipe_reads_back_to_the_last_bit(space: GroupSpace, data: st
     genome = tuple(data.draw(st.lists(allowed, min_size=len(space.names), max_size=len(space.names))))
     recipe = space.decode(genome)
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe)), "recipe.yaml") == recipe
-    (whole,) = joined(segments_of(recipe, dict.fromkeys(recipe.model_refs(), space.layers)))
+    (whole,) = joined(segments_of(recipe, dict.fromkeys(recipe.model_refs(), space.layers), recipe.model_refs()[0]))
     assert (whole.first, whole.layers, set(whole.starts)) == (0, space.layers, {0})
     assert space.decode(genome) == recipe
     assert (recipe.vlm, recipe.protect, recipe.dtype) == (HOST, ("layernorm",), "float16")

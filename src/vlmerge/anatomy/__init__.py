@@ -12,7 +12,7 @@ from vlmerge.anatomy.parts import PARTS, Part, part_of
 from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabulary
 from vlmerge.anatomy.recognition import family_of
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
-from vlmerge.anatomy.segments import Segment, host_layers, joined, segment_at, segments_of
+from vlmerge.anatomy.segments import Placed, Segment, host_layers, joined, placed_segments, segment_of, segments_of
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "NewVocabulary",
     "Pairing",
     "Part",
+    "Placed",
     "Rearranged",
     "RowMap",
     "Segment",
@@ -43,7 +44,8 @@ __all__ = [
     "new_vocabulary",
     "pair",
     "part_of",
+    "placed_segments",
     "roles_of",
-    "segment_at",
+    "segment_of",
     "segments_of",
 ]

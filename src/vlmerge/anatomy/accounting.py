@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.roles import EMBEDDING, HEAD, decoder_layer, every_layer
-from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers
+from vlmerge.anatomy.segments import Segment, borrowed_layers, decoder_segments, host_layers
 
 if TYPE_CHECKING:
     from vlmerge.anatomy.pairing import TensorPair
@@ -66,7 +66,7 @@ def _layers_taken(ref: ModelRef, anatomy: Anatomy, is_host: bool, segments: Sequ
         return {own for layer, own in taken if layer not in borrowed}
     return {
         segment.layer_of(ref, layer)
-        for segment in segments
+        for segment in decoder_segments(segments)
         if ref in segment.members
         for layer in range(segment.first, segment.first + segment.layers)
     }

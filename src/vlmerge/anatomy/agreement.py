@@ -9,7 +9,7 @@ from vlmerge.anatomy.decoders import may_meet
 from vlmerge.anatomy.dissect import Anatomy
 from vlmerge.anatomy.layouts import NEWLINE
 from vlmerge.anatomy.roles import HEAD, VOCABULARY_ROLES, every_layer, is_decoder
-from vlmerge.anatomy.segments import Segment
+from vlmerge.anatomy.segments import Segment, decoder_segments
 from vlmerge.errors import MismatchError
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ def check_agreement(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segme
     """
     warnings = [warning for anatomy in anatomies.values() for warning in anatomy.warnings]
     own = anatomies[host]
-    sources = dict.fromkeys(member for segment in segments for member in segment.members)
-    depth = sum(segment.layers for segment in segments)
+    decoders = decoder_segments(segments)
+    sources = dict.fromkeys(member for segment in decoders for member in segment.members)
+    depth = sum(segment.layers for segment in decoders)
     if host not in sources and depth != own.layers:
         raise MismatchError(
             "the result would have another depth than the host",

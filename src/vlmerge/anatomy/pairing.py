@@ -23,15 +23,18 @@ from vlmerge.anatomy.roles import (
     is_buffer,
     is_decoder,
     named_roles,
-    position_of,
+    vision_layer,
 )
-from vlmerge.anatomy.segments import Segment, borrowed_layers, host_layers, segment_at
+from vlmerge.anatomy.segments import OTHER_PARTS, Segment, borrowed_layers, decoder_segments, host_layers, segment_of
 from vlmerge.anatomy.vocabulary import RowMap, row_map
 from vlmerge.config.tokenizer_blocks import ZeroRow
 from vlmerge.errors import MismatchError
 
 if TYPE_CHECKING:
     from vlmerge.config.model_ref import ModelRef
+
+
+PART_WORDS = {"decoder": "decoder", "vision": "vision tower", "projector": "projector"}
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Pairing:
     @property
     def layers(self) -> int:
         """Decoder layers of the result."""
-        return sum(segment.layers for segment in self.segments)
+        return sum(segment.layers for segment in decoder_segments(self.segments))
 
     @cached_property
     def merged(self) -> tuple[TensorPair, ...]:
@@ -173,13 +176,13 @@ def pair(
     everybody = anatomies
     anatomies = {ref: anatomies[ref] for ref in dict.fromkeys([host, *sources])}
     work = _Work(anatomies, host, segments, tuple(protect), vocabulary, everybody)
-    warnings = check_agreement(anatomies, host, segments)
+    warnings = check_agreement(anatomies, host, segments) + _eyeless(anatomies, host, segments)
     tensors = tuple(
         work.tensor(name, role, source_role) for name, role, source_role in _outline(anatomies[host], host, segments)
     )
     warnings += [*work.missed(), *work.warnings]
     known = {every_layer(role) for role in anatomies[host].roles}
-    for ref in sources:
+    for ref in dict.fromkeys(member for segment in decoder_segments(segments) for member in segment.members):
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
             if kind not in known and kind != HEAD:
                 warnings.append(f"{ref}: {kind} is not in the host, and is left out")
@@ -216,10 +219,7 @@ class _Work:
         ]
 
     def segment(self, role: str) -> Segment:
-        layer = decoder_layer(role)
-        if layer is not None:
-            return self.segments[segment_at(self.segments, layer)]
-        return self.segments[-1 if position_of(role) == "after" else 0]
+        return self.segments[segment_of(self.segments, role)]
 
     def tensor(self, name: str, role: str, host_role: str) -> TensorPair:
         """The pair of one tensor of the result; `host_role` is its role in the host, another where layers move."""
@@ -250,6 +250,8 @@ class _Work:
             if text in name or text in role or text in canonical:
                 return _because(kept, f"protected by {text!r}")
         segment = self.segment(role)
+        if not segment.members:
+            return _because(kept, f"`modules` names no models for the {PART_WORDS[segment.part]}")
         inputs: dict[ModelRef, str] = {}
         names: dict[ModelRef, tuple[str, str]] = {}
         for ref in segment.members:
@@ -316,6 +318,42 @@ class _Work:
             self.row_maps[key] = found
             self.warnings += warnings
         return self.row_maps[key]
+
+
+def _eyeless(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segments: tuple[Segment, ...]) -> list[str]:
+    """Checks of what `modules` says beside the decoder; warnings about models that have no such part.
+
+    Raises:
+        MismatchError: The host has no such part, or its tower has another depth than the slices.
+    """
+    told: list[str] = []
+    for part in OTHER_PARTS:
+        own = [segment for segment in segments if segment.part == part and segment.members]
+        if not own:
+            continue
+        words, roles = PART_WORDS[part], anatomies[host].roles
+        if not any(role.startswith(f"{part}.") for role in roles):
+            raise MismatchError(
+                f"`modules` speaks of a {words}, and the host has none",
+                where=anatomies[host].where,
+                expected=f"a vision-language model with a {words}",
+                found=f"the family {anatomies[host].family.name}",
+                remedy="name the decoder alone (`default`, or `text_decoder`)",
+            )
+        layers = sum(segment.layers for segment in own)
+        depth = 1 + max((vision_layer(role) or 0 for role in roles if role.startswith("vision.")), default=0)
+        if layers and layers != depth:
+            raise MismatchError(
+                "the slices of the vision tower do not cover it",
+                where=anatomies[host].where,
+                expected=f"{depth} layers",
+                found=f"{layers} layers",
+                remedy="let them end at its last layer, or list `models`",
+            )
+        for ref in dict.fromkeys(member for segment in own for member in segment.members):
+            if not any(role.startswith(f"{part}.") for role in anatomies[ref].roles):
+                told.append(f"{ref} has no {words}: the host's is kept")
+    return told
 
 
 def _outline(anatomy: Anatomy, host: ModelRef, segments: tuple[Segment, ...]) -> list[tuple[str, str, str]]:

@@ -5,7 +5,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import Filtered, ParameterValue
 from vlmerge.config.parameters import resolve
 from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe, read_recipe
-from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
+from vlmerge.config.recipe_blocks import Module, Recipe, Slice, SliceSource, Source
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, load_run, parse_run
 from vlmerge.config.run_blocks import (
     DecodingSpec,
@@ -26,6 +26,7 @@ __all__ = [
     "MergeSpec",
     "MethodSpec",
     "ModelRef",
+    "Module",
     "ParameterSpec",
     "ParameterValue",
     "Recipe",

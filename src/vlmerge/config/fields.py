@@ -5,23 +5,24 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import AllowInfNan, BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic_core import PydanticCustomError
 
 from vlmerge.config.model_ref import ModelRef
-from vlmerge.config.problems import NOT_YET, Location, Problem, unknown
+from vlmerge.config.problems import Location, Problem, unknown
 from vlmerge.errors import ConfigError
 
-T = TypeVar("T")
+Listed = TypeVar("Listed", bound="tuple[Any, ...] | dict[str, Any]")
 
 
 class Block(BaseModel):
-    """A mapping in a file: frozen, no other keys than its own. Keys of mergekit's that are not here yet have a name for it."""
+    """A mapping in a file: frozen, no other keys than its own; and of mergekit's keys that are not among them, why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-    not_yet: ClassVar[frozenset[str]] = frozenset()
+    not_here: ClassVar[Mapping[str, str]] = MappingProxyType({})
 
 
 def misfit(expected: str, found: object, remedy: str = "") -> PydanticCustomError:
@@ -66,7 +67,7 @@ def _model(value: object) -> ModelRef:
         raise PydanticCustomError("complaint", "not usable", {"what": error.what, **detail}) from error
 
 
-def not_empty(value: tuple[T, ...]) -> tuple[T, ...]:
+def not_empty(value: Listed) -> Listed:
     """For lists that need an entry; runs once the entries are right, so that a bad entry is not reported as a missing one."""
     if not value:
         raise misfit("at least one entry", [], "add one")
@@ -103,9 +104,9 @@ def _problem(detail: dict[str, Any], at: Location, owner: type[Block] | None) ->
     name = str(at[-1]) if at else "this file"
     if kind == "extra_forbidden":
         key = str(at[-1])
-        if owner and key in owner.not_yet:
-            return Problem(f"`{key}` is {NOT_YET}", at, remedy="leave it out")
-        return unknown("key", key, {*owner.model_fields, *owner.not_yet} if owner else (), at)
+        if owner and key in owner.not_here:
+            return Problem(f"`{key}` is {owner.not_here[key]}", at, remedy="leave it out")
+        return unknown("key", key, {*owner.model_fields, *owner.not_here} if owner else (), at)
     if kind == "missing":
         return Problem(f"`{name}` is missing", at[:-1], expected=f"a key `{name}` here", remedy="add it")
     if kind == "complaint":

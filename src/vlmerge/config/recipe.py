@@ -10,15 +10,14 @@ import yaml
 from pydantic import ValidationError
 
 from vlmerge.config.fields import problems_of
-from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterValue, plain_value
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
-from vlmerge.config.recipe_blocks import Recipe, Slice, SliceSource, Source
+from vlmerge.config.recipe_blocks import Module, Recipe, Slice, SliceSource, Source
 from vlmerge.config.recipe_checks import check_recipe
 from vlmerge.config.yaml_file import read_yaml
 
-__all__ = ["Recipe", "Slice", "SliceSource", "Source", "dump_recipe", "load_recipe", "parse_recipe", "read_recipe"]
+__all__ = ["Module", "Recipe", "Slice", "SliceSource", "Source", "dump_recipe", "load_recipe", "parse_recipe", "read_recipe"]
 
 # libyaml, where PyYAML has it: a recipe of hundreds of numbers is read with every page.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -48,20 +47,8 @@ def load_recipe(path: Path) -> Recipe:
     recipe = parse_recipe(file.data, str(path), file.line_of)
     folder = path.absolute().parent
 
-    def located(ref: ModelRef | None) -> ModelRef | None:
-        return ref and ref.relative_to(folder)
-
-    def source(one: Source) -> Source:
-        return one.model_copy(update={"model": located(one.model)})
-
-    models = recipe.models and tuple(source(one) for one in recipe.models)
-    slices = recipe.slices and tuple(
-        part.model_copy(update={"base_model": located(part.base_model), "sources": tuple(source(one) for one in part.sources)})
-        for part in recipe.slices
-    )
-    heads = {"vlm": located(recipe.vlm), "base_model": located(recipe.base_model)}
-    heads |= {"tokenizer": recipe.tokenizer and recipe.tokenizer.located(folder)}
-    return recipe.model_copy(update={**heads, "models": models, "slices": slices})
+    located = recipe.rewritten(ref=lambda ref: ref.relative_to(folder))
+    return located.model_copy(update={"tokenizer": recipe.tokenizer and recipe.tokenizer.located(folder)})
 
 
 def read_recipe(text: str, where: str) -> Recipe:
@@ -82,8 +69,8 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
         "merge_method": recipe.merge_method,
         "vlm": recipe.vlm and recipe.vlm.plain(),
         "base_model": recipe.base_model and recipe.base_model.plain(),
-        "models": None if recipe.models is None else [_plain_source(source) for source in recipe.models],
-        "slices": None if recipe.slices is None else [_plain_slice(part) for part in recipe.slices],
+        **_plain_block(recipe.whole),
+        "modules": recipe.modules and {name: _plain_block(block) for name, block in recipe.modules.items()},
         "parameters": _plain_parameters(recipe.parameters) or None,
         "protect": list(recipe.protect) or None,
         "dtype": recipe.dtype,
@@ -91,6 +78,15 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "tokenizer": recipe.tokenizer and recipe.tokenizer.plain(),
         "chat_template": recipe.chat_template,
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+def _plain_block(block: Module) -> dict[str, Any]:
+    plain = {
+        "models": block.models and [_plain_source(source) for source in block.models],
+        "slices": block.slices and [_plain_slice(part) for part in block.slices],
+        "parameters": _plain_parameters(block.parameters) or None,
     }
     return {key: value for key, value in plain.items() if value is not None}
 

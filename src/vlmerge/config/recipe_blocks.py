@@ -6,8 +6,9 @@ result once, when it is saved. Without either the result has the host's dtype.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, cast
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -17,6 +18,11 @@ from vlmerge.config.parameter_values import ParameterField, ParameterValue
 from vlmerge.config.tokenizer_blocks import TokenizerSpec
 
 Parameters = Mapping[str, ParameterValue]
+Part = Literal["decoder", "vision", "projector"]
+MODULES: Mapping[str, Part] = MappingProxyType(
+    {"default": "decoder", "text_decoder": "decoder", "vision_tower": "vision", "multi_modal_projector": "projector"}
+)
+"""mergekit's name of a module → the part of a model that it means. A language model is one module, `default`."""
 
 
 def _no_parameters(value: object) -> object:
@@ -51,11 +57,39 @@ class SliceSource(Source):
 class Slice(Block):
     """Some consecutive layers of the result."""
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"residual_weight"})
+    not_here: ClassVar[Mapping[str, str]] = MappingProxyType({"residual_weight": "read by mergekit without any effect"})
 
     sources: Annotated[tuple[SliceSource, ...], AfterValidator(not_empty)]
     base_model: Model | None = None
     parameters: ParametersField = Field(default_factory=dict)
+
+
+class Module(Block):
+    """A part of the result with models, or slices, of its own; and parameters, which stand between theirs and the recipe's."""
+
+    models: Annotated[tuple[Source, ...], AfterValidator(not_empty)] | None = None
+    slices: Annotated[tuple[Slice, ...], AfterValidator(not_empty)] | None = None
+    parameters: ParametersField = Field(default_factory=dict)
+
+    def model_refs(self) -> list[ModelRef]:
+        """Its models as listed; then the bases that slices name."""
+        listed = [source.model for source in self.models or ()]
+        listed += [source.model for part in self.slices or () for source in part.sources]
+        return listed + [part.base_model for part in self.slices or () if part.base_model is not None]
+
+    def rewritten(self, ref: Callable[[ModelRef], ModelRef], parameters: Callable[[Parameters], Parameters]) -> Module:
+        """The same with every model and every set of parameters passed through."""
+
+        def source(one: Source) -> Source:
+            return one.model_copy(update={"model": ref(one.model), "parameters": parameters(one.parameters)})
+
+        def part(one: Slice) -> Slice:
+            sources, base = tuple(source(each) for each in one.sources), one.base_model and ref(one.base_model)
+            return one.model_copy(update={"sources": sources, "base_model": base, "parameters": parameters(one.parameters)})
+
+        models = self.models and tuple(source(one) for one in self.models)
+        slices = self.slices and tuple(part(one) for one in self.slices)
+        return Module.model_construct(models=models, slices=slices, parameters=parameters(self.parameters))
 
 
 class Recipe(Block):
@@ -65,7 +99,9 @@ class Recipe(Block):
         merge_method: A key of METHODS.
         models: The models, each with its parameters; or
         slices: runs of layers, each with its models and parameters. Embeddings take the first slice's parameters, final norm
-            and lm_head the last's. Exactly one of the two.
+            and lm_head the last's; or
+        modules: parts of the model (see MODULES), each with models or slices; a part that is not named stays the host's.
+            Exactly one of the three.
         base_model: The common ancestor. Among `models` it takes part there; else it is added at their end (as mergekit does),
             for every method; in slices it takes part only where a slice lists it.
         vlm: The host: what the result keeps everything else of. None: the first VLM; without any, `base_model`, else the first.
@@ -79,14 +115,13 @@ class Recipe(Block):
         name: For headings.
     """
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"modules"})
-
     name: Text | None = None
     merge_method: Text
     vlm: Model | None = None
     base_model: Model | None = None
     models: Annotated[tuple[Source, ...], AfterValidator(not_empty)] | None = None
     slices: Annotated[tuple[Slice, ...], AfterValidator(not_empty)] | None = None
+    modules: Annotated[dict[str, Module], AfterValidator(not_empty)] | None = None
     parameters: ParametersField = Field(default_factory=dict)
     protect: tuple[Text, ...] = ()
     dtype: DtypeField | None = None
@@ -118,15 +153,36 @@ class Recipe(Block):
             raise complaint("`chat_template` is no template", expected="auto, or Jinja text", found=template, remedy=remedy)
         return self
 
+    @property
+    def whole(self) -> Module:
+        """The recipe's own `models` or `slices`, for all parts of a model."""
+        return Module.model_construct(models=self.models, slices=self.slices, parameters={})
+
+    def blocks(self) -> dict[Part, Module]:
+        """Part → its block. Without `modules` the decoder's alone, which the other parts then follow."""
+        if self.modules is None:
+            return {"decoder": self.whole}
+        return {MODULES[name]: block for name, block in self.modules.items()}
+
     def model_refs(self) -> tuple[ModelRef, ...]:
         """Every model that takes part, in order of first appearance; then the base, if it is not listed. Not `vlm`, and not
         models whose tokenizer alone is named.
         """
-        listed = [source.model for source in self.models or ()]
-        for part in self.slices or ():
-            listed += [source.model for source in part.sources]
-        bases = [part.base_model for part in self.slices or ()] + [self.base_model]
-        return tuple(dict.fromkeys([*listed, *(base for base in bases if base is not None)]))
+        listed = [ref for block in (self.whole, *(self.modules or {}).values()) for ref in block.model_refs()]
+        return tuple(dict.fromkeys([*listed, *([self.base_model] if self.base_model is not None else [])]))
+
+    def rewritten(
+        self,
+        *,
+        ref: Callable[[ModelRef], ModelRef] = lambda ref: ref,
+        parameters: Callable[[Parameters], Parameters] = lambda parameters: parameters,
+    ) -> Recipe:
+        """The same recipe with every model but those of `tokenizer`, and every set of parameters, passed through."""
+        whole = self.whole.rewritten(ref, parameters)
+        modules = self.modules and {name: block.rewritten(ref, parameters) for name, block in self.modules.items()}
+        heads = {"vlm": self.vlm and ref(self.vlm), "base_model": self.base_model and ref(self.base_model)}
+        blocks = {"models": whole.models, "slices": whole.slices, "modules": modules}
+        return self.model_copy(update={**heads, **blocks, "parameters": parameters(self.parameters)})
 
     def opened_refs(self) -> tuple[ModelRef, ...]:
         """Every model that has to be opened: those that take part, those whose tokenizer is named, and `vlm`."""

@@ -8,7 +8,7 @@ from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterValue, as_flags, scalars
 from vlmerge.config.problems import Location, Problem, unknown
-from vlmerge.config.recipe_blocks import Recipe, Slice, Source
+from vlmerge.config.recipe_blocks import MODULES, Module, Recipe, Slice, Source
 
 
 def check_recipe(recipe: Recipe) -> tuple[Recipe, list[Problem]]:
@@ -16,23 +16,54 @@ def check_recipe(recipe: Recipe) -> tuple[Recipe, list[Problem]]:
     spec, problem = find_method(recipe.merge_method, ("merge_method",))
     if spec is None:
         return recipe, [problem] if problem else []
-    if (recipe.models is None) == (recipe.slices is None):
-        found = "both" if recipe.models is not None else "neither"
-        return recipe, [Problem("a recipe has either `models` or `slices`", (), "exactly one of them", found, "keep one")]
-    recipe = _with_flags(recipe, spec)
+    named = [key for key in ("models", "slices", "modules") if getattr(recipe, key) is not None]
+    if len(named) != 1:
+        found = " and ".join(named) or "none of them"
+        what = "a recipe has either `models`, `slices` or `modules`"
+        return recipe, [Problem(what, (), "exactly one of them", found, "keep one" if named else "add `models`")]
+    recipe = recipe.rewritten(parameters=lambda given: _with_flags(given, spec))
     problems = _parameters(recipe.parameters, spec, ("parameters",), of_source=False)
-    if recipe.models is not None:
-        listed = [source.model for source in recipe.models]
-        extra = recipe.base_model is not None and recipe.base_model not in listed
-        inputs = [*recipe.models, *([Source(model=recipe.base_model)] if extra and recipe.base_model else [])]
-        problems += _group(inputs, len(listed), recipe.base_model, spec, ("models",), [recipe.parameters])
-    for index, part in enumerate(recipe.slices or ()):
-        at: Location = ("slices", index)
-        base = part.base_model or recipe.base_model
-        problems += _parameters(part.parameters, spec, (*at, "parameters"), of_source=False)
-        problems += _group(part.sources, len(part.sources), base, spec, (*at, "sources"), [part.parameters, recipe.parameters])
-        problems += _same_depth(part, at)
+    if recipe.modules is None:
+        return recipe, problems + _block(recipe, recipe.whole, spec, ())
+    for name, block in recipe.modules.items():
+        problems += _module_name(name, recipe.modules)
+        problems += _parameters(block.parameters, spec, ("modules", name, "parameters"), of_source=False)
+        problems += _block(recipe, block, spec, ("modules", name))
     return recipe, problems
+
+
+def _module_name(name: str, named: Mapping[str, Module]) -> list[Problem]:
+    at: Location = ("modules", name)
+    if name not in MODULES:
+        return [unknown("module", name, MODULES, at)]
+    first = next(other for other in named if MODULES.get(other) == MODULES[name])
+    if first == name:
+        return []
+    remedy = "keep one of them"
+    return [
+        Problem(f"`{name}` and `{first}` are the same part of a model", at, "each part once", f"{first} and {name}", remedy)
+    ]
+
+
+def _block(recipe: Recipe, block: Module, spec: MethodSpec, at: Location) -> list[Problem]:
+    """Checks of a recipe's own models or slices, or of a module's, which stand at `at`."""
+    problems: list[Problem] = []
+    above = [block.parameters, recipe.parameters]
+    if at and (block.models is None) == (block.slices is None):
+        found = "neither" if block.models is None else "both"
+        return [Problem("a module has either `models` or `slices`", at, "exactly one of them", found, "keep one")]
+    if block.models is not None:
+        listed = [source.model for source in block.models]
+        extra = recipe.base_model is not None and recipe.base_model not in listed
+        inputs = [*block.models, *([Source(model=recipe.base_model)] if extra and recipe.base_model else [])]
+        problems += _group(inputs, len(listed), recipe.base_model, spec, (*at, "models"), above)
+    for index, part in enumerate(block.slices or ()):
+        here: Location = (*at, "slices", index)
+        base = part.base_model or recipe.base_model
+        problems += _parameters(part.parameters, spec, (*here, "parameters"), of_source=False)
+        problems += _group(part.sources, len(part.sources), base, spec, (*here, "sources"), [part.parameters, *above])
+        problems += _same_depth(part, here)
+    return problems
 
 
 def find_method(name: str, at: Location) -> tuple[MethodSpec | None, Problem | None]:
@@ -168,19 +199,6 @@ def _same_depth(part: Slice, at: Location) -> list[Problem]:
     ]
 
 
-def _with_flags(recipe: Recipe, spec: MethodSpec) -> Recipe:
-    def flags(given: Mapping[str, ParameterValue]) -> dict[str, ParameterValue]:
-        known = spec.parameters
-        return {
-            name: as_flags(value) if name in known and known[name].kind == "flag" else value for name, value in given.items()
-        }
-
-    def of_slice(part: Slice) -> Slice:
-        sources = tuple(source.model_copy(update={"parameters": flags(source.parameters)}) for source in part.sources)
-        return part.model_copy(update={"sources": sources, "parameters": flags(part.parameters)})
-
-    models = recipe.models and tuple(
-        source.model_copy(update={"parameters": flags(source.parameters)}) for source in recipe.models
-    )
-    slices = recipe.slices and tuple(of_slice(part) for part in recipe.slices)
-    return recipe.model_copy(update={"parameters": flags(recipe.parameters), "models": models, "slices": slices})
+def _with_flags(given: Mapping[str, ParameterValue], spec: MethodSpec) -> dict[str, ParameterValue]:
+    known = spec.parameters
+    return {name: as_flags(value) if name in known and known[name].kind == "flag" else value for name, value in given.items()}

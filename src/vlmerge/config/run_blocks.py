@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.problems import NOT_YET
 from vlmerge.config.recipe_blocks import ParametersField
 from vlmerge.config.recipe_checks import find_method
 from vlmerge.types import Decoding
@@ -238,7 +240,7 @@ class GenomeSpec(Block):
         protect: Substrings of tensor names that stay the host's.
     """
 
-    not_yet: ClassVar[frozenset[str]] = frozenset({"tokenizer_source"})
+    not_here: ClassVar[Mapping[str, str]] = MappingProxyType({"tokenizer_source": NOT_YET})
 
     models: Annotated[tuple[Model, ...], AfterValidator(not_empty)]
     merge_method: Text
@@ -256,7 +258,7 @@ class GenomeSpec(Block):
     def _empty_keys(cls, value: object) -> object:
         if isinstance(value, Mapping):
             mapping = cast("Mapping[Any, Any]", value)
-            return {key: each for key, each in mapping.items() if not (key in cls.not_yet and each is None)}
+            return {key: each for key, each in mapping.items() if not (key in cls.not_here and each is None)}
         return value
 
     @model_validator(mode="after")

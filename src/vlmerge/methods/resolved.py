@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from vlmerge.anatomy import Pairing, Segment, TensorPair, joined, segment_at, segments_of
-from vlmerge.anatomy.roles import canonical_name, decoder_layer, position_of, vision_layer
+from vlmerge.anatomy import Pairing, Placed, Segment, TensorPair, joined, placed_segments, segment_of
+from vlmerge.anatomy.roles import canonical_name, decoder_layer, vision_layer
 from vlmerge.config.method_table import MethodSpec, ParameterSpec
 from vlmerge.config.parameters import resolve
 from vlmerge.errors import CandidateFailure, ConfigError
@@ -81,8 +81,10 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
 
     method = METHODS[recipe.merge_method]
     cast = named_dtype(recipe.dtype)
-    depths = dict.fromkeys(recipe.model_refs(), 1 << 30 if recipe.slices is not None else pairing.layers)
-    segments = segments_of(recipe, depths)
+    decoder = recipe.blocks().get("decoder")
+    layers = 1 << 30 if decoder is not None and decoder.slices is not None else pairing.layers
+    placed = placed_segments(recipe, dict.fromkeys((*recipe.model_refs(), pairing.host), layers), pairing.host)
+    segments = [each.segment for each in placed]
     if joined(segments) != pairing.segments:
         raise ConfigError(
             "the recipe has another structure than the models were paired for",
@@ -90,7 +92,7 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
             found=_structure(joined(segments)),
             remedy=f"pair for this recipe ({_structure(pairing.segments)} was paired)",
         )
-    levels = [_levels(recipe, number) for number in range(len(segments))]
+    levels = [_levels(recipe, each) for each in placed]
     # Where no level has a filter or a gradient, all tensors of a segment with the same inputs have the same values.
     plain = [_is_plain(level) for level in levels]
     shared: dict[tuple[int, tuple[ModelRef, ...]], Values] = {}
@@ -151,11 +153,13 @@ def _is_plain(level: _Levels) -> bool:
     return not any(isinstance(value, tuple) for block in blocks for value in block.values())
 
 
-def _levels(recipe: Recipe, number: int) -> _Levels:
-    if recipe.slices is None:
-        return _Levels({source.model: source.parameters for source in recipe.models or ()}, (recipe.parameters,))
-    part = recipe.slices[number]
-    return _Levels({source.model: source.parameters for source in part.sources}, (part.parameters, recipe.parameters))
+def _levels(recipe: Recipe, placed: Placed) -> _Levels:
+    block, part = placed.block, placed.slice
+    if block is None:
+        return _Levels({}, (recipe.parameters,))
+    listed = part.sources if part is not None else block.models or ()
+    above = (block.parameters, recipe.parameters)
+    return _Levels({source.model: source.parameters for source in listed}, above if part is None else (part.parameters, *above))
 
 
 def _values(spec: MethodSpec, pair: TensorPair, inputs: Sequence[ModelRef], level: _Levels, t: float) -> Values:
@@ -198,15 +202,15 @@ def _place(role: str, segments: Sequence[Segment], tower: int) -> tuple[int, flo
     Embedding, final norm and head read the first entry, a slice of one layer the last (mergekit's rule). A vision tower's
     layers count for themselves.
     """
-    layer = decoder_layer(role)
+    number = segment_of(segments, role)
+    segment, layer = segments[number], decoder_layer(role)
     if layer is not None:
-        number = segment_at(segments, layer)
-        segment = segments[number]
         return number, 1.0 if segment.layers == 1 else (layer - segment.first) / (segment.layers - 1)
-    of_tower = vision_layer(role)
-    if of_tower is not None and tower > 1:
-        return 0, min(1.0, of_tower / (tower - 1))
-    return (len(segments) - 1 if position_of(role) == "after" else 0), 0.0
+    layer = vision_layer(role)
+    if layer is None:
+        return number, 0.0
+    first, layers = (segment.first, segment.layers) if segment.part == "vision" and segment.layers else (0, tower)
+    return number, 1.0 if layers == 1 else min(1.0, (layer - first) / (layers - 1))
 
 
 def _structure(segments: Sequence[Segment]) -> str:

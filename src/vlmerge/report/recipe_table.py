@@ -7,7 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from vlmerge.config import METHODS, Filtered, ModelRef, ParameterSpec, ParameterValue, Recipe, Source, read_recipe, resolve
+from vlmerge.config import (
+    METHODS,
+    Filtered,
+    ModelRef,
+    Module,
+    ParameterSpec,
+    ParameterValue,
+    Recipe,
+    Source,
+    read_recipe,
+    resolve,
+)
 
 MODULES = {
     "q": "self_attn.q_proj", "k": "self_attn.k_proj", "v": "self_attn.v_proj", "o": "self_attn.o_proj",
@@ -59,11 +70,18 @@ class RecipeTable:
 
 @dataclass(frozen=True)
 class _Part:
-    """A run of layers that one list of sources makes: all of them, or a slice; `first` is each model's first layer in it."""
+    """A run of layers that one list of sources makes: all of them, or a slice.
+
+    Attributes:
+        sources: The models.
+        first: Each model's first layer in it.
+        parameters: Levels above the models', nearest first, without the recipe's own.
+        layers: How many.
+    """
 
     sources: Sequence[Source]
     first: Mapping[ModelRef, int]
-    parameters: Mapping[str, ParameterValue]
+    parameters: Sequence[Mapping[str, ParameterValue]]
     layers: int
 
 
@@ -96,10 +114,12 @@ def recipe_table(recipe_text: str, labels: Mapping[str, str], layers: int | None
 def _columns(recipe: Recipe) -> list[_Column]:
     """(model, parameter) for what each model has of its own, (None, parameter) for what the recipe sets for all."""
     spec = METHODS[recipe.merge_method]
-    refs = list(recipe.model_refs())
+    base = [recipe.base_model] if recipe.base_model is not None else []
+    refs: list[ModelRef] = list(dict.fromkeys([*decoder_of(recipe).model_refs(), *base]))
     if spec.base == "required" and recipe.base_model in refs:
         refs.remove(recipe.base_model)  # it is what the differences are taken from: it has no numbers of its own
-    shared = {key for block in (recipe, *(recipe.slices or ())) for key in block.parameters}
+    block = decoder_of(recipe)
+    shared = {key for level in (recipe, block, *(block.slices or ())) for key in level.parameters}
     found: list[_Column] = []
     for parameter in spec.parameters.values():
         if parameter.kind != "number" or parameter.ignored:
@@ -113,7 +133,7 @@ def _columns(recipe: Recipe) -> list[_Column]:
 
 def _groups(recipe: Recipe, columns: Sequence[_Column], layers: int | None) -> Iterator[Group]:
     """Unjoined groups, in the order of the model; a layer's tensors of equal numbers are one group."""
-    known = layers is not None or recipe.slices is not None
+    known = layers is not None or decoder_of(recipe).slices is not None
     parts = _parts(recipe, layers or _depth_of(recipe))
     yield Group("embed", None, "", _values(recipe, columns, parts[0], "model.embed_tokens.weight", None))
     layer = 0
@@ -130,21 +150,27 @@ def _groups(recipe: Recipe, columns: Sequence[_Column], layers: int | None) -> I
     yield Group("head", None, "", _values(recipe, columns, parts[-1], "lm_head.weight", None))
 
 
+def decoder_of(recipe: Recipe) -> Module:
+    """What the recipe says of the decoder; nothing where its `modules` leave it out."""
+    return recipe.blocks().get("decoder") or Module()
+
+
 def _parts(recipe: Recipe, depth: int) -> list[_Part]:
-    if recipe.slices is not None:
+    block = decoder_of(recipe)
+    if block.slices is not None:
         return [
             _Part(
                 part.sources,
                 {source.model: source.layer_range[0] for source in part.sources},
-                part.parameters,
+                (part.parameters, block.parameters),
                 part.sources[0].layer_range[1] - part.sources[0].layer_range[0],
             )
-            for part in recipe.slices
+            for part in block.slices
         ]
-    sources = recipe.models or ()
-    if recipe.base_model is not None and all(source.model != recipe.base_model for source in sources):
+    sources = block.models or ()
+    if sources and recipe.base_model is not None and all(source.model != recipe.base_model for source in sources):
         sources = (*sources, Source(model=recipe.base_model))
-    return [_Part(sources, {source.model: 0 for source in sources}, {}, depth)]
+    return [_Part(sources, {source.model: 0 for source in sources}, (block.parameters,), depth)]
 
 
 def _values(recipe: Recipe, columns: Sequence[_Column], part: _Part, name: str, offset: int | None, layer: int = 0) -> Values:
@@ -168,7 +194,7 @@ def _values(recipe: Recipe, columns: Sequence[_Column], part: _Part, name: str, 
         if ref is not None and ref not in own:
             found.append(None)
             continue
-        levels = [block.get(parameter.name) for block in (part.parameters, recipe.parameters)]
+        levels = [block.get(parameter.name) for block in (*part.parameters, recipe.parameters)]
         names = [whole]
         if ref is not None:
             levels.insert(0, own[ref].get(parameter.name))
@@ -199,9 +225,10 @@ def _joined(groups: Iterator[Group]) -> Iterator[Group]:
 
 def _depth_of(recipe: Recipe) -> int:
     """Layers that a recipe speaks of: its slices' end, the highest number in a filter, or the length of a gradient."""
-    if recipe.slices is not None:
-        return max(source.layer_range[1] for part in recipe.slices for source in part.sources)
-    blocks = [*(source.parameters for source in recipe.models or ()), recipe.parameters]
+    block = decoder_of(recipe)
+    if block.slices is not None:
+        return max(source.layer_range[1] for part in block.slices for source in part.sources)
+    blocks = [*(source.parameters for source in block.models or ()), block.parameters, recipe.parameters]
     lengths = [_speaks_of(value) for block in blocks for value in block.values()]
     return max([*lengths, 1])
 
