@@ -56,7 +56,7 @@ class Spelling:
         return token.replace(self.space, " ").encode(errors="surrogatepass")
 
     def write(self, meaning: bytes) -> str | None:
-        """The token that stands for these bytes; None where this spelling has none, as sentencepiece for parts of characters."""
+        """The token that stands for these bytes; None where there is none, as of sentencepiece for parts of characters."""
         if self.kind == "byte-level":
             return "".join(_CHARACTER_OF[number] for number in meaning)
         if self.has_bytes and len(meaning) == 1 and meaning[0] >= 0x80:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -41,7 +41,7 @@ def token_table(folder: Path, where: str) -> TokenTable | None:
 
 
 @contextmanager
-def _told(name: str, where: str) -> Iterator[None]:
+def _told(name: str, where: str) -> Generator[None, None, None]:
     """Says which file cannot be read."""
     try:
         yield

@@ -147,7 +147,9 @@ def overlap(host: Vocabulary, other: Vocabulary) -> tuple[int, int] | None:
 
 def spelled_apart(host: Vocabulary, other: Vocabulary) -> str | None:
     """A warning where tokens are compared letter by letter, nobody knows whether that is right, and few meet."""
-    if host.table is None or other.table is None or (host.table.spelling is not None and other.table.spelling is not None):
+    if host.table is None or other.table is None or host.table is other.table:
+        return None
+    if host.table.spelling is not None and other.table.spelling is not None:
         return None
     ours, theirs = host.table.ids, other.table.ids
     smaller, met = min(len(ours), len(theirs)), sum(1 for token in ours if token in theirs)
