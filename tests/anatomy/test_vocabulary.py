@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vlmerge.anatomy import Vocabulary
+from vlmerge.anatomy.spelling import TokenTable
 from vlmerge.anatomy.vocabulary import row_map
 from vlmerge.config import ModelRef
 from vlmerge.errors import CheckpointError, MismatchError
@@ -22,7 +23,7 @@ HOST, OTHER = ModelRef("host"), ModelRef("other")
 def known(name: str, ids: dict[str, int] | None) -> Vocabulary:
     """A vocabulary whose files were read."""
     vocabulary = Vocabulary(Path("nowhere"), name)
-    vocabulary.__dict__["ids"] = ids
+    vocabulary.__dict__["table"] = None if ids is None else TokenTable(ids, None)
     return vocabulary
 
 

@@ -26,7 +26,7 @@ from vlmerge.anatomy.roles import (
     vision_layer,
 )
 from vlmerge.anatomy.segments import OTHER_PARTS, Segment, borrowed_layers, decoder_segments, host_layers, segment_of
-from vlmerge.anatomy.vocabulary import RowMap, row_map
+from vlmerge.anatomy.vocabulary import RowMap, row_map, spelled_apart
 from vlmerge.config.tokenizer_blocks import ZeroRow
 from vlmerge.errors import MismatchError
 
@@ -191,7 +191,7 @@ def pair(
 
 
 class _Work:
-    """Pairs tensor after tensor; remembers row maps, which embedding and head mostly share."""
+    """Pairs tensor after tensor; remembers row maps and plans, which embedding and head mostly share."""
 
     def __init__(
         self,
@@ -208,6 +208,7 @@ class _Work:
         self.warnings: list[str] = []
         self.missing: dict[tuple[ModelRef, str], list[str]] = {}
         self.row_maps: dict[tuple[object, ...], RowMap | None] = {}
+        self.plans: dict[tuple[object, ...], Rearranged] = {}
         self.apart = {ref: parts_apart(anatomies[host], anatomy) for ref, anatomy in anatomies.items() if anatomy.is_vlm}
         self.warnings += [f"{why}: the host's is kept" for parts in self.apart.values() for why in parts.values()]
 
@@ -292,12 +293,14 @@ class _Work:
             if (name := anatomy.role_name(found.role)) is not None
         }
         sources = {ref: rows[ref] for ref in found.inputs}
-        plan = rearrange(new, sources, {ref: each for ref, each in rows.items() if ref not in sources})
-        told = [
-            f"{lost} tokens of {ref} have no row in the result"
-            for ref, (vocabulary, count) in sources.items()
-            if (lost := sum(1 for token, row in (vocabulary.ids or {}).items() if row < count and token not in new.ids))
-        ]
+        key = (*((ref, count, ref in sources) for ref, (_, count) in rows.items()),)
+        if key not in self.plans:
+            self.plans[key] = rearrange(new, sources, {ref: each for ref, each in rows.items() if ref not in sources})
+            owner = self.everybody[new.owner].vocabulary
+            apart = (spelled_apart(owner, vocabulary) for vocabulary, _ in sources.values())
+            self.warnings += [each for each in apart if each is not None]
+        plan = self.plans[key]
+        told = [f"{lost} tokens of {ref} have no row in the result" for ref, lost in plan.lost.items() if lost]
         asked = {new.ids[token] for token, rule in new.spec.tokens.items() if isinstance(rule.source, ZeroRow)}
         zeros = sum(1 for fill in plan.fills if not fill.sources for row in fill.rows.tolist() if row not in asked)
         if zeros:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vlmerge.anatomy.spelling import TokenTable, alike, partners
 from vlmerge.anatomy.vocabulary import Vocabulary
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.tokenizer_blocks import TokenizerSpec, TokenRow, TokenRule
@@ -26,7 +27,7 @@ class NewVocabulary:
         spec: What the recipe says.
         base: Whose ids a union keeps, and whose row a token gets first that another model lacks.
         owner: Whose tokenizer files the result takes over.
-        ids: Token → row.
+        table: Its tokens, in the owner's spelling, and their rows.
         added: Tokens that the owner's tokenizer has not, in the order of their rows.
         rows: Rows of the result, padding included.
     """
@@ -34,9 +35,19 @@ class NewVocabulary:
     spec: TokenizerSpec
     base: ModelRef
     owner: ModelRef
-    ids: Mapping[str, int]
+    table: TokenTable
     added: tuple[str, ...]
     rows: int
+
+    @property
+    def ids(self) -> Mapping[str, int]:
+        """Token → row."""
+        return self.table.ids
+
+    def rows_in(self, theirs: TokenTable) -> dict[str, int]:
+        """Token of the result → its row in a model, of those that the model has."""
+        met = partners(self.table, theirs)
+        return {token: met[token] for token in self.table.ids if token in met}
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +74,14 @@ class Rearranged:
         named: Rows that have a token, ascending; int64. The others are padding: the mean of these.
         rows: Model → its row for each of `named`, -1 where it has none; int64.
         fills: What stands where a model has no row.
+        lost: Model → how many of its tokens have no row in the result.
     """
 
     total: int
     named: Rows
     rows: Mapping[ModelRef, Rows]
     fills: tuple[Fill, ...]
+    lost: Mapping[ModelRef, int]
 
 
 def new_vocabulary(
@@ -91,25 +104,16 @@ def new_vocabulary(
         MismatchError: A model without tokenizer files; a vocabulary that moves the host's tokens.
     """
     owner = spec.source if isinstance(spec.source, ModelRef) else base
-    ids = dict(_tokens(owner, vocabularies))
-    added: list[str] = []
-    following = max(ids.values(), default=-1) + 1
-
-    def add(token: str) -> None:
-        nonlocal following
-        if token not in ids:
-            ids[token] = following
-            added.append(token)
-            following += 1
-
+    tables = {ref: _tokens(ref, vocabularies) for ref in dict.fromkeys([owner, *(order if spec.source == "union" else ())])}
+    growing = _Growing(tables[owner])
     if spec.source == "union":
         for ref in order:
-            for token in sorted((tokens := _tokens(ref, vocabularies)), key=tokens.__getitem__):
-                add(token)
+            growing.take(tables[ref])
     for token in spec.tokens:
-        add(token)
+        growing.add(token, tables.values())
+    table = growing.table()
     if fixed is not None:
-        moved = [token for token, row in _tokens(fixed, vocabularies).items() if ids.get(token) != row]
+        moved = [token for token, row in _tokens(fixed, vocabularies).ids.items() if table.ids.get(token) != row]
         if moved:
             raise MismatchError(
                 "this tokenizer would move tokens of the vision-language model",
@@ -119,7 +123,58 @@ def new_vocabulary(
                 remedy="use `source: union`, which keeps them, or leave `tokenizer` out",
             )
     multiple = spec.pad_to_multiple_of or 1
-    return NewVocabulary(spec, base, owner, ids, tuple(added), -(-following // multiple) * multiple)
+    return NewVocabulary(spec, base, owner, table, tuple(growing.added), -(-growing.following // multiple) * multiple)
+
+
+class _Growing:
+    """The tokens of one model, and those that are added to them, each in that model's spelling."""
+
+    def __init__(self, own: TokenTable) -> None:
+        self.own, self.ids, self.added = own, dict(own.ids), list[str]()
+        self.following = max(self.ids.values(), default=-1) + 1
+        self.known_by: dict[str, tuple[TokenTable, ...]] = {}
+
+    def add(self, token: str, known_by: Iterable[TokenTable]) -> None:
+        """Adds a token, spelt as the model's own are; it is special where it is in one of these."""
+        if token not in self.ids:
+            self.ids[token] = self.following
+            self.following += 1
+            self.added.append(token)
+            self.known_by[token] = tuple(known_by)
+
+    def take(self, theirs: TokenTable) -> None:
+        """Adds what a model has besides, in the order of its rows.
+
+        Where it spells otherwise, that is what stands for something else than every token so far, if it can be written in this
+        spelling: sentencepiece has no token for the half of a character. Of a special and a plain token of one name, the first
+        stays alone.
+        """
+        in_order = sorted(theirs.ids, key=theirs.ids.__getitem__)
+        if alike(self.own, theirs) or self.own.spelling is None:
+            for token in in_order:
+                self.add(token, [theirs])
+            return
+        known = set(self.table().by_meaning)
+        for token in in_order:
+            meaning = theirs.meaning(token)
+            if meaning in known:
+                continue
+            known.add(meaning)
+            if isinstance(meaning, str):
+                self.add(meaning, [theirs])
+            elif (written := self.own.spelling.write(meaning)) is not None:
+                self.add(written, ())
+
+    def table(self) -> TokenTable:
+        """As it is now."""
+        own, known_by = self.own, dict(self.known_by)
+        return TokenTable(
+            dict(self.ids),
+            own.spelling,
+            lambda: (
+                own.special | {token for token, tables in known_by.items() if any(token in each.special for each in tables)}
+            ),
+        )
 
 
 def rearrange(
@@ -138,7 +193,8 @@ def rearrange(
     import numpy as np
 
     everybody = {**others, **sources}
-    tokens = {ref: _tokens(ref, everybody) for ref in everybody}
+    tables = {ref: _tokens(ref, everybody) for ref in everybody}
+    tokens = {ref: new.rows_in(table) for ref, table in tables.items()}
     named = np.array(sorted(new.ids.values()), dtype=np.int64)
     by_row = {row: token for token, row in new.ids.items()}
     rows = {ref: np.array([tokens[ref].get(by_row[row], -1) for row in named.tolist()], dtype=np.int64) for ref in sources}
@@ -150,7 +206,7 @@ def rearrange(
         if whole[place] and not (rule is not None and rule.force):
             continue
         if rule is not None:
-            given = _of_rule(rule, token, tokens, everybody)
+            given = _of_rule(rule, token, tokens, tables, everybody)
         else:
             there = [(ref, int(each[place])) for ref, each in rows.items() if each[place] >= 0]
             from_base = [each for each in there if each[0] == new.base]
@@ -162,23 +218,25 @@ def rearrange(
         columns = [np.array([numbers[index] for _, numbers in entries], dtype=np.int64) for index in range(len(refs))]
         at = np.array([row for row, _ in entries], dtype=np.int64)
         fills.append(Fill(at, tuple(zip(refs, columns, strict=True)), force))
-    return Rearranged(new.rows, named, rows, tuple(fills))
+    lost = {ref: len(tables[ref].ids) - len(tokens[ref]) for ref in sources}
+    return Rearranged(new.rows, named, rows, tuple(fills), lost)
 
 
 def kept_rearranged(new: NewVocabulary, host: ModelRef, vocabulary: Vocabulary, rows: int) -> Rearranged:
     """Rows of a tensor that stays the host's: those of its own tokens; what the result has besides is padding."""
     import numpy as np
 
-    own = _tokens(host, {host: (vocabulary, rows)})
-    pairs = sorted((row, own[token]) for token, row in new.ids.items() if token in own)
+    own = new.rows_in(_tokens(host, {host: (vocabulary, rows)}))
+    pairs = sorted((new.ids[token], row) for token, row in own.items())
     named = np.array([row for row, _ in pairs], dtype=np.int64)
-    return Rearranged(new.rows, named, {host: np.array([row for _, row in pairs], dtype=np.int64)}, ())
+    return Rearranged(new.rows, named, {host: np.array([row for _, row in pairs], dtype=np.int64)}, (), {})
 
 
-def _tokens(ref: ModelRef, vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]]) -> Mapping[str, int]:
+def _tokens(ref: ModelRef, vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]]) -> TokenTable:
+    """The tokens of a model that have rows."""
     vocabulary, rows = vocabularies[ref]
-    ids = vocabulary.ids
-    if ids is None:
+    table = vocabulary.table
+    if table is None:
         raise MismatchError(
             "a tokenizer for the result needs the tokenizers of all models",
             where=vocabulary.where,
@@ -186,27 +244,34 @@ def _tokens(ref: ModelRef, vocabularies: Mapping[ModelRef, tuple[Vocabulary, int
             found="no tokenizer file",
             remedy="copy the tokenizer's files into the model's folder, or leave `tokenizer` out",
         )
-    return {token: row for token, row in ids.items() if row < rows}
+    if all(row < rows for row in table.ids.values()):
+        return table
+    return TokenTable({token: row for token, row in table.ids.items() if row < rows}, table.spelling, lambda: table.special)
 
 
 def _of_rule(
     rule: TokenRule,
     token: str,
     tokens: Mapping[ModelRef, Mapping[str, int]],
+    tables: Mapping[ModelRef, TokenTable],
     vocabularies: Mapping[ModelRef, tuple[Vocabulary, int]],
 ) -> list[tuple[ModelRef, int]]:
+    """The row that a rule names: of the token itself, as the result spells it; or as the named model spells it."""
     source = rule.source
     if isinstance(source, ModelRef):
-        source = TokenRow(kind="model_token", model=source, token=token)
-    if not isinstance(source, TokenRow):
+        model, row, named = source, tokens[source].get(token), repr(token)
+    elif isinstance(source, TokenRow):
+        model, row, named = source.model, source.token_id, str(source.token_id)
+        if source.token is not None:
+            row, named = tables[model].ids.get(source.token), repr(source.token)
+    else:
         return []
-    row = source.token_id if source.token is None else tokens[source.model].get(source.token)
-    if row is None or row >= vocabularies[source.model][1]:
+    if row is None or row >= vocabularies[model][1]:
         raise ConfigError(
             "a rule for a token names a row that is not there",
             where=f"tokenizer: tokens: {token!r}",
-            expected=f"a token (or a row below {vocabularies[source.model][1]}) of {source.model}",
-            found=repr(source.token) if source.token is not None else str(source.token_id),
+            expected=f"a token (or a row below {vocabularies[model][1]}) of {model}",
+            found=named,
             remedy="name another token",
         )
-    return [(source.model, row)]
+    return [(model, row)]

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from vlmerge.checkpoint.guarded import TOKENIZER_BYTES, guarded
-from vlmerge.errors import CheckpointError, MismatchError
+from vlmerge.anatomy.spelling import TokenTable, partners
+from vlmerge.anatomy.token_files import token_table
+from vlmerge.errors import MismatchError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from vlmerge.config.model_ref import ModelRef
+
+EXPECTED = 0.5
+"""Share of the smaller of two vocabularies that is in the other, at least, where both spell alike; by far most have more."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +35,18 @@ class Vocabulary:
     where: str
 
     @cached_property
-    def ids(self) -> Mapping[str, int] | None:
-        """Token string → id, added tokens included; None where there is no tokenizer file at all.
+    def table(self) -> TokenTable | None:
+        """Tokens, ids and spelling; None where there is no tokenizer file at all.
 
         Raises:
             CheckpointError: A tokenizer file that cannot be read.
         """
-        for name, read in (("tokenizer.json", _fast), ("tokenizer.model", _sentencepiece), ("vocab.json", _plain)):
-            if not (self.folder / name).is_file():
-                continue
-            file = guarded(self.folder, name, TOKENIZER_BYTES)
-            try:
-                return _checked(read(file))
-            except BaseException as error:
-                # The readers are compiled libraries with exception types of their own: tokenizers raises a bare Exception, and
-                # where its Rust gives up, something that is not even one.
-                if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                    raise
-                raise CheckpointError(
-                    "a tokenizer file cannot be read",
-                    where=f"{self.where}: {name}",
-                    expected=f"a whole {name} as transformers writes it",
-                    found=f"{type(error).__name__}: {error}",
-                    remedy="fetch the file again from the model's repository",
-                ) from error
-        return None
+        return token_table(self.folder, self.where)
+
+    @property
+    def ids(self) -> Mapping[str, int] | None:
+        """Token string → id, added tokens included; None where there is no tokenizer file at all."""
+        return self.table.ids if self.table is not None else None
 
     @cached_property
     def tokens(self) -> Mapping[int, str]:
@@ -89,7 +79,7 @@ class RowMap:
 def row_map(
     host: tuple[Vocabulary, int], sources: Mapping[ModelRef, tuple[Vocabulary, int]]
 ) -> tuple[RowMap | None, list[str]]:
-    """Pairs rows by token string.
+    """Pairs rows by token: letter by letter where two tokenizers spell alike, else by what tokens stand for (`spelling.py`).
 
     Args:
         host: The host's vocabulary and the rows of its tensor.
@@ -108,6 +98,8 @@ def row_map(
     assumed: set[ModelRef] = set()
     for ref, (other, other_rows) in sources.items():
         if vocabulary.ids is not None and other.ids is not None:
+            told = spelled_apart(vocabulary, other)
+            warnings += [told] if told is not None else []
             continue
         nameless = other if other.ids is None else vocabulary
         if other_rows != rows:
@@ -127,17 +119,17 @@ def row_map(
     if len(assumed) == len(sources):
         return None, warnings
     kept = [index for index in range(rows) if index in vocabulary.tokens] if vocabulary.ids is not None else list(range(rows))
-    partners: dict[ModelRef, list[int | None]] = {}
+    met: dict[ModelRef, list[int | None]] = {}
     for ref, (other, other_rows) in sources.items():
-        if ref in assumed or other.ids is vocabulary.ids:
-            partners[ref] = [index if index < other_rows else None for index in kept]
+        if ref in assumed or vocabulary.table is None or other.table is None or other.table is vocabulary.table:
+            met[ref] = [index if index < other_rows else None for index in kept]
         else:
-            ids = other.ids or {}
+            ids = partners(vocabulary.table, other.table)
             found = (ids.get(vocabulary.tokens[index]) for index in kept)
-            partners[ref] = [row if row is not None and row < other_rows else None for row in found]
-    whole = [place for place in range(len(kept)) if all(rows_of[place] is not None for rows_of in partners.values())]
+            met[ref] = [row if row is not None and row < other_rows else None for row in found]
+    whole = [place for place in range(len(kept)) if all(rows_of[place] is not None for rows_of in met.values())]
     host_rows = np.array([kept[place] for place in whole], dtype=np.int64)
-    mapped = {ref: np.array([rows_of[place] for place in whole], dtype=np.int64) for ref, rows_of in partners.items()}
+    mapped = {ref: np.array([rows_of[place] for place in whole], dtype=np.int64) for ref, rows_of in met.items()}
     counting = np.arange(len(whole), dtype=np.int64)
     straight = all(np.array_equal(each, counting) for each in (host_rows, *mapped.values()))
     if straight and len(whole) == rows and all(other_rows == rows for _, other_rows in sources.values()):
@@ -147,46 +139,24 @@ def row_map(
 
 def overlap(host: Vocabulary, other: Vocabulary) -> tuple[int, int] | None:
     """(tokens of the host that the other has too, tokens of the host); None where either has no tokenizer file."""
-    if host.ids is None or other.ids is None:
+    if host.table is None or other.table is None:
         return None
-    return sum(1 for token in host.ids if token in other.ids), len(host.ids)
+    theirs = partners(host.table, other.table)
+    return sum(1 for token in host.table.ids if token in theirs), len(host.table.ids)
 
 
-def _fast(file: Path) -> dict[str, int]:
-    from tokenizers import Tokenizer
-
-    return Tokenizer.from_file(str(file)).get_vocab(with_added_tokens=True)
-
-
-def _sentencepiece(file: Path) -> dict[str, int]:
-    from sentencepiece import SentencePieceProcessor
-
-    model: Any = SentencePieceProcessor()
-    model.Load(str(file))
-    ids = {str(model.IdToPiece(index)): index for index in range(int(model.GetPieceSize()))}
-    return ids | _added(file.parent)
-
-
-def _plain(file: Path) -> dict[str, int]:
-    ids: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
-    return ids | _added(file.parent)
-
-
-def _checked(ids: Mapping[str, int]) -> Mapping[str, int]:
-    """Ids as rows can have them; raises ValueError for others: -1 would be the last row to whoever gathers by it."""
-    for token, index in ids.items():
-        if type(index) is not int or index < 0:
-            raise ValueError(f"the token {token!r} has the id {index!r}")
-    return ids
-
-
-def _added(folder: Path) -> dict[str, int]:
-    """Tokens that slow tokenizers keep outside their model: added_tokens.json, and tokenizer_config.json since 4.34."""
-    added: dict[str, int] = {}
-    if (folder / "tokenizer_config.json").is_file():
-        settings = guarded(folder, "tokenizer_config.json", TOKENIZER_BYTES)
-        decoder: dict[str, dict[str, Any]] = json.loads(settings.read_text(encoding="utf-8")).get("added_tokens_decoder") or {}
-        added |= {str(entry["content"]): int(index) for index, entry in decoder.items()}
-    if (folder / "added_tokens.json").is_file():
-        added |= json.loads(guarded(folder, "added_tokens.json", TOKENIZER_BYTES).read_text(encoding="utf-8"))
-    return added
+def spelled_apart(host: Vocabulary, other: Vocabulary) -> str | None:
+    """A warning where tokens are compared letter by letter, nobody knows whether that is right, and few meet."""
+    if host.table is None or other.table is None or host.table is other.table:
+        return None
+    if host.table.spelling is not None and other.table.spelling is not None:
+        return None
+    ours, theirs = host.table.ids, other.table.ids
+    smaller, met = min(len(ours), len(theirs)), sum(1 for token in ours if token in theirs)
+    if met >= EXPECTED * smaller:
+        return None
+    unknown = " and ".join(dict.fromkeys(each.where for each in (host, other) if each.table and each.table.spelling is None))
+    return (
+        f"only {met} of {smaller} tokens of {other.where} are in {host.where} too: they are compared letter by letter, since "
+        f"the tokenizer files of {unknown} do not say how they spell a space"
+    )
