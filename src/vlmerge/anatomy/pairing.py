@@ -27,6 +27,7 @@ from vlmerge.anatomy.roles import (
 )
 from vlmerge.anatomy.segments import OTHER_PARTS, Segment, borrowed_layers, decoder_segments, host_layers, segment_of
 from vlmerge.anatomy.vocabulary import RowMap, row_map, spelled_apart
+from vlmerge.config.problems import nearest
 from vlmerge.config.tokenizer_blocks import ZeroRow
 from vlmerge.errors import MismatchError
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from vlmerge.config.model_ref import ModelRef
 
 
+TOKEN = "token:"
+"""How an entry of `protect` begins that names a token, not a tensor."""
 PART_WORDS = {"decoder": "decoder", "vision": "vision tower", "projector": "projector"}
 
 
@@ -166,7 +169,8 @@ def pair(
         anatomies: All models of the recipe, the host among them, headers read.
         host: See `choose_host`; it need not be a source.
         segments: See `segments_of` (neighbours joined); a base counts as a source where it is a member.
-        protect: Substrings of names on disk, roles or plain-LM names: those tensors stay the host's.
+        protect: Substrings of names on disk, roles or plain-LM names: those tensors stay the host's; and `token:TOKEN`, whose
+            rows do.
         vocabulary: The result's; None: the host's.
 
     Raises:
@@ -202,7 +206,9 @@ class _Work:
         vocabulary: NewVocabulary | None,
         everybody: Mapping[ModelRef, Anatomy],
     ) -> None:
-        self.anatomies, self.host, self.segments, self.protect = anatomies, host, segments, protect
+        self.anatomies, self.host, self.segments = anatomies, host, segments
+        self.protect = tuple(text for text in protect if not text.startswith(TOKEN))
+        self.protected = _protected_rows(protect, anatomies[host], renumbered=vocabulary is not None)
         self.vocabulary, self.everybody = vocabulary, everybody
         self.borrowed = borrowed_layers(segments, host, anatomies[host].layers)
         self.warnings: list[str] = []
@@ -274,11 +280,7 @@ class _Work:
         rows = self.rows(info.shape[0], inputs) if role in VOCABULARY_ROLES else None
         if rows is not None and rows.merged == 0:
             return _because(kept, "no token of the vocabulary is in every source")
-        reason = (
-            None
-            if rows is None
-            else f"{rows.total - rows.merged} of {rows.total} rows are the host's: no source row for their token"
-        )
+        reason = None if rows is None else self.kept_rows(rows)
         return TensorPair(name, role, host_name, info.dtype, info.shape, True, reason, inputs, names, rows)
 
     def _rearranged(self, found: TensorPair, new: NewVocabulary) -> TensorPair:
@@ -310,6 +312,18 @@ class _Work:
         lenders = {ref: self.everybody[ref].role_name(found.role) or "" for ref in rows if ref in lent}
         return replace(found, shape=shape, rearranged=plan, lenders=lenders)
 
+    def kept_rows(self, rows: RowMap) -> str:
+        """Why rows of a vocabulary tensor are the host's."""
+        protected = sum(1 for row in self.protected if row < rows.total)
+        lacking = rows.total - rows.merged - protected
+        whys = [f"{protected} protected"] if protected else []
+        whys += (
+            ["no source row for their token" if not protected else f"no source row for the token of {lacking}"]
+            if lacking
+            else []
+        )
+        return f"{rows.total - rows.merged} of {rows.total} rows are the host's: {', '.join(whys)}"
+
     def rows(self, host_rows: int, inputs: Mapping[ModelRef, str]) -> RowMap | None:
         counts = {ref: self.anatomies[ref].tensors[name].shape[0] for ref, name in inputs.items()}
         key = (host_rows, *counts.items())
@@ -317,10 +331,38 @@ class _Work:
             found, warnings = row_map(
                 (self.anatomies[self.host].vocabulary, host_rows),
                 {ref: (self.anatomies[ref].vocabulary, count) for ref, count in counts.items()},
+                self.protected,
             )
             self.row_maps[key] = found
             self.warnings += warnings
         return self.row_maps[key]
+
+
+def _protected_rows(protect: Iterable[str], host: Anatomy, *, renumbered: bool) -> frozenset[int]:
+    """Rows of the host whose tokens `protect` names.
+
+    Raises:
+        MismatchError: A token that the host does not know; a result with a vocabulary of its own.
+    """
+    tokens = [text.removeprefix(TOKEN) for text in protect if text.startswith(TOKEN)]
+    if tokens and renumbered:
+        raise MismatchError(
+            "`protect` cannot name tokens where the result has a vocabulary of its own",
+            where=f"protect: {TOKEN}{tokens[0]}",
+            remedy="write `tokenizer: tokens: {TOKEN: {source: HOST, force: true}}`: then all models have the host's row",
+        )
+    ids = host.vocabulary.ids or {} if tokens else {}
+    for token in tokens:
+        if token not in ids:
+            near = nearest(token, ids)
+            raise MismatchError(
+                "`protect` names a token that the host does not have",
+                where=host.where,
+                expected="a token as the host's tokenizer spells it",
+                found=token,
+                remedy=f"write `{TOKEN}{near}`" if near else "look it up in the host's tokenizer.json",
+            )
+    return frozenset(ids[token] for token in tokens)
 
 
 def _eyeless(anatomies: Mapping[ModelRef, Anatomy], host: ModelRef, segments: tuple[Segment, ...]) -> list[str]:

@@ -77,13 +77,16 @@ class RowMap:
 
 
 def row_map(
-    host: tuple[Vocabulary, int], sources: Mapping[ModelRef, tuple[Vocabulary, int]]
+    host: tuple[Vocabulary, int],
+    sources: Mapping[ModelRef, tuple[Vocabulary, int]],
+    protected: frozenset[int] = frozenset(),
 ) -> tuple[RowMap | None, list[str]]:
     """Pairs rows by token: letter by letter where two tokenizers spell alike, else by what tokens stand for (`spelling.py`).
 
     Args:
         host: The host's vocabulary and the rows of its tensor.
         sources: The same for each source (the host among them where it is one).
+        protected: Rows of the host that stay as they are.
 
     Returns:
         The map, or None where every row is merged with the row of the same number; and warnings.
@@ -116,9 +119,10 @@ def row_map(
             )
         assumed.add(ref)
 
-    if len(assumed) == len(sources):
+    if len(assumed) == len(sources) and not protected:
         return None, warnings
-    kept = [index for index in range(rows) if index in vocabulary.tokens] if vocabulary.ids is not None else list(range(rows))
+    known = vocabulary.tokens if vocabulary.ids is not None and len(assumed) < len(sources) else range(rows)
+    kept = [index for index in range(rows) if index in known and index not in protected]
     met: dict[ModelRef, list[int | None]] = {}
     for ref, (other, other_rows) in sources.items():
         if ref in assumed or vocabulary.table is None or other.table is None or other.table is vocabulary.table:

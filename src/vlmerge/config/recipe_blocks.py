@@ -106,7 +106,7 @@ class Recipe(Block):
             for every method; in slices it takes part only where a slice lists it.
         vlm: The host: what the result keeps everything else of. None: the first VLM; without any, `base_model`, else the first.
         parameters: Parameters for all.
-        protect: Substrings of tensor names; what holds one stays the host's.
+        protect: Substrings of tensor names; what holds one stays the host's. `token:TOKEN`: that token's row does.
         dtype: Inputs are cast to it when read.
         out_dtype: The result is rounded to it once.
         seed: For methods that draw at random; the same seed draws the same, wherever and in whatever order.
