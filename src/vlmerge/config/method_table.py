@@ -136,7 +136,7 @@ FORMULAS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "passthrough": ("x, or `scale` · x", "mergekit"),
         "svd_linear": (
-            "task arithmetic of each dᵢ, those that are matrices cut to the `rank` of their singular directions that are largest",
+            "task arithmetic of each dᵢ; of one that is a matrix the share `rank` of its singular directions, the largest",
             "OptMerge, Wei et al. 2025, without its optimisation; not in mergekit",
         ),
     }

@@ -9,14 +9,14 @@ need they: it cancels in U Uᵀ d.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.methods.scratch import spans, work_dtype
+from vlmerge.methods.scratch import spans
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -51,7 +51,7 @@ class Approximations:
     def __init__(self) -> None:
         self._held: dict[int, Factors] = {}
 
-    def of(self, source: int, one: Tensor, base: Tensor, shape: tuple[int, ...], rank: int) -> Factors:
+    def of(self, source: int, one: Tensor, base: Tensor, shape: tuple[int, ...], rank: int, work: torch.dtype) -> Factors:
         """Factors of the source of that number, on its device.
 
         Args:
@@ -59,13 +59,14 @@ class Approximations:
             one, base: Flat.
             shape: Rows and columns.
             rank: From 1 to less than the smaller of them.
+            work: dtype of the factors.
 
         Raises:
             CandidateFailure: The difference is not finite.
         """
         held = self._held.get(source)
         if held is None or len(held.left) < rank:
-            held = factors(one.view(shape), base.view(shape), rank)
+            held = factors(one.view(shape), base.view(shape), rank, work)
             self._held[source] = Factors(held.left.cpu(), held.right.cpu())
         return Factors(held.left[:rank].to(one.device), held.right[:rank].to(one.device))
 
@@ -83,19 +84,19 @@ def rank_of(share: float, shape: tuple[int, ...]) -> int | None:
     return count if count < min(shape) else None
 
 
-def factors(one: Tensor, base: Tensor, rank: int) -> Factors:
-    """The approximation of one - base of a rank; float32 (float64 where an input is), on the tensors' device.
+def factors(one: Tensor, base: Tensor, rank: int, work: torch.dtype) -> Factors:
+    """The approximation of one - base of a rank, on the tensors' device.
 
     Args:
         one, base: [rows, columns].
         rank: From 1 to the smaller of them.
+        work: dtype of the factors.
 
     Raises:
         CandidateFailure: The difference is not finite.
     """
     tall = one.shape[0] > one.shape[1]
-    short, long = min(one.shape), max(one.shape)
-    work, device = work_dtype(one.dtype, base.dtype), one.device
+    short, long, device = min(one.shape), max(one.shape), one.device
 
     def difference(span: slice) -> Tensor:
         """Columns of the wide difference (or of the tall one's transpose), float64 [short, …]."""
@@ -110,7 +111,7 @@ def factors(one: Tensor, base: Tensor, rank: int) -> Factors:
     if not torch.isfinite(gram).all():
         raise CandidateFailure("NaN or infinity in the difference from the base")
     with one_thread():
-        vectors = torch.linalg.eigh(gram)[1]
+        vectors = cast("Tensor", torch.linalg.eigh(gram)[1])  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
     del gram
     many = min(short, -(-rank // DIRECTIONS) * DIRECTIONS)
     directions = vectors[:, short - many :].flip(1).T.contiguous()
@@ -125,7 +126,7 @@ def factors(one: Tensor, base: Tensor, rank: int) -> Factors:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread() -> Generator[None]:
     """Eigenvectors differ in their last bits with the number of threads; and several hardly help."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)

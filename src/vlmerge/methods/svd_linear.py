@@ -12,6 +12,7 @@ from vlmerge.config.method_table import MethodSpec
 from vlmerge.methods.low_rank import Approximations, Factors, Weighed, rank_of
 from vlmerge.methods.method import Values
 from vlmerge.methods.pointwise import Pointwise
+from vlmerge.methods.scratch import work_dtype
 from vlmerge.methods.sums import divisor_of
 from vlmerge.methods.task_arithmetic import TaskArithmetic
 
@@ -27,9 +28,9 @@ PLAIN = TaskArithmetic()
 class SvdLinear:
     """base + lambda · Σ wᵢ·cleaned(xᵢ - base) [/ Σ wᵢ].
 
-    OptMerge (Wei et al. 2025, arXiv 2505.19892) cleans task vectors like that before it optimises the merged one: of each weight
-    matrix it keeps 1/n of the singular directions, n the number of models. Its optimisation is not part of this method, nor is
-    the mean task vector that its code subtracts before, and adds after, for models that were trained whole.
+    OptMerge (Wei et al. 2025, arXiv 2505.19892) cleans task vectors like that before it optimises the merged one: of each
+    weight matrix it keeps 1/n of the singular directions, n the number of models. Its optimisation is not part of this method,
+    nor is the mean task vector that its code subtracts before and adds after, where models were trained whole.
     """
 
     spec: MethodSpec = SPECS["svd_linear"]
@@ -48,6 +49,7 @@ class SvdLinear:
         """Task arithmetic, where everything is kept whole; else products of factors, and differences that are kept whole."""
         assert base is not None
         weights, scale = values.weights(), values.number("lambda")
+        work = work_dtype(base.dtype, *(tensor.dtype for tensor in tensors))
         cleaned: list[Factors] = []
         of_cleaned: list[float] = []
         whole: list[Tensor] = []
@@ -60,7 +62,7 @@ class SvdLinear:
                 whole.append(tensor)
                 of_whole.append(weight)
             else:
-                cleaned.append(known.of(number, tensor, base, values.shape, rank))
+                cleaned.append(known.of(number, tensor, base, values.shape, rank, work))
                 of_cleaned.append(weight)
         if not cleaned:
             return PLAIN.rule(tensors, base, values, None, scratch)
@@ -69,12 +71,12 @@ class SvdLinear:
 
         def formula(origin: Tensor | None, chunks: Sequence[Tensor], place: slice) -> Tensor:
             assert origin is not None
-            total = total_of.at(place).to(origin.dtype)
+            total, origin = total_of.at(place), origin.to(work)
             for chunk, weight in zip(chunks, of_whole, strict=True):
-                total.add_(chunk.sub_(origin), alpha=weight)
+                total.add_(chunk.to(work).sub_(origin), alpha=weight)
             if divisor != 1:
                 # A tensor: torch divides by a number through its reciprocal on a GPU.
-                total.div_(torch.tensor(divisor, dtype=origin.dtype, device=origin.device))
+                total.div_(torch.tensor(divisor, dtype=work, device=origin.device))
             return origin.add_(total, alpha=scale)
 
         return Pointwise(base, tuple(whole), formula)
