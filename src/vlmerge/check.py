@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.adapters import open_model
 from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, part_of, segments_of
 from vlmerge.anatomy.agreement import check_agreement
+from vlmerge.anatomy.roles import is_matrix
 from vlmerge.anatomy.vocabulary import overlap
 from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licences_of
 from vlmerge.config.method_table import METHODS
+from vlmerge.config.parameter_values import scalars
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
@@ -31,6 +33,12 @@ if TYPE_CHECKING:
 
     from vlmerge.checkpoint import Progress
     from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.parameter_values import ParameterValue
+
+EIGENVECTORS = 32
+"""Bytes, times the square of a matrix's shorter side, that finding its singular directions takes: four matrices of float64."""
+CUT_AT_ONCE = 16 << 20
+"""Bytes of a matrix that is made of its directions that are there at once."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +196,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         download_bytes=sum(each.total_bytes for each in opened.values() if isinstance(each, RemoteCheckpoint))
         + sum(files.total_bytes for files in adapters if not files.is_here),
         output_bytes=output,
-        memory_bytes=output + sum(parent_bytes(opened, anatomies, host).values())
+        memory_bytes=output + sum(parent_bytes(opened, anatomies, host).values()) + _remembered(what, pairing)
         if isinstance(what, RunConfig)
         else _buffers(recipe, pairing, anatomies, opened),
         licences=tuple(licences),
@@ -400,8 +408,42 @@ def _buffers(
             held = sum(length * _width_of(recipe.dtype) for dtype in given if dtype != recipe.dtype)
         if gathers:
             held += (len(each.inputs) + 2) * length * _width(recipe, each)
+        held += _cut_bytes(recipe, each)
         whole = max(whole, held)
     return sum(2 * length * width for width, length in pieces.items()) + whole
+
+
+def _remembered(run: RunConfig, pairing: Pairing | None) -> int:
+    """What a run holds, beside parents, of differences that are cut to some of their directions."""
+    if pairing is None or run.merge is None or not METHODS[run.merge.method].by_matrix:
+        return 0
+    share, sources = _largest_rank(run.merge.method, [run.merge.parameters]), len(run.merge.searched)
+    return sum(_factor_bytes(each, share, sources) for each in pairing.merged if is_matrix(each.role, each.shape))
+
+
+def _cut_bytes(recipe: Recipe, each: TensorPair) -> int:
+    """What cutting one tensor takes in a merge to disk."""
+    if not METHODS[recipe.merge_method].by_matrix or not is_matrix(each.role, each.shape):
+        return 0
+    levels = [recipe.parameters, *(source.parameters for source in recipe.models or ())]
+    for part in recipe.slices or ():
+        levels += [part.parameters, *(source.parameters for source in part.sources)]
+    share = _largest_rank(recipe.merge_method, levels)
+    if share >= 1:
+        return 0
+    factors = _factor_bytes(each, share, len(each.inputs_but(recipe.base_model)))
+    return factors + EIGENVECTORS * min(each.shape) ** 2 + min(CUT_AT_ONCE, 4 * math.prod(each.shape))
+
+
+def _largest_rank(method: str, levels: Sequence[Mapping[str, ParameterValue]]) -> float:
+    """The largest that is given anywhere."""
+    given = [float(number) for level in levels if "rank" in level for number in scalars(level["rank"])]
+    return max(given, default=float(METHODS[method].parameters["rank"].default or 0.0))
+
+
+def _factor_bytes(each: TensorPair, share: float, sources: int) -> int:
+    """Both factors of every source, in float32."""
+    return 0 if share >= 1 else 4 * sources * max(1, int(share * min(each.shape))) * sum(each.shape)
 
 
 def _adapted_bytes(each: TensorPair, pairing: Pairing, opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tiny_family import HIDDEN, HOST_TOKENS, LM_TOKENS, write_lm, write_vlm
+from tiny_family import HIDDEN, HOST_TOKENS, INTER, LAYERS, LM_TOKENS, write_lm, write_vlm
 
 from vlmerge.check import check, render, to_json
 from vlmerge.config import load_recipe
@@ -74,6 +74,12 @@ def test_a_run_is_checked_as_a_merge_of_all_its_models(tmp_path: Path) -> None:
     assert [row.role for row in result.models] == ["host, source", "source", "base, source"]
     total = sum(row.bytes for row in result.models)
     assert result.output_bytes < result.memory_bytes < 2 * total
+    # Directions that are remembered for both models, of every matrix in float32.
+    run["merge"] |= {"method": "svd_linear", "parameters": {"rank": 0.25}}
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+    cut = check(load_run(tmp_path / "run.yaml"))
+    square, oblong = HIDDEN // 4 * 2 * HIDDEN, INTER // 4 * (HIDDEN + INTER)
+    assert cut.memory_bytes == result.memory_bytes + 2 * LAYERS * (4 * square + 3 * oblong) * 4
 
 
 def test_the_memory_of_a_merge_to_disk_is_two_pieces_and_what_has_to_be_whole(
@@ -84,9 +90,9 @@ def test_the_memory_of_a_merge_to_disk_is_two_pieces_and_what_has_to_be_whole(
     two = [{"model": "./vlm"}, {"model": "./ja"}]
 
     def memory(method: str, **keys: object) -> int:
-        values = {"linear": {"weight": 0.5}, "slerp": {"t": 0.5}}[method]
+        values = {"slerp": {"t": 0.5}}.get(method, {"weight": 0.5})
         recipe = {"merge_method": method, "models": two, "parameters": values, **keys}
-        recipe |= {"base_model": "./vlm"} if method == "slerp" else {}
+        recipe |= {} if method == "linear" else {"base_model": "./vlm"}
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         return check(load_recipe(tmp_path / "recipe.yaml")).memory_bytes
 
@@ -95,6 +101,10 @@ def test_the_memory_of_a_merge_to_disk_is_two_pieces_and_what_has_to_be_whole(
     assert 0 < buffers <= 2 * 10 * (2 + 8)
     assert memory("slerp") == memory("linear", dtype="bfloat16") == buffers
     assert memory("linear", out_dtype="float32") == buffers + 2 * 10 * 2
+    # Factors of one source, and what finding them takes: of the largest matrix.
+    directions = 4 * (HIDDEN // 4) * 2 * HIDDEN + 32 * HIDDEN**2 + 4 * HIDDEN**2
+    assert memory("svd_linear", parameters={"weight": 0.5, "rank": 0.25}) == buffers + directions
+    assert memory("svd_linear", parameters={"weight": 0.5, "rank": 1}) == buffers
     # An angle is one of whole tensors: both are cast, two bytes an element.
     assert memory("slerp", dtype="bfloat16") == buffers + 2 * 2 * HIDDEN * HIDDEN
 

@@ -38,6 +38,7 @@ DEFAULTS = {
     "model_stock": {"filter_wise": False},
     "arcee_fusion": {},
     "passthrough": {},
+    "svd_linear": {"lambda": 1.1, "normalize": True},
 }
 FLAGS: dict[str, list[dict[str, float | bool]]] = {
     "nuslerp": [{"nuslerp_flatten": False}, {"nuslerp_flatten": False, "nuslerp_row_wise": True}],
@@ -69,7 +70,8 @@ def given(name: str, weights: list[float], length: int = 1001, **shared: float |
     """Parameters: the method's defaults above, and a density for each source."""
     densities = itertools.cycle((0.6, 1.0, 0.3))
     sources = tuple(
-        {"weight": weight, "density": next(densities), "gamma": 0.05, "epsilon": 0.1, "scale": 0.7} for weight in weights
+        {"weight": weight, "density": (share := next(densities)), "rank": share, "gamma": 0.05, "epsilon": 0.1, "scale": 0.7}
+        for weight in weights
     )
     keys = tuple((number, 7) for number in range(len(weights)))
     return Values({**DEFAULTS[name], **shared}, sources, keys, (length // WIDTH, WIDTH))

@@ -71,6 +71,7 @@ ON_BASE: dict[str, dict[str, object]] = {
     "ramplus_tl": {"models": MODELS, "parameters": {"epsilon": 1e-4}},
     "model_stock": {"models": MODELS, "parameters": {"filter_wise": True}},
     "arcee_fusion": {"models": [{"model": VLM}]},
+    "svd_linear": {"models": WEIGHTS, "parameters": {"rank": [0.3, 0.05], "lambda": 1.1}},
 }
 RECIPES |= {
     name: parse_recipe({"merge_method": name, "base_model": BASE, **keys}, "a test") for name, keys in ON_BASE.items()

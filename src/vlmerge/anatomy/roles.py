@@ -119,6 +119,11 @@ def is_buffer(role: str) -> bool:
     return BUFFER.fullmatch(role) is not None
 
 
+def is_matrix(role: str, shape: tuple[int, ...]) -> bool:
+    """Whether it is a weight matrix, by which vectors are multiplied: two axes, and no table of embeddings or of tokens."""
+    return len(shape) == 2 and role not in VOCABULARY_ROLES and "embed" not in role
+
+
 def decoder_layer(role: str) -> int | None:
     """Number of the decoder layer, None for anything else."""
     match = DECODER_LAYER.match(role)

@@ -1,4 +1,4 @@
-"""Every merge method, those of mergekit 0.1.5: its parameters and what it needs."""
+"""Every merge method, those of mergekit 0.1.5 and those beyond it: its parameters and what it needs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class ParameterSpec:
         required: No default: leaving it out is an error.
         kind: `number`, or `flag` (true or false).
         ignored: Accepted because mergekit's own files hold it there, and without any effect on the result.
+        within: Values have to be above the first and up to the second; None: any number.
     """
 
     name: str
@@ -27,6 +28,7 @@ class ParameterSpec:
     required: bool = False
     kind: Literal["number", "flag"] = "number"
     ignored: bool = False
+    within: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class MethodSpec:
         draws: Whether it draws differences at random, from the recipe's seed.
         by_element: Whether each element of a result depends on the inputs' elements at its place alone.
         by_row: Whether it asks for the shape of the tensors.
+        by_matrix: Whether it asks for the shape of those alone that are weight matrices.
         summary: One line for `vlmerge methods`.
         formula: The result; xᵢ the models, b the base, dᵢ = xᵢ − b, wᵢ the weights.
         origin: Where it comes from.
@@ -55,6 +58,7 @@ class MethodSpec:
     draws: bool = False
     by_element: bool = False
     by_row: bool = False
+    by_matrix: bool = False
     formula: str = ""
     origin: str = ""
 
@@ -78,6 +82,8 @@ WEIGHT = ParameterSpec("weight", per_source=True, required=True)
 DENSITY = ParameterSpec("density", per_source=True, default=1.0)
 GAMMA = ParameterSpec("gamma", per_source=True, default=0.01)
 EPSILON = ParameterSpec("epsilon", per_source=True, default=0.15)
+# OptMerge keeps one over the number of models, five in its benchmark.
+RANK = ParameterSpec("rank", per_source=True, default=0.2, within=(0.0, 1.0))
 LAMBDA = ParameterSpec("lambda", default=1.0)
 # mergekit-evolve writes int8_mask whatever the method; it chooses the type in which a mask is kept, never a value.
 INT8_MASK = ParameterSpec("int8_mask", default=False, kind="flag", ignored=True)
@@ -129,6 +135,10 @@ FORMULAS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "Arcee 2024, in mergekit",
         ),
         "passthrough": ("x, or `scale` · x", "mergekit"),
+        "svd_linear": (
+            "task arithmetic of each dᵢ; of one that is a matrix the share `rank` of its singular directions, the largest",
+            "OptMerge, Wei et al. 2025, without its optimisation; not in mergekit",
+        ),
     }
 )
 """Name → (formula, origin)."""
@@ -252,6 +262,13 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
             _spec(
                 "passthrough", "ordinary", (1, 1), "one model as it is, or scaled",
                 ParameterSpec("scale", per_source=True), by_element=True,
+            ),
+            replace(
+                _family(
+                    "svd_linear", "task arithmetic of differences without their small singular directions",
+                    RANK, normalize=False,
+                ),
+                by_matrix=True,
             ),
         )
     }

@@ -87,7 +87,7 @@ def _parameters(given: Mapping[str, ParameterValue], spec: MethodSpec, at: Locat
                 )
             )
         else:
-            problems += _kind(parameter, value, here)
+            problems += value_problems(parameter, value, here)
             if spec.name == "slerp" and name == "normalize" and any(scalars(value)):
                 problems.append(Problem("slerp does not normalise", here, "false, or no such key", "true", "take it out"))
     return problems
@@ -107,13 +107,25 @@ def _unknown_parameter(name: str, spec: MethodSpec, at: Location) -> Problem:
     )
 
 
-def _kind(parameter: ParameterSpec, value: ParameterValue, at: Location) -> list[Problem]:
+def value_problems(parameter: ParameterSpec, value: ParameterValue, at: Location) -> list[Problem]:
+    """What is wrong with a parameter's value: a flag where a number belongs or the other way round, a number out of bounds."""
     is_flag = parameter.kind == "flag"
     wrong = [scalar for scalar in scalars(value) if isinstance(scalar, bool) != is_flag]
     if not wrong:
-        return []
+        return _out_of_bounds(parameter, value, at)
     expected = "true or false" if is_flag else "a number (YAML reads yes, no, on and off as true and false)"
     return [Problem(f"`{parameter.name}` cannot have this value", at, expected, str(wrong[0]).lower(), "write another value")]
+
+
+def _out_of_bounds(parameter: ParameterSpec, value: ParameterValue, at: Location) -> list[Problem]:
+    if parameter.within is None:
+        return []
+    above, most = parameter.within
+    wrong = [scalar for scalar in scalars(value) if not above < scalar <= most]
+    if not wrong:
+        return []
+    expected = f"a number above {above:g}, up to {most:g}"
+    return [Problem(f"`{parameter.name}` cannot have this value", at, expected, f"{wrong[0]:g}", "write another value")]
 
 
 def _group(

@@ -13,7 +13,7 @@ from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET
 from vlmerge.config.recipe_blocks import ParametersField
-from vlmerge.config.recipe_checks import find_method
+from vlmerge.config.recipe_checks import find_method, value_problems
 from vlmerge.types import Decoding
 
 LM_EVAL_PREFIXES = (
@@ -196,11 +196,14 @@ class MergeSpec(Block):
         if self.normalize and not spec.normalizes:
             what = f"{self.method} does not normalise"
             raise complaint(what, expected="normalize: false", found="true", remedy="take it out")
-        for name in self.parameters:
+        for name, value in self.parameters.items():
             fixed = [key for key in spec.parameters if key not in ("weight", "t", "normalize")]
             if name not in fixed:
                 what = f"`{name}` is no parameter of {self.method} that a run can fix"
                 raise complaint(what, expected=", ".join(fixed) or "none", found=name, remedy="take it out")
+            for problem in value_problems(spec.parameters[name], value, ("parameters", name)):
+                remedy = problem.remedy or ""
+                raise complaint(problem.what, expected=problem.expected or "", found=problem.found or "", remedy=remedy)
         if spec.subtracts:
             if self.base_model is None and spec.base == "required":
                 raise complaint(f"{self.method} needs a base", expected="a `base_model`", remedy="name the common ancestor")

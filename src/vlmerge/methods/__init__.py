@@ -25,6 +25,7 @@ from vlmerge.methods.sce import Sce
 from vlmerge.methods.scratch import Scratch
 from vlmerge.methods.slerp import Slerp
 from vlmerge.methods.sparse import Sparse
+from vlmerge.methods.svd_linear import SvdLinear
 from vlmerge.methods.task_arithmetic import TaskArithmetic
 
 METHODS: Mapping[str, Method] = {
@@ -48,6 +49,7 @@ METHODS: Mapping[str, Method] = {
     "model_stock": ModelStock(),
     "arcee_fusion": ArceeFusion(),
     "passthrough": Passthrough(),
+    "svd_linear": SvdLinear(),
 }
 
 __all__ = [

@@ -36,7 +36,8 @@ class Values:
         shared: Parameters of the tensor as a whole.
         sources: Parameters of each input but the base, in the order of the inputs.
         keys: For methods that draw: what each input's lots for this tensor come from.
-        shape: For methods that look at rows: the shape of the tensors, which come flat.
+        shape: For methods that look at rows: the shape of the tensors, which come flat. For those that look at matrices:
+            likewise, and empty where the tensor is none.
     """
 
     shared: Mapping[str, Scalar]

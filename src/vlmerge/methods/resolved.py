@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from vlmerge.anatomy import Pairing, Placed, Segment, TensorPair, joined, placed_segments, segment_of
-from vlmerge.anatomy.roles import canonical_name, decoder_layer, vision_layer
+from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_matrix, vision_layer
 from vlmerge.config.method_table import MethodSpec, ParameterSpec
 from vlmerge.config.parameters import resolve
 from vlmerge.errors import CandidateFailure, ConfigError
@@ -125,6 +125,8 @@ def steps_of(recipe: Recipe, pairing: Pairing) -> Iterator[Step | None]:
             values = replace(values, keys=_keys(DEFAULT_SEED if recipe.seed is None else recipe.seed, inputs, pair.role))
         if method.spec.by_row:
             values = replace(values, shape=merged_shape(pair))
+        elif method.spec.by_matrix and is_matrix(pair.role, pair.shape):
+            values = replace(values, shape=pair.shape)
         yield Step(pair, pairing.host, method, values, inputs, base, cast, output_dtype(recipe, pair))
 
 
