@@ -1,4 +1,7 @@
-"""What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone. No torch."""
+"""What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone.
+
+No torch for a recipe. A run's host is to be asked, so that its processor is loaded, too.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ from vlmerge.errors import printable
 from vlmerge.licences import Duty, duties, verdict
 from vlmerge.merge import PIECE, pair_models
 from vlmerge.plan import Plan, merged_dtype, plan_of
+from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.runtime.ways import way_line, whole_because
 from vlmerge.search import model_labels
@@ -144,7 +148,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     """Looks at the models of a recipe or a run; downloads configs and tokenizers, no weights.
 
     Raises:
-        CheckpointError: A model that is missing, gated, incomplete or unsafe.
+        CheckpointError: A model that is missing, gated, incomplete or unsafe; a run's host that cannot be asked.
         MismatchError: Models that do not fit together.
         ConfigError: Slices that do not fit the models.
     """
@@ -166,6 +170,10 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         pairing = pair_models(recipe, anatomies, host, segments)
         warnings = pairing.warnings
     warnings += tuple(_made_for_others(opened))
+    if isinstance(what, RunConfig):
+        require_processor(opened[host], anatomies[host])
+    elif anatomies[host].is_vlm and not anatomies[host].family.original_llava and lacks_processor(opened[host].path):
+        warnings += (f"{host} has no {' and no '.join(PROCESSOR_FILES)}: its merges cannot be asked about pictures",)
     output = _output_bytes(recipe, opened[host], pairing)
     labels = model_labels(tuple(opened))
     adapters = [each.adapter.files for each in opened.values() if each.adapter is not None]

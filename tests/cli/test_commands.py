@@ -297,6 +297,19 @@ def test_check_refuses_pictures_for_models_without_eyes(tmp_path: Path) -> None:
     vlmerge("check", write_run(tmp_path, blind)).refuses("none of the models can see", str(FAMILY / "ja"))
 
 
+def test_check_refuses_a_run_whose_host_cannot_be_asked_and_warns_of_it_in_a_recipe(tmp_path: Path) -> None:
+    shutil.copytree(FAMILY / "vlm", tmp_path / "vlm")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (tmp_path / "vlm" / name).unlink(missing_ok=True)
+    models = {"models": [str(tmp_path / "vlm"), str(FAMILY / "ja")], "method": "linear"}
+    for command in (("check",), ("evolve", "--out", tmp_path / "run")):
+        done = vlmerge(*command, write_run(tmp_path, small_run(merge=models)))
+        done.refuses("merged but not be asked", str(tmp_path / "vlm"), "no preprocessor_config.json", "copy the files")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace(str(FAMILY / "vlm"), str(tmp_path / "vlm")), encoding="utf-8")
+    warned = vlmerge("check", tmp_path / "recipe.yaml", "--json").json
+    assert any("cannot be asked about pictures" in warning for warning in warned["warnings"])
+
+
 def test_check_refuses_a_run_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda _: full)

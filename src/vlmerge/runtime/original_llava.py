@@ -60,11 +60,6 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         vision_feature_layer=config.get("mm_vision_select_layer", -2),
         vision_feature_select_strategy=strategy,
     )
-    # Made in its dtype, not cast to it: a cast would round the rotary frequencies too.
-    with no_init_weights():
-        model = transformers.AutoModelForImageTextToText.from_config(llava, dtype=dtype, attn_implementation="sdpa")
-    _fill(model, checkpoint, anatomy, tower)
-    model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
     processor = transformers.LlavaProcessor(
         image_processor=_image_processor(transformers, config, tower),
         tokenizer=tokenizer,
@@ -73,6 +68,11 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         num_additional_image_tokens=1,
         image_token=PICTURE_TOKEN,
     )
+    # Made in its dtype, not cast to it: a cast would round the rotary frequencies too.
+    with no_init_weights():
+        model = transformers.AutoModelForImageTextToText.from_config(llava, dtype=dtype, attn_implementation="sdpa")
+    _fill(model, checkpoint, anatomy, tower)
+    model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
     return Loaded(model, processor, tokenizer, picture_token)
 
 
