@@ -16,12 +16,12 @@ from vlmerge.adapters import open_model
 from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, dissect, joined, part_of, segments_of
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.vocabulary import overlap
-from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licences_of
+from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licence_of
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
-from vlmerge.licences import Duty, duties, verdict
+from vlmerge.licences import NOT_STATED, Duty, apart, duties, verdict
 from vlmerge.merge import PIECE, pair_models
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
@@ -177,11 +177,8 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     output = _output_bytes(recipe, opened[host], pairing)
     labels = model_labels(tuple(opened))
     adapters = [each.adapter.files for each in opened.values() if each.adapter is not None]
-    asked = duties(
-        {labels[ref]: checkpoint.licence for ref, checkpoint in opened.items()}
-        | {str(files.ref): files.licence for files in adapters}
-    )
-    licences = dict.fromkeys(licence or "not stated" for each in opened.values() for licence in licences_of(each))
+    asked = duties({labels[ref]: licence_of(each) for ref, each in opened.items()})
+    licences = dict.fromkeys(licence or NOT_STATED for each in opened.values() for licence in apart(licence_of(each)))
     return CheckResult(
         models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
         host=str(host),
@@ -237,7 +234,7 @@ def render(result: CheckResult) -> Group:
             f"{weights}, {size(row.bytes)}" + ("" if Path(row.where).is_dir() else ", not here yet"),
             f"{row.layers}, {row.vocab_rows}",
             shared,
-            (row.licence or "not stated").partition(" (")[0],
+            (row.licence or NOT_STATED).partition(" (")[0],
         )
         models.add_row(*map(short, cells))
     tensors = Table("tensors", "of", "what becomes of them")
@@ -275,7 +272,7 @@ def _adapter_lines(row: ModelRow, adapter: AdapterRow) -> list[str]:
     changes = "tensors that a download will name" if adapter.tensors is None else f"{adapter.tensors} tensors"
     here = "" if Path(adapter.where).is_dir() else ", not here yet"
     return [
-        f"adapter {adapter.name}, {size(adapter.bytes)}{here}, licence {adapter.licence or 'not stated'}: "
+        f"adapter {adapter.name}, {size(adapter.bytes)}{here}, licence {adapter.licence or NOT_STATED}: "
         f"changes {changes} of {row.name.removesuffix(f'+{adapter.name}')}"
     ]
 

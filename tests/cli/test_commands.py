@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from evolve.conftest import FAMILY, small_run, write_run
 from safetensors.numpy import load_file, save_file
 
@@ -259,6 +260,31 @@ def test_merge_writes_a_model_and_never_over_another(tmp_path: Path) -> None:
     assert "57 tensors merged" in done.out
     assert (tmp_path / "merged" / "model.safetensors").is_file()
     vlmerge("merge", tmp_path / "recipe.yaml", tmp_path / "merged").refuses(str(tmp_path / "merged"))
+
+
+def test_merge_writes_a_card_without_a_score(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE + "name: two of them\n")
+    assert vlmerge("merge", tmp_path / "recipe.yaml", tmp_path / "merged").code == 0
+    card = (tmp_path / "merged" / "README.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["tags"] == ["vlmerge", "merge"]
+    assert fields["pipeline_tag"] == "image-text-to-text"
+    assert "# two of them" in text
+    assert "A merge of `vlm`, `ja` by the method `linear`" in text
+    assert "- 57 are merged" in text
+    assert "those of `vlm`: ja has no such tensor" in text
+    assert "core" not in text.replace("nothing was scored", "")
+    assert str(FAMILY) not in text
+    recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert [each["model"] for each in recipe["models"]] == ["./vlm", "./ja"]
+    # From such a folder it is the recipe that was merged.
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    for name in ("vlm", "ja"):
+        (tmp_path / name).symlink_to(FAMILY / name)
+    assert vlmerge("merge", tmp_path / "own.yaml", tmp_path / "again").code == 0
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("merged", "again")]
+    assert files[0] == files[1]
 
 
 def test_a_process_of_its_own_ends_with_its_model_whole_and_all_said(tmp_path: Path) -> None:
