@@ -8,6 +8,7 @@ from vlmerge.anatomy import FAMILIES, Family, Layout
 from vlmerge.anatomy.decoders import ALIKE
 from vlmerge.anatomy.families import TIED
 from vlmerge.anatomy.recognition import NOT_YET
+from vlmerge.runtime.live_tensors import EXPERTS
 
 INTRODUCTION = """\
 # Families
@@ -35,6 +36,10 @@ A language model whose `model_type` is in no row above is accepted, with a warni
 model's names (`model.embed_tokens`, `model.layers.N.…`, `model.norm`, `lm_head`). It merges with its like, and with a known
 kind whose tensors are the same. `config.json` must say `num_attention_heads`.
 
+Mixtures of experts are among them: an expert meets the expert of its number, which makes sense where models descend from one
+another. On disk they merge wherever each expert has tensors of its own, as on the hub. In place, in a run, merge those of which
+it is known how transformers stacks them: {mixtures}. Others are refused there when they are loaded.
+
 ## Not supported
 
 Other VLMs are refused by name, before anything is written. Of these it is known why:
@@ -59,7 +64,7 @@ def families_page() -> str:
         "|---|---|---|---|",
         *(f"| {family.name} | {_codes(family.model_types)} | {family.head} | {family.kept} |" for family in reads),
     ]
-    parts += ["\n".join(lines), "\n".join([OTHERS, *_refused()])]
+    parts += ["\n".join(lines), "\n".join([OTHERS.format(mixtures=_codes(tuple(EXPERTS))), *_refused()])]
     return "\n\n".join(parts) + "\n"
 
 

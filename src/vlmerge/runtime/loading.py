@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vlmerge.anatomy import live_roles
 from vlmerge.errors import CheckpointError
+from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.processors import LOCAL_ONLY, load_processor
 from vlmerge.runtime.ways import whole_because
@@ -63,8 +63,7 @@ def _merge_adapter(model: Any, checkpoint: Checkpoint, anatomy: Anatomy) -> None
     """Writes the tensors that an adapter changes over those that transformers read from the model's own files."""
     if checkpoint.adapter is None:
         return
-    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
-    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    live = live_tensors(model)
     with torch.no_grad():
         for role, name in anatomy.roles.items():
             if checkpoint.adapter.changes(name) and role in live:

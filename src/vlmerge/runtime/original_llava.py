@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vlmerge.adapters import open_model
-from vlmerge.anatomy import live_roles
 from vlmerge.anatomy.decoders import kind_of
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
+from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.loaded import Loaded
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _image_processor(transformers: Any, config: Mapping[str, Any], tower: Checkp
 
 
 def _fill(model: Any, checkpoint: Checkpoint, anatomy: Anatomy, tower: Checkpoint) -> None:
-    parameters: dict[str, Tensor] = dict(model.named_parameters())
-    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    live = live_tensors(model)
     filled: set[str] = set()
     with torch.no_grad():
         for role, tensor in (*_from_tower(tower), *_from_checkpoint(checkpoint, anatomy)):
