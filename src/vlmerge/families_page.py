@@ -19,7 +19,7 @@ Which models merge, how their files name things, and what stays the host's. This
 The rule is one for all ([recipes.md](recipes.md)): a tensor, and a row of the vocabulary, is merged where every source has it;
 where one has not, the host's is kept bit for bit, and you are told why. The result has the names that the host's files have,
 whichever of the layouts below that is; models of one family in different layouts meet all the same. `config.json` is copied,
-and only the dtype and what it says of layers are edited, where a recipe changes them.
+and only the dtype and what it says of layers and of the vocabulary are edited, where a recipe changes them.
 
 A VLM pairs with the language models whose `model_type` stands under "pairs with", of the same sizes, and with any other VLM
 that pairs with the same ones. Of two VLMs with the same kind of tower the tower and the projector merge, too; where towers or
