@@ -88,12 +88,17 @@ def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None,
         runtime: Where it runs.
         template: `vicuna_v1` to force that prompt.
         progress: Told of bytes downloaded.
+
+    Raises:
+        CheckpointError: A model that cannot be opened, or whose processor cannot be loaded.
     """
     from vlmerge.runtime.live import LiveModel, choose_placement
+    from vlmerge.runtime.processors import require_processor
     from vlmerge.types import FLOAT_DTYPES
 
     ref = ModelRef.parse(_winner(model)).relative_to(Path.cwd())
     models = prepare_models([ref], progress=progress)
+    require_processor(models.checkpoints[ref], models.anatomies[ref])
     host_dtype = FLOAT_DTYPES[models.anatomies[ref].dtypes[0]]
     placement = choose_placement(
         runtime.device,

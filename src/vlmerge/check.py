@@ -1,4 +1,7 @@
-"""What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone. No torch."""
+"""What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone.
+
+No torch for a recipe. A run's host is to be asked, so that its processor is loaded, too.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,16 @@ from vlmerge.anatomy import PARTS, Anatomy, Pairing, TensorPair, choose_host, di
 from vlmerge.anatomy.agreement import check_agreement
 from vlmerge.anatomy.roles import is_matrix
 from vlmerge.anatomy.vocabulary import overlap
-from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licences_of
+from vlmerge.checkpoint import Checkpoint, MergedAdapter, RemoteCheckpoint, licence_of
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.parameter_values import scalars
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
-from vlmerge.licences import Duty, duties, verdict
+from vlmerge.licences import NOT_STATED, Duty, apart, duties, verdict
 from vlmerge.merge import PIECE, pair_models
 from vlmerge.plan import Plan, merged_dtype, plan_of
+from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
 from vlmerge.runtime.ways import way_line, whole_because
 from vlmerge.search import model_labels
@@ -152,7 +156,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     """Looks at the models of a recipe or a run; downloads configs and tokenizers, no weights.
 
     Raises:
-        CheckpointError: A model that is missing, gated, incomplete or unsafe.
+        CheckpointError: A model that is missing, gated, incomplete or unsafe; a run's host that cannot be asked.
         MismatchError: Models that do not fit together.
         ConfigError: Slices that do not fit the models.
     """
@@ -174,14 +178,15 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         pairing = pair_models(recipe, anatomies, host, segments)
         warnings = pairing.warnings
     warnings += tuple(_made_for_others(opened))
+    if isinstance(what, RunConfig):
+        require_processor(opened[host], anatomies[host])
+    elif anatomies[host].is_vlm and not anatomies[host].family.original_llava and lacks_processor(opened[host].path):
+        warnings += (f"{host} has no {' and no '.join(PROCESSOR_FILES)}: its merges cannot be asked about pictures",)
     output = _output_bytes(recipe, opened[host], pairing)
     labels = model_labels(tuple(opened))
     adapters = [each.adapter.files for each in opened.values() if each.adapter is not None]
-    asked = duties(
-        {labels[ref]: checkpoint.licence for ref, checkpoint in opened.items()}
-        | {str(files.ref): files.licence for files in adapters}
-    )
-    licences = dict.fromkeys(licence or "not stated" for each in opened.values() for licence in licences_of(each))
+    asked = duties({labels[ref]: licence_of(each) for ref, each in opened.items()})
+    licences = dict.fromkeys(licence or NOT_STATED for each in opened.values() for licence in apart(licence_of(each)))
     return CheckResult(
         models=tuple(_row(ref, opened[ref], anatomies, host, recipe) for ref in refs),
         host=str(host),
@@ -237,7 +242,7 @@ def render(result: CheckResult) -> Group:
             f"{weights}, {size(row.bytes)}" + ("" if Path(row.where).is_dir() else ", not here yet"),
             f"{row.layers}, {row.vocab_rows}",
             shared,
-            (row.licence or "not stated").partition(" (")[0],
+            (row.licence or NOT_STATED).partition(" (")[0],
         )
         models.add_row(*map(short, cells))
     tensors = Table("tensors", "of", "what becomes of them")
@@ -275,7 +280,7 @@ def _adapter_lines(row: ModelRow, adapter: AdapterRow) -> list[str]:
     changes = "tensors that a download will name" if adapter.tensors is None else f"{adapter.tensors} tensors"
     here = "" if Path(adapter.where).is_dir() else ", not here yet"
     return [
-        f"adapter {adapter.name}, {size(adapter.bytes)}{here}, licence {adapter.licence or 'not stated'}: "
+        f"adapter {adapter.name}, {size(adapter.bytes)}{here}, licence {adapter.licence or NOT_STATED}: "
         f"changes {changes} of {row.name.removesuffix(f'+{adapter.name}')}"
     ]
 

@@ -131,13 +131,13 @@ def merge(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE.yaml", help="A mergekit config in which any model may be a VLM.")],
     out: Annotated[Path, typer.Argument(help="Folder to make; absent or empty.")],
 ) -> None:
-    """One merge, to disk; verified before the folder gets its name."""
+    """One merge, to disk, with a model card; verified before the folder gets its name."""
+    from vlmerge.carded import merge_with_card
     from vlmerge.config.file_kinds import load_only_recipe
-    from vlmerge.merge import merge as run_merge
     from vlmerge.terminal import ByteProgress, console
     from vlmerge.types import size
 
-    summary = run_merge(load_only_recipe(recipe), out, progress=ByteProgress())
+    summary = merge_with_card(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
     for warning in summary.pairing.warnings:
         screen.print(f"note: {warning}", markup=False)

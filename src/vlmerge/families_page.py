@@ -8,6 +8,7 @@ from vlmerge.anatomy import FAMILIES, Family, Layout
 from vlmerge.anatomy.decoders import ALIKE
 from vlmerge.anatomy.families import TIED
 from vlmerge.anatomy.recognition import NOT_YET
+from vlmerge.runtime.live_tensors import EXPERTS
 
 INTRODUCTION = """\
 # Families
@@ -18,7 +19,7 @@ Which models merge, how their files name things, and what stays the host's. This
 The rule is one for all ([recipes.md](recipes.md)): a tensor, and a row of the vocabulary, is merged where every source has it;
 where one has not, the host's is kept bit for bit, and you are told why. The result has the names that the host's files have,
 whichever of the layouts below that is; models of one family in different layouts meet all the same. `config.json` is copied,
-and only the dtype and what it says of layers are edited, where a recipe changes them.
+and only the dtype and what it says of layers and of the vocabulary are edited, where a recipe changes them.
 
 A VLM pairs with the language models whose `model_type` stands under "pairs with", of the same sizes, and with any other VLM
 that pairs with the same ones. Of two VLMs with the same kind of tower the tower and the projector merge, too; where towers or
@@ -34,6 +35,10 @@ OTHERS = """\
 A language model whose `model_type` is in no row above is accepted, with a warning, where all its tensors have a plain language
 model's names (`model.embed_tokens`, `model.layers.N.…`, `model.norm`, `lm_head`). It merges with its like, and with a known
 kind whose tensors are the same. `config.json` must say `num_attention_heads`.
+
+Mixtures of experts are among them: an expert meets the expert of its number, which makes sense where models descend from one
+another. On disk they merge wherever each expert has tensors of its own, as on the hub. In place, in a run, merge those of which
+it is known how transformers stacks them: {mixtures}. Others are refused there when they are loaded.
 
 ## Not supported
 
@@ -59,7 +64,7 @@ def families_page() -> str:
         "|---|---|---|---|",
         *(f"| {family.name} | {_codes(family.model_types)} | {family.head} | {family.kept} |" for family in reads),
     ]
-    parts += ["\n".join(lines), "\n".join([OTHERS, *_refused()])]
+    parts += ["\n".join(lines), "\n".join([OTHERS.format(mixtures=_codes(tuple(EXPERTS))), *_refused()])]
     return "\n\n".join(parts) + "\n"
 
 

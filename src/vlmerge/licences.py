@@ -6,7 +6,7 @@ A reading aid and no legal advice: it names what to read. A name that is not in 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -51,6 +51,7 @@ class Duty:
         return f"{self.kind}: {self.asks} ({self.licence}: {', '.join(self.models)})"
 
 
+NOT_STATED = "not stated"
 NC = "no commercial use"
 KEEP = "keep the licence's text and its notices"
 LLAMA_LIMIT = "above 700 million monthly users only with Meta's permission"
@@ -178,7 +179,7 @@ TABLE: tuple[Terms, ...] = (
 def terms_of(licence: str | None) -> Terms:
     """The terms that a model's licence, as `checkpoint.read_licence` names it, stands for; `unknown` for what is not listed."""
     if licence is None:
-        return Terms("not stated", "", {"unknown": "no licence is named: ask its authors what is permitted"})
+        return Terms(NOT_STATED, "", {"unknown": "no licence is named: ask its authors what is permitted"})
     name, _, link = licence.removeprefix("other:").rstrip(")").partition(" (")
     for each in filter(None, (_joined(name), _joined(link))):
         for terms in TABLE:
@@ -187,15 +188,29 @@ def terms_of(licence: str | None) -> Terms:
     return Terms(licence, "", {"unknown": "not in the table of known licences: read its text"})
 
 
+def joined(licences: Iterable[str | None]) -> str | None:
+    """One text for the licences of a model's parts, which `apart` takes apart; None where none of them is stated."""
+    each = list(dict.fromkeys(licences))
+    return None if each == [None] else ", ".join(licence or NOT_STATED for licence in each)
+
+
+def apart(licence: str | None) -> list[str | None]:
+    """The licences of a text; several in one card are separated by commas."""
+    if licence is None:
+        return [None]
+    parts = dict.fromkeys(part.strip() for part in licence.split(", "))
+    return [None if part == NOT_STATED else part for part in parts]
+
+
 def duties(licences: Mapping[str, str | None]) -> tuple[Duty, ...]:
     """The union of what the parents ask, the strictest first; parents of one licence together.
 
     Args:
-        licences: Model → its licence; several in one card are separated by commas, and all of them count.
+        licences: Model → its licence; of several in one text (`apart`) all count.
     """
     by_licence: dict[str, tuple[Terms, list[str]]] = {}
     for model, licence in licences.items():
-        for one in [None] if licence is None else dict.fromkeys(part.strip() for part in licence.split(", ")):
+        for one in apart(licence):
             terms = terms_of(one)
             by_licence.setdefault(terms.name, (terms, []))[1].append(model)
     return tuple(

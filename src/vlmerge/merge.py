@@ -21,7 +21,7 @@ from vlmerge.anatomy import (
     pair,
     segments_of,
 )
-from vlmerge.checkpoint import Checkpoint, Progress, Verified, write_checkpoint
+from vlmerge.checkpoint import Checkpoint, Progress, Verified, licence_of, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
 from vlmerge.licences import duties, verdict
@@ -76,7 +76,7 @@ class MergeSummary:
         pairing: What was merged, kept and dropped, with reasons.
         parameters: Weights of the result.
         bytes: Size of its tensors.
-        seconds: From the opening of the models to the rename.
+        seconds: To the rename, from the opening of the models, or from what was prepared.
         verified: What was found on the disk, before the rename. That every tensor is finite, and that none came to a single
             number although its parents did not, was found while they were computed: else there is no summary.
         terms: The strictest terms of the parents' licences together, in one sentence.
@@ -143,7 +143,7 @@ def merge(
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
     side_files, edited = tokenizer_of(recipe, pairing, opened.checkpoints)
     labels = model_labels(tuple(opened.checkpoints))
-    parents = dict.fromkeys((opened.host, *pairing.sources))
+    parents = dict.fromkeys((opened.host, *recipe.opened_refs()))
     zeroed: list[str] = []
     with torch.inference_mode():
         verified = write_checkpoint(
@@ -162,7 +162,7 @@ def merge(
         bytes=sum(info.bytes for info in infos),
         seconds=time.perf_counter() - started,
         verified=verified,
-        terms=verdict(duties({labels[ref]: opened.checkpoints[ref].licence for ref in parents})),
+        terms=verdict(duties({labels[ref]: licence_of(opened.checkpoints[ref]) for ref in parents})),
         zeroed=tuple(zeroed),
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vlmerge import __version__
-from vlmerge.checkpoint import licences_of
+from vlmerge.checkpoint import licence_of
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.search import model_labels, stages
@@ -120,7 +120,7 @@ def _model_records(models: Prepared, config: RunConfig) -> list[ModelRecord]:
             path=_place(checkpoint),
             revision=checkpoint.revision,
             fingerprint=checkpoint.fingerprint(),
-            licence=_licence(checkpoint),
+            licence=licence_of(checkpoint),
             family=models.anatomies[ref].family.name,
             parameters=models.anatomies[ref].parameters,
         )
@@ -131,12 +131,6 @@ def _model_records(models: Prepared, config: RunConfig) -> list[ModelRecord]:
 def _place(checkpoint: Checkpoint) -> str:
     own = str(checkpoint.path)
     return own if checkpoint.adapter is None else f"{own}+{checkpoint.adapter.files.path}"
-
-
-def _licence(checkpoint: Checkpoint) -> str | None:
-    """One text for a model and its adapter, which are two parents: their licence where it is one, else both."""
-    licences = dict.fromkeys(licences_of(checkpoint))
-    return checkpoint.licence if len(licences) == 1 else " + ".join(licence or "not stated" for licence in licences)
 
 
 def _task_record(split: Split, asked: Asked, live: LiveModel) -> TaskRecord:

@@ -15,6 +15,8 @@ from vlmerge.checkpoint.tokenizer_files import (
     with_template,
     with_tokens,
 )
+from vlmerge.config.chat_templates import CHAT_TEMPLATES
+from vlmerge.errors import ConfigError
 
 if TYPE_CHECKING:
     from vlmerge.checkpoint import Checkpoint
@@ -23,14 +25,25 @@ if TYPE_CHECKING:
 
 
 def vocabulary_of(recipe: Recipe, anatomies: Mapping[ModelRef, Anatomy], host: ModelRef) -> NewVocabulary | None:
-    """The vocabulary of a recipe that names one for its result.
+    """The vocabulary of a recipe that names one for its result; None: the host's.
 
     The base of a union is the host where that sees, since its config and processor speak of tokens by number; else the recipe's
     base, else the host.
+
+    Raises:
+        ConfigError: A chat template of plain language models is named for a result that sees.
     """
+    sees = anatomies[host].is_vlm
+    if sees and recipe.chat_template in CHAT_TEMPLATES:
+        raise ConfigError(
+            "the chat templates that have a name know no pictures, and the host sees",
+            where=recipe.name or "the recipe",
+            expected="a template with the host's own picture token",
+            found=f"chat_template: {recipe.chat_template}, host {host}",
+            remedy="leave `chat_template` out, which keeps the host's own; or write the template itself",
+        )
     if recipe.tokenizer is None:
         return None
-    sees = anatomies[host].is_vlm
     base = recipe.base_model if recipe.base_model is not None and not sees else host
     rows = {ref: (anatomy.vocabulary, anatomy.facts.vocab_rows) for ref, anatomy in anatomies.items()}
     return new_vocabulary(recipe.tokenizer, base, rows, recipe.model_refs(), host if sees else None)
@@ -57,7 +70,7 @@ def tokenizer_of(
             kinds = {token: kind for each in checkpoints.values() for token, kind in added_tokens(each.side_files()).items()}
             texts = with_tokens(tokenizer_files(taken), new.ids, new.added, kinds)
     if recipe.chat_template is not None:
-        template: str | None = recipe.chat_template
+        template: str | None = CHAT_TEMPLATES.get(recipe.chat_template, recipe.chat_template)
         if template == "auto":
             template = most_frequent([chat_template(checkpoints[ref].side_files()) for ref in recipe.model_refs()])
         if template is not None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.adapters import open_model
+from vlmerge.anatomy import choose_host, dissect
 from vlmerge.checkpoint import pinned_ref
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
 from vlmerge.plan import check_room, merged_dtype
 from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
+from vlmerge.runtime.processors import require_processor
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
 
@@ -55,6 +57,7 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
 
     store = folder.store
     used = stored_config(config, store)
+    _require_askable(config if used is None else used, cached_only=used is not None)
     sets = load_sets(config if used is None else used, store.get("data_sets"))
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
@@ -80,6 +83,14 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)
+
+
+def _require_askable(config: RunConfig, *, cached_only: bool) -> None:
+    """Refuses a host that could not be asked, before questions are read and weights are downloaded."""
+    opened = {ref: open_model(ref, headers_only=True, cached_only=cached_only) for ref in config.models}
+    anatomies = {ref: dissect(each) for ref, each in opened.items()}
+    host = choose_host(config.models, anatomies, vlm=config.vlm, base=config.base_model)
+    require_processor(opened[host], anatomies[host])
 
 
 def _pinned(config: RunConfig, observer: Observer) -> RunConfig:

@@ -9,7 +9,7 @@ import tiny_checkpoints as tiny
 
 from vlmerge.checkpoint import resolve
 from vlmerge.config.model_ref import ModelRef
-from vlmerge.licences import KINDS, TABLE, duties, terms_of, verdict
+from vlmerge.licences import KINDS, TABLE, apart, duties, joined, terms_of, verdict
 
 NAMES = {
     "Llama 2 Community": ["llama2", "LLAMA 2 COMMUNITY LICENSE AGREEMENT", "other: https://ai.meta.com/llama/license/"],
@@ -64,6 +64,14 @@ def test_the_strictest_terms_come_first_and_name_their_models():
     assert named.models == ("vlm", "en")
     assert "“Built with Llama”" in named.line()
     assert "begins with “Llama”" in named.line()
+
+
+def test_licences_of_the_parts_of_a_model_all_count():
+    text = joined(("llama2", None, "mit", "llama2"))
+    assert apart(text) == ["llama2", None, "mit"]
+    assert {duty.licence for duty in duties({"model": text})} == {"Llama 2 Community", "not stated", "MIT"}
+    assert joined((None, None)) is None
+    assert apart(None) == [None]
 
 
 @pytest.mark.parametrize(

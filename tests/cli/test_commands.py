@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from evolve.conftest import FAMILY, small_run, write_run
 from safetensors.numpy import load_file, save_file
 
@@ -261,6 +262,31 @@ def test_merge_writes_a_model_and_never_over_another(tmp_path: Path) -> None:
     vlmerge("merge", tmp_path / "recipe.yaml", tmp_path / "merged").refuses(str(tmp_path / "merged"))
 
 
+def test_merge_writes_a_card_without_a_score(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE + "name: two of them\n")
+    assert vlmerge("merge", tmp_path / "recipe.yaml", tmp_path / "merged").code == 0
+    card = (tmp_path / "merged" / "README.md").read_text(encoding="utf-8")
+    _, front, text = card.split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["tags"] == ["vlmerge", "merge"]
+    assert fields["pipeline_tag"] == "image-text-to-text"
+    assert "# two of them" in text
+    assert "A merge of `vlm`, `ja` by the method `linear`" in text
+    assert "- 57 are merged" in text
+    assert "those of `vlm`: ja has no such tensor" in text
+    assert "core" not in text.replace("nothing was scored", "")
+    assert str(FAMILY) not in text
+    recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert [each["model"] for each in recipe["models"]] == ["./vlm", "./ja"]
+    # From such a folder it is the recipe that was merged.
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(recipe))
+    for name in ("vlm", "ja"):
+        (tmp_path / name).symlink_to(FAMILY / name)
+    assert vlmerge("merge", tmp_path / "own.yaml", tmp_path / "again").code == 0
+    files = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("merged", "again")]
+    assert files[0] == files[1]
+
+
 def test_a_process_of_its_own_ends_with_its_model_whole_and_all_said(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     command = [sys.executable, "-m", "vlmerge", "merge", str(tmp_path / "recipe.yaml")]
@@ -295,6 +321,19 @@ def test_a_file_from_an_editor_of_windows_is_read(tmp_path: Path) -> None:
 def test_check_refuses_pictures_for_models_without_eyes(tmp_path: Path) -> None:
     blind = small_run(merge={"models": [str(FAMILY / "ja")], "method": "linear"})
     vlmerge("check", write_run(tmp_path, blind)).refuses("none of the models can see", str(FAMILY / "ja"))
+
+
+def test_check_refuses_a_run_whose_host_cannot_be_asked_and_warns_of_it_in_a_recipe(tmp_path: Path) -> None:
+    shutil.copytree(FAMILY / "vlm", tmp_path / "vlm")
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (tmp_path / "vlm" / name).unlink(missing_ok=True)
+    models = {"models": [str(tmp_path / "vlm"), str(FAMILY / "ja")], "method": "linear"}
+    for command in (("check",), ("evolve", "--out", tmp_path / "run")):
+        done = vlmerge(*command, write_run(tmp_path, small_run(merge=models)))
+        done.refuses("merged but not be asked", str(tmp_path / "vlm"), "no preprocessor_config.json", "copy the files")
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace(str(FAMILY / "vlm"), str(tmp_path / "vlm")), encoding="utf-8")
+    warned = vlmerge("check", tmp_path / "recipe.yaml", "--json").json
+    assert any("cannot be asked about pictures" in warning for warning in warned["warnings"])
 
 
 def test_check_refuses_a_run_that_the_disk_has_no_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,7 @@ def test_a_run_whose_source_has_an_adapter(tmp_path: Path) -> None:
     card = (folder / "model" / "README.md").read_text(encoding="utf-8")
     assert str(tmp_path) not in card
     assert str(FAMILY) not in card
+    assert "(MIT: base+tuned)" in card
     merge(load_recipe(folder / "recipe.yaml"), tmp_path / "again")
     assert (tmp_path / "again" / "model.safetensors").read_bytes() == (folder / "model" / "model.safetensors").read_bytes()
     write_adapter(tmp_path / "tuned", alpha=5)

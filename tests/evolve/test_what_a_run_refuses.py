@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from vlmerge.config.recipe import Recipe
-from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, RunFolderError
+from vlmerge.errors import CandidateFailure, CheckpointError, ConfigError, MismatchError, RunFolderError
 from vlmerge.evolve import evolve
 from vlmerge.runtime.live import LiveModel
 from vlmerge.store import Store
@@ -63,6 +63,30 @@ def test_a_model_with_a_broken_number_is_named_before_the_first_candidate(
     assert str(tmp_path / model) in caught.value.message()
     assert name in caught.value.message()
     assert "1 of" in caught.value.message()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (None, "no preprocessor_config.json and no processor_config.json"),
+        ({"image_processor_type": "NoSuchImageProcessor"}, "Error"),
+    ],
+    ids=["none", "one that nobody knows"],
+)
+def test_a_host_that_cannot_be_asked_is_refused_before_any_weight_is_read(
+    settings: dict[str, str] | None, says: str, tmp_path: Path
+) -> None:
+    """A broken number in the weights would be told of first, had they been read."""
+    run = smallest(merge=spoiled(tmp_path, "vlm", "vision_tower.pre_layrnorm.bias", math.nan))
+    for name in ("preprocessor_config.json", "processor_config.json"):
+        (tmp_path / "vlm" / name).unlink(missing_ok=True)
+    if settings is not None:
+        (tmp_path / "vlm" / "preprocessor_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="cannot load its processor") as caught:
+        evolve(load(tmp_path, run), tmp_path / "run", Quiet())
+    assert str(tmp_path / "vlm") in caught.value.message()
+    assert says in caught.value.message()
     assert not (tmp_path / "run").exists()
 
 

@@ -16,6 +16,7 @@ from tiny_adapter import ALPHA, NAMINGS, RANK, SHAPES, write_adapter
 from tiny_family import HIDDEN, Model, read_result, write_lm, write_vlm
 
 from vlmerge.adapters import adapted, open_model
+from vlmerge.carded import merge_with_card
 from vlmerge.check import check, render, to_json
 from vlmerge.checkpoint import Checkpoint
 from vlmerge.config import ModelRef, Recipe, dump_recipe, load_recipe
@@ -185,6 +186,14 @@ def test_check_names_the_adapter_and_counts_what_it_changes(tmp_path: Path) -> N
     assert row is not None
     assert (row.name, row.tensors, row.licence, row.made_for) == (str(tmp_path / "adapter"), len(pairs), "mit", "org/another")
     assert result.licences == ("not stated", "llama2", "mit")
+    told = {(duty.licence, *duty.models) for duty in result.duties}
+    assert ("MIT", "model+adapter") in told
+    assert ("Llama 2 Community", "model+adapter") in told
+    summary = merge_with_card(recipe_of(tmp_path, "./model+./adapter"), tmp_path / "out")
+    assert summary.terms == result.terms
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert result.terms in card
+    assert "MIT: model+adapter" in card
     assert result.unconfirmed == ()
     plain = check(recipe_of(tmp_path, "./model"))
     widest = max(rows * columns for rows, columns in SHAPES.values()) * 2

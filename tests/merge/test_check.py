@@ -61,6 +61,8 @@ def test_what_check_says_is_what_merge_does(tmp_path: Path, layout: str) -> None
 
 def test_a_run_is_checked_as_a_merge_of_all_its_models(tmp_path: Path) -> None:
     write_vlm(tmp_path / "vlm", "hf")
+    images = {"image_processor_type": "CLIPImageProcessor", "processor_class": "LlavaProcessor"}
+    (tmp_path / "vlm" / "preprocessor_config.json").write_text(json.dumps(images), encoding="utf-8")
     for seed, name in enumerate(("ja", "base")):
         write_lm(tmp_path / name, seed=seed)
     run = {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tiny_family import HOST_TOKENS, LM_TOKENS, Model, decoder, write_lm, write_vlm
 from typer.testing import CliRunner
 
-from vlmerge import kinship as module
+from vlmerge import task_vectors as module
 from vlmerge.anatomy import PARTS, part_of
 from vlmerge.cli import app
 from vlmerge.config import load_recipe

@@ -10,7 +10,7 @@ import torch
 from tiny_family import HOST_ROWS, HOST_TOKENS, LM_TOKENS, read_result, write_lm, write_vlm
 from transformers import AutoTokenizer
 
-from vlmerge.config.recipe import dump_recipe, parse_recipe, read_recipe
+from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe, read_recipe
 from vlmerge.errors import CheckpointError, ConfigError, MismatchError
 from vlmerge.merge import merge, prepare
 
@@ -112,6 +112,27 @@ def test_chat_templates_are_written_for_the_result(models: dict[str, Path], tmp_
     assert (tmp_path / "two" / "chat_template.jinja").read_text() == "{{ 'b' }}"
 
 
+def test_a_chat_template_may_be_named(models: dict[str, Path], tmp_path: Path) -> None:
+    blind = {
+        "merge_method": "linear",
+        "models": [{"model": str(models[name]), "parameters": {"weight": 0.5}} for name in ("base", "ja")],
+        "chat_template": "llama3",
+    }
+    merge(parse_recipe(blind, "a test"), tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    said = tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False, add_generation_prompt=True)
+    assert said.endswith(
+        "<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
+    )
+    assert load_recipe(tmp_path / "out" / "recipe.yaml").chat_template == "llama3"
+
+
+def test_a_named_chat_template_is_refused_for_a_result_that_sees(models: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"know no pictures(.|\n)*leave `chat_template` out"):
+        merge(parse_recipe(recipe(models, chat_template="chatml"), "a test"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_recipes_with_tokenizers_read_back(models: dict[str, Path]) -> None:
     rules = {
         "▁犬": {"source": str(models["ja"]), "force": True},
@@ -132,7 +153,7 @@ def test_recipes_with_tokenizers_read_back(models: dict[str, Path]) -> None:
         ({"tokenizer": {"tokens": {"a": {"source": {"kind": "model_token", "model": "m"}}}}}, "which row"),
         ({"tokenizer": {"sorce": "union"}}, "did you mean `source`"),
         ({"tokenizer": {"pad_to_multiple_of": 0}}, "greater than or equal to 1"),
-        ({"chat_template": "chatml"}, "is no template"),
+        ({"chat_template": "chat_ml"}, r"is no template(.|\n)*alpaca, chatml, exaone, llama3, mistral"),
     ],
 )
 def test_mistakes_in_a_tokenizer_are_named(keys: dict[str, object], says: str) -> None:

@@ -1,10 +1,13 @@
-"""Makes golden/*.safetensors: what mergekit gives for recipes.RECIPES, and for recipes.IN_16_BITS as they are and in float64.
+"""Makes golden/*: what mergekit gives for recipes.RECIPES, and for recipes.IN_16_BITS as they are and in float64; what its
+chat templates make of conversations.CONVERSATIONS.
 
 Run in an environment that has mergekit==0.1.5 and tokenizers: `python tests/parity/make_golden.py`.
 """
 
 from __future__ import annotations
 
+import importlib.resources
+import json
 import subprocess
 import sys
 import tempfile
@@ -12,6 +15,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from conversations import NAMES, render
 from models import write_models
 from recipes import IN_16_BITS, RECIPES, TOKENIZERS, Recipe, by_token
 from safetensors.torch import load_file, save_file
@@ -20,6 +24,10 @@ from safetensors.torch import load_file, save_file
 def main() -> None:
     golden = Path(__file__).with_name("golden")
     golden.mkdir(exist_ok=True)
+    templates = importlib.resources.files("mergekit._data.chat_templates")
+    rendered = {name: render(templates.joinpath(f"{name}.jinja").read_text(encoding="utf-8")) for name in NAMES}
+    text = json.dumps(rendered, ensure_ascii=False, indent=1) + "\n"
+    (golden / "mergekit-0.1.5-chat-templates.json").write_text(text, encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_models(folder)

@@ -9,8 +9,8 @@ from conftest import Kind
 
 from vlmerge.errors import RunFolderError
 from vlmerge.licences import terms_of
-from vlmerge.report import model_card
-from vlmerge.report.card import _code, _plain
+from vlmerge.report import Parent, merge_card, model_card
+from vlmerge.report.card_sections import code, plain
 from vlmerge.store import STORE_NAME, Store
 
 
@@ -74,8 +74,8 @@ def test_without_a_winner_or_such_a_trial_there_is_no_card(make_run: Callable[[K
 
 
 def test_names_cannot_leave_their_place() -> None:
-    assert _plain("a|b\n# c <img>") == r"a\|b \# c \<img\>"
-    assert _code("a`b``c") == "``` a`b``c ```"
+    assert plain("a|b\n# c <img>") == r"a\|b \# c \<img\>"
+    assert code("a`b``c") == "``` a`b``c ```"
 
 
 def test_the_card_says_what_the_parents_licences_ask(make_run: Callable[[Kind], Path]) -> None:
@@ -85,5 +85,28 @@ def test_the_card_says_what_the_parents_licences_ask(make_run: Callable[[Kind], 
         card = model_card(store)
     assert any(licence is not None for licence in licences)
     for licence in filter(None, licences):
-        assert _plain(terms_of(licence).name) in card
+        assert plain(terms_of(licence).name) in card
     assert "no legal advice" in card
+
+
+@pytest.mark.parametrize(
+    ("licences", "named"),
+    [
+        (("llama2", "llama2, llama2"), "llama2"),
+        (("llama2", "llama2, mit"), "other"),
+        (("llama2", None), "other"),
+        (("LLAMA 2 COMMUNITY LICENSE AGREEMENT",) * 2, "other"),
+    ],
+)
+def test_a_merges_card_names_its_parents_on_the_hub(licences: tuple[str | None, ...], named: str) -> None:
+    own = Parent("org/vlm", "vlm", "host", licences[0], None, None, False)
+    adapted = Parent("org/lm@v1+org/lora", "lm+lora", "source", licences[1], None, None, True)
+    recipe = "merge_method: linear\n"
+    card = merge_card("a merge", "linear", recipe, [own, adapted], sees=False, merged=3, kept={"org/vlm alone has it": 2})
+    _, front, text = card.split("---\n", 2)
+    fields = yaml.safe_load(front)
+    assert fields["base_model"] == ["org/vlm", "org/lm", "org/lora"]
+    assert fields["license"] == named
+    assert fields["pipeline_tag"] == "text-generation"
+    assert "- 2 are, wholly or in part, those of `vlm`: vlm alone has it" in text
+    assert "fingerprint" not in text

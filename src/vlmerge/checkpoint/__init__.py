@@ -6,7 +6,7 @@ tokenizer and tensor shapes, no weights). Importing this package imports neither
 
 from __future__ import annotations
 
-from vlmerge.checkpoint.adapter_files import AdapterFiles, MergedAdapter, licences_of, pinned_ref
+from vlmerge.checkpoint.adapter_files import AdapterFiles, MergedAdapter, licence_of, pinned_ref
 from vlmerge.checkpoint.headers import Headers
 from vlmerge.checkpoint.hub import RemoteCheckpoint
 from vlmerge.checkpoint.progress import Progress
@@ -23,7 +23,7 @@ __all__ = [
     "Progress",
     "RemoteCheckpoint",
     "Verified",
-    "licences_of",
+    "licence_of",
     "open_checkpoint",
     "pinned_ref",
     "resolve",

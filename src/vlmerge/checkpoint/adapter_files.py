@@ -13,6 +13,7 @@ from vlmerge.checkpoint.pickled import PickledShards
 from vlmerge.checkpoint.reader import SafetensorsShards, Shards, join_shards
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
+from vlmerge.licences import joined
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ def pinned_ref(checkpoint: Headers) -> ModelRef:
     return ModelRef(own.path, own.revision, behind)
 
 
-def licences_of(checkpoint: Headers) -> tuple[str | None, ...]:
-    """The licence of the model, and of its adapter if it has one."""
-    own = (checkpoint.licence,)
-    return own if checkpoint.adapter is None else (*own, checkpoint.adapter.files.licence)
+def licence_of(checkpoint: Headers) -> str | None:
+    """The licence of the model, and that of its adapter, if it has one, as one text (`licences.joined`)."""
+    adapter = checkpoint.adapter
+    return checkpoint.licence if adapter is None else joined((checkpoint.licence, adapter.files.licence))

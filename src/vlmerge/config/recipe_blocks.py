@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from vlmerge.config.chat_templates import CHAT_TEMPLATES
 from vlmerge.config.fields import Block, DtypeField, Model, Text, Whole, complaint, not_empty
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import ParameterField, ParameterValue
@@ -111,7 +112,8 @@ class Recipe(Block):
         out_dtype: The result is rounded to it once.
         seed: For methods that draw at random; the same seed draws the same, wherever and in whatever order.
         tokenizer: The vocabulary of the result; None: the host's. `tokenizer_source: X` is short for `{source: X}`.
-        chat_template: Jinja text that the result's tokenizer gets; or `auto`: the most frequent among the models.
+        chat_template: Jinja text that the result's tokenizer gets; or the name of one of CHAT_TEMPLATES; or `auto`: the most
+            frequent among the models.
         name: For headings.
     """
 
@@ -148,9 +150,10 @@ class Recipe(Block):
         template = self.chat_template
         if template is None:
             return self
-        if template != "auto" and "{" not in template:
-            remedy = "write the template itself, or `auto`"
-            raise complaint("`chat_template` is no template", expected="auto, or Jinja text", found=template, remedy=remedy)
+        if template != "auto" and template not in CHAT_TEMPLATES and "{" not in template:
+            expected = f"auto, one of {', '.join(CHAT_TEMPLATES)}, or Jinja text"
+            remedy = "name one of these, or write the template itself"
+            raise complaint("`chat_template` is no template", expected=expected, found=template, remedy=remedy)
         return self
 
     @property

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from vlmerge.anatomy import live_roles
 from vlmerge.errors import CheckpointError
+from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.loaded import Loaded
+from vlmerge.runtime.processors import LOCAL_ONLY, load_processor
 from vlmerge.runtime.ways import whole_because
 
 if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
     from vlmerge.checkpoint import Checkpoint
 
-LOCAL_ONLY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 VICUNA = ("LLaVA", "LLaVA (original)")
 """Families whose checkpoints without chat template were trained with LLaVA-1.5's prompt."""
 
@@ -63,8 +63,7 @@ def _merge_adapter(model: Any, checkpoint: Checkpoint, anatomy: Anatomy) -> None
     """Writes the tensors that an adapter changes over those that transformers read from the model's own files."""
     if checkpoint.adapter is None:
         return
-    parameters: dict[str, torch.Tensor] = dict(model.named_parameters())
-    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    live = live_tensors(model)
     with torch.no_grad():
         for role, name in anatomy.roles.items():
             if checkpoint.adapter.changes(name) and role in live:
@@ -83,24 +82,10 @@ def _load_vlm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:
     model = _transformers().AutoModelForImageTextToText.from_pretrained(path, dtype=dtype, **where, **LOCAL_ONLY)
     placeholder = model.config.image_token_id
     try:
-        processor = _transformers().AutoProcessor.from_pretrained(path, **LOCAL_ONLY)
-    except Exception as error:  # Whatever it may be: without torchvision some are an AttributeError somewhere inside.
-        return Loaded(model, None, None, placeholder, cannot_ask=_no_processor(path, error))
+        processor = load_processor(path)
+    except CheckpointError as error:
+        return Loaded(model, None, None, placeholder, cannot_ask=error)
     return Loaded(model, processor, processor.tokenizer, placeholder)
-
-
-def _no_processor(path: Path, error: Exception) -> CheckpointError:
-    lines = str(error).strip().splitlines()
-    remedy = "check that its tokenizer and processor files are all there"
-    if importlib.util.find_spec("torchvision") is None:
-        remedy = f"install torchvision, which the processors of some families need; else {remedy}"
-    return CheckpointError(
-        "the model can be merged but not be asked: transformers cannot load its processor",
-        where=str(path),
-        expected="tokenizer and processor files, and the libraries that their classes need",
-        found=f"{type(error).__name__}: {lines[0] if lines else 'no message'}",
-        remedy=remedy,
-    )
 
 
 def _load_lm(path: Path, dtype: torch.dtype, where: dict[str, Any]) -> Loaded:

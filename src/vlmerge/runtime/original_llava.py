@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from vlmerge.adapters import open_model
-from vlmerge.anatomy import live_roles
 from vlmerge.anatomy.decoders import kind_of
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError
+from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.loaded import Loaded
 
 if TYPE_CHECKING:
@@ -60,11 +60,6 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         vision_feature_layer=config.get("mm_vision_select_layer", -2),
         vision_feature_select_strategy=strategy,
     )
-    # Made in its dtype, not cast to it: a cast would round the rotary frequencies too.
-    with no_init_weights():
-        model = transformers.AutoModelForImageTextToText.from_config(llava, dtype=dtype, attn_implementation="sdpa")
-    _fill(model, checkpoint, anatomy, tower)
-    model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
     processor = transformers.LlavaProcessor(
         image_processor=_image_processor(transformers, config, tower),
         tokenizer=tokenizer,
@@ -73,6 +68,11 @@ def load_original(checkpoint: Checkpoint, anatomy: Anatomy, dtype: torch.dtype) 
         num_additional_image_tokens=1,
         image_token=PICTURE_TOKEN,
     )
+    # Made in its dtype, not cast to it: a cast would round the rotary frequencies too.
+    with no_init_weights():
+        model = transformers.AutoModelForImageTextToText.from_config(llava, dtype=dtype, attn_implementation="sdpa")
+    _fill(model, checkpoint, anatomy, tower)
+    model.generation_config = transformers.GenerationConfig(eos_token_id=config.get("eos_token_id", tokenizer.eos_token_id))
     return Loaded(model, processor, tokenizer, picture_token)
 
 
@@ -105,8 +105,7 @@ def _image_processor(transformers: Any, config: Mapping[str, Any], tower: Checkp
 
 
 def _fill(model: Any, checkpoint: Checkpoint, anatomy: Anatomy, tower: Checkpoint) -> None:
-    parameters: dict[str, Tensor] = dict(model.named_parameters())
-    live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+    live = live_tensors(model)
     filled: set[str] = set()
     with torch.no_grad():
         for role, tensor in (*_from_tower(tower), *_from_checkpoint(checkpoint, anatomy)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vlmerge.anatomy import Anatomy, Pairing, live_roles
+from vlmerge.anatomy import Anatomy, Pairing
 from vlmerge.anatomy.roles import is_decoder
 from vlmerge.errors import CandidateFailure, MismatchError
 from vlmerge.methods import (
@@ -27,6 +27,7 @@ from vlmerge.methods import (
 )
 from vlmerge.methods.dtypes import TORCH_DTYPES
 from vlmerge.methods.launches import LOOSE, Launches, comes_from_triton
+from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.moving import Mover, PinnedMemory
 
 if TYPE_CHECKING:
@@ -90,16 +91,16 @@ class Parents:
         """
         homes = homes or {}
         anatomy = models.anatomies[models.host]
-        parameters: dict[str, Tensor] = dict(model.named_parameters())
-        live = {role: parameters[name] for role, name in live_roles(parameters).items()}
+        live = live_tensors(model)
         missing = [role for role in anatomy.roles if is_decoder(role) and role not in live]
         if missing:
             raise MismatchError(
                 "the loaded model lacks tensors that its files have",
                 where=str(models.host),
                 expected=f"a parameter for {missing[0]}",
-                found=", ".join(list(parameters)[:3]) + ", …",
-                remedy="use the version of transformers that this release names",
+                found=", ".join(list(live)[:3]) + ", …",
+                remedy="merge these models to disk with `vlmerge merge`, which goes by their files; where another version of "
+                "transformers holds them as their files do, use that one",
             )
         wanted = [
             (ref, name, homes.get(role, "card"))
