@@ -33,12 +33,14 @@ def merge_with_card(recipe: Recipe, out: Path, *, progress: Progress | None = No
 
 def card_of(recipe: Recipe, out: Path, prepared: Prepared) -> str:
     """The card of a merge that is about to be written."""
-    labels, host = model_labels(tuple(prepared.checkpoints)), prepared.host
+    labels, host, sources = model_labels(tuple(prepared.checkpoints)), prepared.host, recipe.model_refs()
+    roles = {ref: "source" if ref in sources else "tokenizer" for ref in prepared.checkpoints}
+    roles |= {ref: role for ref, role in ((recipe.base_model, "base"), (host, "host")) if ref is not None}
     models = [
         Parent(
             name=str(ref),
             label=labels[ref],
-            role="host" if ref == host else "base" if ref == recipe.base_model else "source",
+            role=roles[ref],
             licence=licence_of(checkpoint),
             revision=checkpoint.revision,
             fingerprint=None,

@@ -10,6 +10,7 @@ import torch
 from tiny_family import HOST_ROWS, HOST_TOKENS, LM_TOKENS, read_result, write_lm, write_vlm
 from transformers import AutoTokenizer
 
+from vlmerge.carded import merge_with_card
 from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe, read_recipe
 from vlmerge.errors import CheckpointError, ConfigError, MismatchError
 from vlmerge.merge import merge, prepare
@@ -125,6 +126,19 @@ def test_a_chat_template_may_be_named(models: dict[str, Path], tmp_path: Path) -
         "<|start_header_id|>user<|end_header_id|>\n\nx<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n"
     )
     assert load_recipe(tmp_path / "out" / "recipe.yaml").chat_template == "llama3"
+
+
+def test_the_card_names_a_model_that_gives_its_tokenizer_alone(models: dict[str, Path], tmp_path: Path) -> None:
+    blind = {
+        "merge_method": "linear",
+        "models": [{"model": str(models["base"]), "parameters": {"weight": 0.5}}],
+        "tokenizer": {"source": str(models["ja"])},
+    }
+    merge_with_card(parse_recipe(blind, "a test"), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert f"| {models['base'].name} | host |" in card
+    assert f"| {models['ja'].name} | tokenizer |" in card
+    assert "pipeline_tag: text-generation" in card
 
 
 def test_a_named_chat_template_is_refused_for_a_result_that_sees(models: dict[str, Path], tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ class Parent:
     Attributes:
         name: As the recipe says.
         label: As tables say.
-        role: `host`, `base` or `source`.
+        role: `host`, `base`, `source`, or `tokenizer`, whose tokenizer alone counts.
         licence: Of the model and its adapter, as one text.
         revision: Commit on the hub.
         fingerprint: Of its contents; None where it was not taken.
