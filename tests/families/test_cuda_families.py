@@ -87,7 +87,7 @@ def weights_of(live: LiveModel) -> dict[str, torch.Tensor]:
     return {role: parameters[name].detach() for role, name in live_roles(parameters).items()}
 
 
-@pytest.mark.parametrize("method", ["linear", "ties", "della"])
+@pytest.mark.parametrize("method", ["linear", "ties", "della", "svd_linear"])
 def test_merges_are_the_cpus(kin: tuple[str, Path], method: str) -> None:
     _, folder = kin
     keys: dict[str, Any] = {"merge_method": method, "out_dtype": "bfloat16"}
