@@ -258,9 +258,15 @@ def ask(
         print(answer.text)
 
 
-@app.command(epilog=example("vlmerge tasks", "vlmerge tasks --json"))
-def tasks(as_json: Json = False) -> None:
+tasks_app = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
+app.add_typer(tasks_app, name="tasks", epilog=example("vlmerge tasks", "vlmerge tasks --json"))
+
+
+@tasks_app.callback(invoke_without_command=True)
+def tasks(context: typer.Context, as_json: Json = False) -> None:
     """Built-in tasks, metrics and presets."""
+    if context.invoked_subcommand is not None:
+        return
     from vlmerge import listings
 
     _list([listings.tasks(), listings.metrics(), listings.presets()], as_json)
