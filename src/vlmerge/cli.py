@@ -204,7 +204,7 @@ def export(
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",
                             "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja",
-                            "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match --limit 100"))  # fmt: skip
+                            "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match"))  # fmt: skip
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
     task: Annotated[

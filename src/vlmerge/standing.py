@@ -36,8 +36,7 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     # Exact sums: the order of questions and tasks cannot change a score.
     means = [math.fsum(by_task[task.task]) / len(by_task[task.task]) for task in counted]
     weighted = math.fsum(
-        task.weight * mean if task.weight > 0 else -task.weight * (1 - mean)
-        for task, mean in zip(counted, means, strict=True)
+        task.weight * mean if task.weight > 0 else -task.weight * (1 - mean) for task, mean in zip(counted, means, strict=True)
     )
     return weighted / math.fsum(abs(task.weight) for task in counted)
 

@@ -1,4 +1,4 @@
-"""Small tasks of lm-eval's, with their data beside them: texts, options, likelihoods and pictures of the demo family's world."""
+"""Small tasks of lm-eval's with their data beside them: texts, options, likelihoods and pictures of the demo family."""
 
 from __future__ import annotations
 

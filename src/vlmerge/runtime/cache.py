@@ -100,7 +100,7 @@ class RoomyCache(Cache):
         layers: Decoder layers.
         rows: Rows of the whole.
         positions: Positions that there will be room for at first.
-        suffices: Whether only keys and values are wanted: a forward pass then ends with `LastLayerRead` where the last are written.
+        suffices: Whether only keys and values are wanted: a forward pass then ends with `LastLayerRead` where those are.
     """
 
     def __init__(self, layers: int, rows: int, positions: int, *, suffices: bool = False) -> None:

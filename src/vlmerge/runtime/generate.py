@@ -70,7 +70,7 @@ def generate(
     if enough is not None and decoding.num_beams == 1:
 
         def stop(ids: Tensor, _: Any, **__: Any) -> Tensor:
-            rows: Any = ids[:, longest:].tolist()
+            rows: list[list[int]] = ids[:, longest:].tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - torch leaves it open
             return torch.tensor([enough(_written(row, ends).ids) for row in rows], device=ids.device)
 
         arguments["stopping_criteria"] = [stop]

@@ -41,7 +41,7 @@ class HarnessModel(_TemplateLM):
     backend = "causal"
 
     def __init__(self, live: LiveModel) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType] - lm-eval's class is known when it is there
         self._live = live
         self._prompter = live.prompter
         if self._prompter.cannot_ask is not None:
@@ -150,7 +150,10 @@ class HarnessModel(_TemplateLM):
         return [found[place] for place in range(len(requests))]
 
     def loglikelihood(
-        self, requests: Sequence[Any], disable_tqdm: bool = False, progress: Callable[[int], None] | None = None  # noqa: ARG002 - lm-eval's
+        self,
+        requests: Sequence[Any],
+        disable_tqdm: bool = False,  # noqa: ARG002 - lm-eval's
+        progress: Callable[[int], None] | None = None,
     ) -> list[tuple[float, bool]]:
         """Of (context, continuation[, pictures]) requests the log-probability, and whether greedy decoding would say it.
 

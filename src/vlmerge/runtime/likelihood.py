@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -90,8 +90,8 @@ def likelihoods(
     if not bool(torch.isfinite(sums).all()):
         raise CandidateFailure("the logits are not finite")
     likeliest = torch.stack([each for _, each in found])
-    numbers: list[float] = sums.cpu().tolist()  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
-    flags: list[bool] = likeliest.cpu().tolist()  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
+    numbers = cast("list[float]", sums.tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
+    flags = cast("list[bool]", likeliest.tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
     return list(zip(numbers, flags, strict=True))
 
 

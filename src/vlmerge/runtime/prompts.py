@@ -134,7 +134,9 @@ class Prompter:
                     remedy="take the question out of the task, or use another model",
                 ) from error
         elif images is None:
-            given = {"input_ids": self.tokenizer([text], **how)["input_ids"]} if question.ready else self.tokenizer([text], **how)
+            given = self.tokenizer([text], **how)
+            if question.ready:
+                given = {"input_ids": given["input_ids"]}
         else:
             raise CheckpointError(
                 "a language model cannot be asked about pictures",

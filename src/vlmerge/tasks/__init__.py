@@ -262,9 +262,7 @@ def load_tasks(
                 remedy="give each a `label:` of its own",
             )
         seen[name] = spec.name
-    return tuple(
-        load_task(spec, preset=preset, pictures=known, commits=commits, search_path=search_path) for spec in specs
-    )
+    return tuple(load_task(spec, preset=preset, pictures=known, commits=commits, search_path=search_path) for spec in specs)
 
 
 def _is_question_file(name: str) -> bool:

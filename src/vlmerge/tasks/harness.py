@@ -329,22 +329,23 @@ def _requests(task: Any, documents: Mapping[str, Any], chat_template: Callable[.
             chat_template=chat_template,
             gen_prefix=task.doc_to_prefix(document),
         )
-        several = task.construct_requests(
+        several: Any = task.construct_requests(
             doc=document,
             ctx=context,
             metadata=(task.config.task, int(number), task.config.repeats),
             apply_chat_template=chat,
             chat_template=chat_template,
         )
-        listed = several if isinstance(several, list) else [several]
-        made[number] = [replace(one, arguments=_with_pictures(one.args, task, number)) for one in cast("list[Any]", listed)]
+        listed = cast("list[Any]", several) if isinstance(several, list) else [several]
+        made[number] = [replace(one, arguments=_with_pictures(one.args, task, number)) for one in listed]
     return made
 
 
 def _with_pictures(arguments: tuple[Any, ...], task: Any, number: str) -> tuple[Any, ...]:
-    if len(arguments) < 2 or not isinstance(arguments[-1], dict) or not {"visual", "audio"} & set(arguments[-1]):
+    last = arguments[-1]
+    given = cast("dict[str, Any]", last) if isinstance(last, dict) else dict[str, Any]()
+    if not {"visual", "audio"} & set(given):
         return arguments
-    given: Mapping[str, Any] = arguments[-1]
     where = f"{task.config.task}, document {number}"
     if "audio" in given:
         raise TaskError("a task has sounds", where=where, expected="texts and pictures", remedy="choose another task")
@@ -354,15 +355,18 @@ def _with_pictures(arguments: tuple[Any, ...], task: Any, number: str) -> tuple[
     return (*arguments[:-1], {"visual": pictures})
 
 
-def _picture(cell: Any, origin: str) -> Picture:
+def _picture(given: object, origin: str) -> Picture:
     """A picture as pixels: what `datasets` decoded, or what is left encoded."""
-    if isinstance(cell, dict):
-        cell = cast("dict[str, Any]", cell).get("bytes") or cast("dict[str, Any]", cell).get("path")
+    cell: Any = given
+    if isinstance(given, dict):
+        stored = cast("dict[str, Any]", given)
+        cell = stored.get("bytes") or stored.get("path")
     if isinstance(cell, bytes):
         return Picture(data=cell, origin=origin)
     if isinstance(cell, str) and Path(cell).is_file():
         return Picture(path=Path(cell), origin=cell)
-    if not hasattr(cell, "convert"):
+    convert: Any = getattr(cast("object", cell), "convert", None)
+    if convert is None:
         raise TaskError(
             "a task's `doc_to_image` gives something that is no picture",
             where=origin,
@@ -370,7 +374,7 @@ def _picture(cell: Any, origin: str) -> Picture:
             found=repr(cell)[:80],
             remedy="mend `doc_to_image` in the task's YAML",
         )
-    pixels = cell.convert("RGB")
+    pixels: Any = convert("RGB")
     pixels.info.clear()  # No orientation: what lm-eval shows is what is there.
     buffer = io.BytesIO()
     pixels.save(buffer, "PNG", compress_level=1)
@@ -451,8 +455,10 @@ def _digest(task: Any, requests: Requests) -> str:
             return [plain(each) for each in cast("Sequence[Any]", value)]
         return value if isinstance(value, str | int | float | bool) or value is None else repr(value)
 
-    config = {key: value for key, value in vars(task.config).items() if key not in ("metadata", "fewshot_config")}
-    for part in (config, *([one.args for one in each] for each in requests.values())):
+    left_out = ("metadata", "fewshot_config")
+    config = {key: value for key, value in cast("dict[str, Any]", vars(task.config)).items() if key not in left_out}
+    parts: list[Any] = [config, *([one.args for one in each] for each in requests.values())]
+    for part in parts:
         digest.update(json.dumps(plain(part), sort_keys=True, ensure_ascii=False).encode())
     for each in requests.values():
         digest.update(json.dumps(plain(_target(task, each[0].doc)), ensure_ascii=False).encode())

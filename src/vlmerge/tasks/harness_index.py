@@ -12,7 +12,7 @@ from collections.abc import Generator, Sequence
 from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
@@ -94,8 +94,9 @@ def _members(manager: Any, name: str) -> list[str]:
     entry = manager.task_index[name]
     if entry.tags and name in manager.all_tags:
         return sorted(entry.tags)
-    listed: Any = (entry.cfg or {}).get("task") or []
-    return [str(each if isinstance(each, str) else each.get("task") or each.get("group")) for each in listed]
+    config: dict[str, Any] = entry.cfg or {}
+    listed = cast("list[str | dict[str, Any]]", config.get("task") or [])
+    return [each if isinstance(each, str) else str(each.get("task") or each.get("group")) for each in listed]
 
 
 @contextlib.contextmanager

@@ -148,9 +148,7 @@ def ask_tasks(
 
 
 def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures, commits: Commits) -> tuple[Asked, ...]:
-    tasks = load_tasks(
-        specs, preset=config.preset, pictures=pictures, commits=commits, search_path=config.task_search_path
-    )
+    tasks = load_tasks(specs, preset=config.preset, pictures=pictures, commits=commits, search_path=config.task_search_path)
     for spec, task in zip(specs, tasks, strict=True):
         if isinstance(task, AskingTask) and not task.higher_is_better and spec.weight > 0:
             raise TaskError(
