@@ -43,6 +43,10 @@ class Device(StrEnum):
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
+SearchPath = Annotated[
+    list[Path] | None,
+    typer.Option(help="A folder with tasks of lm-eval (their Python code is run); may be repeated."),
+]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
 
 
@@ -156,10 +160,11 @@ def merge(
 def evolve(
     run: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="What to merge, what to search, which questions.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the name of the file.")] = None,
+    task_search_path: SearchPath = None,
     lang: LangOption = Lang.en,
 ) -> None:
     """The search. Run it again with the same folder: it goes on where it stopped."""
-    _evolve(run, out or Path("runs") / run.stem, lang)
+    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
 
 
 @app.command(
@@ -198,16 +203,25 @@ def export(
 
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",
-                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja"))  # fmt: skip
+                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja",
+                            "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match"))  # fmt: skip
 def evaluate(
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
-    task: Annotated[list[str], typer.Option(help="A built-in task, a file of questions, or hf:org/name; may be repeated.")],
+    task: Annotated[
+        list[str],
+        typer.Option(help="A built-in task, a file of questions, hf:org/name, or a task of lm-eval; may be repeated."),
+    ],
     split: Annotated[str | None, typer.Option(help="Split of the data set.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many questions.")] = None,
     metric: Annotated[str | None, typer.Option(help="Default: the task's own.")] = None,
     field: Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")] = None,
     preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment: sakana, colab-2024.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    task_search_path: SearchPath = None,
+    num_fewshot: Annotated[int | None, typer.Option(help="Of tasks of lm-eval: examples before each question.")] = None,
+    apply_chat_template: Annotated[
+        bool, typer.Option("--apply-chat-template", help="Of tasks of lm-eval: in the model's chat template.")
+    ] = False,
     device: DeviceOption = Device.auto,
     as_json: Json = False,
 ) -> None:
@@ -215,13 +229,15 @@ def evaluate(
     from vlmerge.evaluate import evaluate_model
     from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
-    specs = [{"name": name, "split": split, "limit": limit, "metric": metric, "fields": _pairs(field or [])} for name in task]
+    keys = {"split": split, "limit": limit, "metric": metric, "fields": _pairs(field or []), "num_fewshot": num_fewshot}
+    specs = [{"name": name, **keys, "apply_chat_template": apply_chat_template or None} for name in task]
     results = evaluate_model(
         model,
         specs,
         preset=preset,
         max_new_tokens=max_new_tokens,
         device=device.value,
+        search_path=[str(folder.absolute()) for folder in task_search_path or []],
         observer=TerminalObserver(),
         progress=ByteProgress(),
     )
@@ -258,9 +274,15 @@ def ask(
         print(answer.text)
 
 
-@app.command(epilog=example("vlmerge tasks", "vlmerge tasks --json"))
-def tasks(as_json: Json = False) -> None:
+tasks_app = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
+app.add_typer(tasks_app, name="tasks", epilog=example("vlmerge tasks", "vlmerge tasks --json"))
+
+
+@tasks_app.callback(invoke_without_command=True)
+def tasks(context: typer.Context, as_json: Json = False) -> None:
     """Built-in tasks, metrics and presets."""
+    if context.invoked_subcommand is not None:
+        return
     from vlmerge import listings
 
     _list([listings.tasks(), listings.metrics(), listings.presets()], as_json)
@@ -305,12 +327,16 @@ def main(*, own_process: bool = False) -> None:
 # ── inside ──
 
 
-def _evolve(run_file: Path, out: Path, lang: Lang) -> None:
+def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = ()) -> None:
     from vlmerge.config.file_kinds import load_only_run
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
     config = load_only_run(run_file)
+    if search_path:
+        more = (str(folder.absolute()) for folder in search_path)
+        folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
+        config = config.model_copy(update={"task_search_path": folders})
     check_run_names(config, str(run_file))
     # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.store import AnswerRecord, Split
+from vlmerge.tasks.task import AskingTask, Said
 from vlmerge.types import Answer, Decoding, Question
 
 if TYPE_CHECKING:
@@ -24,6 +25,10 @@ class Answering(Protocol):
     def answer(
         self, questions: Sequence[Question], decoding: Decoding, progress: Callable[[int], None] | None = None
     ) -> Iterator[Answer]: ...
+
+    def lm_eval(self) -> Any: ...
+
+    def prompt(self, question: Question) -> str: ...
 
 
 def evaluate(
@@ -54,6 +59,8 @@ def evaluate(
     # sampled depends on its batch, so that a task that samples is asked alone.
     alike: dict[tuple[Decoding, str | None], list[Question]] = {}
     for asked in tasks:
+        if isinstance(asked.task, AskingTask):
+            continue
         alone = asked.task.name if asked.decoding.temperature > 0 else None
         alike.setdefault((asked.decoding, alone), []).extend(asked.questions)
     answers: dict[tuple[str, str], Answer] = {
@@ -63,13 +70,24 @@ def evaluate(
     }
     records: list[AnswerRecord] = []
     for asked in tasks:
-        for question in asked.questions:
-            answer = answers[question.task, question.id]
-            score = asked.task.score(question, answer.text)
-            records.append(AnswerRecord(split, asked.task.name, question.id, answer.text, answer.tokens, score))
+        if isinstance(asked.task, AskingTask):
+            said = asked.task.ask(live.lm_eval(), asked.questions, progress)
+        else:
+            given = [answers[question.task, question.id] for question in asked.questions]
+            said = [Said(one.text, one.tokens, asked.task.score(one.question, one.text)) for one in given]
+        records += [
+            AnswerRecord(split, asked.task.name, question.id, one.text, one.tokens, one.score)
+            for question, one in zip(asked.questions, said, strict=True)
+        ]
     if records and not allow_empty and not any(record.text.strip() for record in records):
         raise CandidateFailure("every answer is empty")
     return records
+
+
+def example_prompt(live: Answering, asked: Asked) -> str:
+    """A real prompt of a task, as the model gets it."""
+    question = asked.questions[0]
+    return asked.task.prompt(live.lm_eval(), question) if isinstance(asked.task, AskingTask) else live.prompt(question)
 
 
 @dataclass(frozen=True)
@@ -110,6 +128,7 @@ def evaluate_model(
     preset: str | None,
     max_new_tokens: int | None,
     device: str,
+    search_path: Sequence[str] = (),
     observer: Observer,
     progress: Progress | None = None,
 ) -> list[Evaluation]:
@@ -121,6 +140,7 @@ def evaluate_model(
         preset: Protocol of a published experiment.
         max_new_tokens: Longest answer, over the preset's.
         device: auto, cpu or cuda.
+        search_path: Folders with tasks of lm-eval.
         observer: Shows how far it is.
         progress: Told of bytes downloaded.
 
@@ -135,7 +155,7 @@ def evaluate_model(
     from vlmerge.tasks.sets import ask_tasks, template_of
 
     tasks = parse_tasks(specs, "--task")
-    asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens)
+    asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens, search_path=search_path)
     live = load_model(
         model, RuntimeSpec.model_validate({"device": device}), template=template_of(tasks, preset), progress=progress
     )
@@ -161,8 +181,8 @@ def evaluate_model(
                 high=None if spread.high is None else 100 * spread.high,
                 level=LEVEL,
                 questions=len(scores),
-                decoding=one.decoding.describe(),
-                prompt=live.prompt(one.questions[0]),
+                decoding=one.protocol,
+                prompt=example_prompt(live, one),
                 source=one.task.source,
                 answers=tuple(
                     {"id": question.id, "question": question.text, "references": question.references}

@@ -118,7 +118,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
             check_eyes(sets, found.host)
         leaks = tuple(str(leak) for leak in sets.leaks)
         tasks = tuple(
-            PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.decoding.describe())
+            PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.protocol)
             for split in SPLITS
             for one in sets[split]
         )

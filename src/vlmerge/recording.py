@@ -15,6 +15,7 @@ from vlmerge import __version__
 from vlmerge.checkpoint import licence_of
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
+from vlmerge.evaluate import example_prompt
 from vlmerge.search import model_labels, stages
 from vlmerge.store import SPLITS, ModelRecord, QuestionRecord, Split, Store, TaskRecord
 
@@ -140,8 +141,8 @@ def _task_record(split: Split, asked: Asked, live: LiveModel) -> TaskRecord:
         metric=asked.task.metric,
         weight=asked.weight,
         label=asked.label,
-        decoding=asked.decoding.describe(),
-        prompt=live.prompt(asked.questions[0]),
+        decoding=asked.protocol,
+        prompt=example_prompt(live, asked),
         source=asked.task.source,
     )
 
@@ -204,6 +205,16 @@ def check_questions(store: Store, sets: Sets) -> None:
     Raises:
         RunFolderError: With the first that differs.
     """
+    sources = {(split, asked.task.name): asked.task.source for split in SPLITS for asked in sets[split]}
+    for task in store.tasks():
+        if task.source != sources.get((task.split, task.task), task.source):
+            raise RunFolderError(
+                "a task has changed since this run began",
+                where=f"{task.split}, task {task.task!r}",
+                expected=task.source,
+                found=sources[task.split, task.task],
+                remedy="put the task and its library back as they were, or start anew in another folder",
+            )
     stored = store.questions()
     found = list(_question_records(sets))
     if stored != found:

@@ -20,6 +20,8 @@ def row_of(label: str) -> str:
 def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     """A trial's score on a set, 0 to 1: the mean of its task means by weight, tasks of weight 0 left out.
 
+    Of a task whose weight is below 0 less is better: 1 − mean counts, by the weight without its sign.
+
     Returns:
         None where the trial failed, has no answers on the set, or none of the set's tasks counts.
     """
@@ -28,13 +30,15 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     by_task: dict[str, list[float]] = {}
     for answer in store.answers(trial.trial, split):
         by_task.setdefault(answer.task, []).append(answer.score)
-    counted = [task for task in store.tasks(split) if task.weight > 0 and task.task in by_task]
+    counted = [task for task in store.tasks(split) if task.weight and task.task in by_task]
     if not counted:
         return None
     # Exact sums: the order of questions and tasks cannot change a score.
     means = [math.fsum(by_task[task.task]) / len(by_task[task.task]) for task in counted]
-    weighted = math.fsum(task.weight * mean for task, mean in zip(counted, means, strict=True))
-    return weighted / math.fsum(task.weight for task in counted)
+    weighted = math.fsum(
+        task.weight * mean if task.weight > 0 else -task.weight * (1 - mean) for task, mean in zip(counted, means, strict=True)
+    )
+    return weighted / math.fsum(abs(task.weight) for task in counted)
 
 
 def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:

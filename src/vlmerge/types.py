@@ -73,6 +73,8 @@ class Question:
         pictures: Pictures it is about, in order; empty for a text task.
         references: Reference answers, at least one.
         kind: Optional label to filter by (e.g. "count").
+        ready: 0: see `text`. Above 0: `text` is the prompt itself, of which at most the last so many tokens are read; the
+            model's own token stands in it for each picture.
     """
 
     id: str
@@ -81,6 +83,7 @@ class Question:
     pictures: tuple[Picture, ...]
     references: tuple[str, ...]
     kind: str | None = None
+    ready: int = 0
 
     @cached_property
     def group(self) -> str:

@@ -1,48 +1,65 @@
-"""mergekit-evolve's top-level keys, which speak to lm-eval: what they ask for is done, or refused with what to write."""
+"""mergekit-evolve's top-level keys about lm-eval: each goes to the tasks, which may have one of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, cast
 
-import yaml
-
+from vlmerge.config.fields import shown
 from vlmerge.config.problems import Problem
 
-NO_FEWSHOT: Mapping[str, tuple[object, ...]] = {
-    "num_fewshot": (None, 0),
-    "shuffle": (None, False),
-    "apply_chat_template": (None, True),
-    # How examples would be laid out says nothing where there are none.
-    "fewshot_as_multiturn": (None, True, False),
+DEFAULTS: Mapping[str, object] = {
+    "num_fewshot": None,
+    "shuffle": False,
+    "apply_chat_template": True,
+    "fewshot_as_multiturn": True,
 }
-"""mergekit-evolve's keys about lm-eval → the values that ask for what vlmerge does anyway."""
+"""How mergekit-evolve asks where its file says nothing."""
 
 
-def without_lm_eval(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
-    """Takes mergekit-evolve's top-level keys out: `limit` goes to the tasks, the rest must ask for what is done anyway."""
+def with_lm_eval_keys(data: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Gives mergekit-evolve's top-level keys to the tasks: `limit` to those of the search, the others to those of every set.
+
+    A file without `genome:` is given back as it is: these keys stand in its tasks.
+    """
     given = dict(data)
     problems: list[Problem] = []
     if "genome" not in given:
         return given, problems
-    for key, harmless in NO_FEWSHOT.items():
+    keys: dict[str, object] = {}
+    for key, default in DEFAULTS.items():
         value = given.pop(key, None)
-        if not any(value is each or (isinstance(value, int) and value == each) for each in harmless):
-            expected = f"{key}: {yaml.safe_dump(harmless[-1]).splitlines()[0]}"
-            problems.append(
-                Problem(f"this value of `{key}` is valid in mergekit, not supported yet", (key,), expected, str(value))
-            )
-    limit, tasks = given.pop("limit", None), given.get("tasks")
-    if limit is None:
-        return given, problems
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+        keys[key] = default if value is None else value
+        expected = "a whole number from 0" if default is None else "true or false"
+        right = _whole(value, 0) if default is None else isinstance(value, bool)
+        if value is not None and not right:
+            problems.append(Problem(f"`{key}` cannot have this value", (key,), expected, shown(value), "mend it"))
+            keys[key] = default
+    limit = given.pop("limit", None)
+    if limit is not None and not _whole(limit, 1):
         problems.append(Problem("`limit` cannot have this value", ("limit",), "a whole number from 1", repr(limit), "mend it"))
-    elif isinstance(tasks, list):
-        given["tasks"] = [_limited(task, limit) for task in cast("list[object]", tasks)]
-    return given, problems
+        limit = None
+    given["tasks"] = _each(given.get("tasks"), keys if limit is None else {**keys, "limit": limit})
+    given["holdout"] = _each(given.get("holdout"), keys)
+    validation = given.get("validation")
+    if isinstance(validation, Mapping):
+        block = cast("Mapping[str, Any]", validation)
+        given["validation"] = {**block, **({"tasks": _each(block["tasks"], keys)} if "tasks" in block else {})}
+    else:
+        given["validation"] = _each(validation, keys)
+    return {key: value for key, value in given.items() if value is not None or key in data}, problems
 
 
-def _limited(task: object, limit: int) -> object:
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _each(tasks: object, keys: Mapping[str, object]) -> object:
+    """Every task of a list with these keys, where it has none of its own; what is no list is refused elsewhere."""
+    return [_with(task, keys) for task in cast("list[object]", tasks)] if isinstance(tasks, list) else tasks
+
+
+def _with(task: object, keys: Mapping[str, object]) -> object:
     if isinstance(task, str):
-        return {"name": task, "limit": limit}
-    return {"limit": limit, **cast("Mapping[str, Any]", task)} if isinstance(task, Mapping) else task
+        return {"name": task, **keys}
+    return {**keys, **cast("Mapping[str, Any]", task)} if isinstance(task, Mapping) else task

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import yaml
-from pydantic import AfterValidator, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
-from vlmerge.config.lm_eval_keys import without_lm_eval
+from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
@@ -50,6 +50,10 @@ __all__ = [
 ABSENT = object()
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 class RunConfig(Block):
     """One evolution.
 
@@ -63,6 +67,7 @@ class RunConfig(Block):
         preset: Protocol of a published experiment (decoding, metric, template, …).
         decoding: How answers are generated, over the preset's.
         runtime: Where and how models run.
+        task_search_path: Folders with tasks of lm-eval beside those that come with it. Python code in them is run.
         random_init: Start at random genes instead of equal weights (`genome:` only).
         allow_contaminated_holdout: Go on where a holdout image was searched, and mark every number CONTAMINATED.
     """
@@ -76,6 +81,7 @@ class RunConfig(Block):
     preset: Text | None = None
     decoding: DecodingSpec = DecodingSpec()
     runtime: RuntimeSpec = RuntimeSpec()
+    task_search_path: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
     random_init: bool = False
     allow_contaminated_holdout: bool = False
 
@@ -90,7 +96,7 @@ class RunConfig(Block):
             raise complaint("`random_init` belongs to `genome:` runs", found="random_init: true", remedy="take it out")
         for name, tasks in (("tasks", self.tasks), ("validation", self.validation.tasks), ("holdout", self.holdout)):
             if tasks and not any(task.weight for task in tasks):
-                remedy = "give one a weight above 0"
+                remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
         if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
@@ -160,7 +166,7 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
     Raises:
         ConfigError: Naming every mistake at once.
     """
-    given, problems = without_lm_eval(data)
+    given, problems = with_lm_eval_keys(data)
     try:
         config = RunConfig.model_validate(given)
     except ValidationError as error:
@@ -209,7 +215,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         return ref and ref.relative_to(folder)
 
     def task(spec: TaskSpec) -> TaskSpec:
-        name = spec.name if spec.name.startswith("hf:") else str(local_path(spec.name, folder) or spec.name)
+        name = spec.name if spec.name.startswith(("hf:", "lm-eval:")) else str(local_path(spec.name, folder) or spec.name)
         path = spec.path and str(local_path(spec.path, folder) or Path(folder, spec.path))
         return spec.model_copy(update={"name": name, "path": path})
 
@@ -228,6 +234,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
             "validation": validation,
+            "task_search_path": tuple(str(local_path(each, folder) or Path(folder, each)) for each in config.task_search_path),
         }
     )
 

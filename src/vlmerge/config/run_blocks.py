@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.method_table import METHODS
@@ -16,61 +16,50 @@ from vlmerge.config.recipe_blocks import ParametersField
 from vlmerge.config.recipe_checks import find_method, value_problems
 from vlmerge.types import Decoding
 
-LM_EVAL_PREFIXES = (
-    "mmlu", "hendrycks", "agieval", "gsm8k", "hellaswag", "winogrande", "arc_", "ai2_arc", "truthfulqa", "bigbench", "piqa",
-    "openbookqa", "leaderboard", "lambada", "boolq", "triviaqa", "xnli", "wikitext",
-)  # fmt: skip
-"""How the names of lm-eval's best-known tasks begin."""
-
 FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
 """First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`."""
-
-
-def _mergekit_metric(value: object) -> object:
-    if isinstance(value, str) and "," in value:
-        remedy = "leave `metric` out (the task's own), or see `vlmerge tasks`"
-        raise complaint("lm-eval's metrics are valid in mergekit, not supported yet", found=value, remedy=remedy)
-    return value
 
 
 class TaskSpec(Block):
     """Questions to ask.
 
     Attributes:
-        name: A built-in task, a .jsonl or .parquet file, a folder, or `hf:org/name`.
+        name: A built-in task, a .jsonl or .parquet file, a folder, `hf:org/name`, or a task of lm-eval (`lm-eval:name` where
+            the name alone would mean something else).
         path: A copy of a built-in or hub data set on this machine.
         split: Split of the data set.
         limit: Only the first so many questions.
-        weight: In the mean over tasks; 0: shown, no part of the score.
+        weight: In the mean over tasks; 0: shown, no part of the score; below 0: less is better, and 1 − score counts.
         label: Heading of its column.
-        metric: None: the task's own.
+        metric: None: the task's own; of a task of lm-eval also `name,filter`.
         fields: Our field names → the data's.
         kinds: Only questions of these kinds.
         preset: Protocol of this task alone.
+        num_fewshot: Of a task of lm-eval: solved examples before each question; None: as the task says.
+        apply_chat_template: Of a task of lm-eval: whether the host's chat template is put around its prompts; None: no.
+        fewshot_as_multiturn: Of a task of lm-eval: whether examples are turns of the chat; None: yes.
+        shuffle: Of a task of lm-eval: whether `limit` takes documents by chance (the same in every run), not the first.
     """
 
     name: Text = Field(min_length=1)
     path: Text | None = None
     split: Text | None = None
     limit: Whole | None = Field(default=None, ge=1)
-    weight: Number = Field(default=1.0, ge=0)
+    weight: Number = 1.0
     label: Text | None = None
-    metric: Annotated[Text | None, BeforeValidator(_mergekit_metric)] = None
+    metric: Text | None = None
     fields: dict[Text, Text] = Field(default_factory=dict)
     kinds: tuple[Text, ...] | None = None
     preset: Text | None = None
+    num_fewshot: Whole | None = Field(default=None, ge=0)
+    apply_chat_template: bool | None = None
+    fewshot_as_multiturn: bool | None = None
+    shuffle: bool | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _no_lm_eval(self) -> TaskSpec:
-        if self.name.lower().startswith(LM_EVAL_PREFIXES) and "." not in self.name:
-            remedy = "name a built-in task (`vlmerge tasks`), a .jsonl or .parquet file, or hf:org/name"
-            raise complaint(f"lm-eval's tasks (`{self.name}`) are valid in mergekit, not supported yet", remedy=remedy)
-        return self
 
 
 class ValidationSpec(Block):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def read_examples(store: Store, rows: Sequence[Row], seed: int, each: int = 6) -
     """
     order: tuple[Split, ...] = ("holdout", "validation", "search")
     for split in order:
-        counted = {task.task for task in store.tasks(split) if task.weight > 0}
+        signs = {task.task: math.copysign(1, task.weight) for task in store.tasks(split) if task.weight}
         on_it = {row.candidate: row for row in rows if row.set == split and row.task == "all"}
         winner = next((name for name in ("winner", "best", "global") if name in on_it), None)
         by_hand = [row for name, row in on_it.items() if is_hand_set(name)]
@@ -78,8 +79,9 @@ def read_examples(store: Store, rows: Sequence[Row], seed: int, each: int = 6) -
         judged: dict[Outcome, list[QuestionRecord]] = {outcome: [] for outcome in OUTCOMES}
         for question in store.questions(split):
             key = (question.task, question.question)
-            if question.task in counted and all(key in found for found in answers.values()):
-                judged[_outcome(answers[winner][key].score - answers[baseline][key].score)].append(question)
+            if question.task in signs and all(key in found for found in answers.values()):
+                gained = signs[question.task] * (answers[winner][key].score - answers[baseline][key].score)
+                judged[_outcome(gained)].append(question)
         drawn: list[tuple[Outcome, QuestionRecord]] = [
             (outcome, question) for outcome in OUTCOMES for question in _draw(judged[outcome], f"{seed}:{outcome}", each)
         ]

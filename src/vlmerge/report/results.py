@@ -148,10 +148,10 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
     scores, task_of, group_of = _score_matrix(store, split, tasks, trials)
     means, drawn = task_means(scores, task_of), resampled_task_means(scores, task_of, group_of, draws=DRAWS)
     weights = np.array([task.weight for task in tasks])
-    if (weights > 0).any():
+    if weights.any():
         means = np.concatenate([weighted(means, weights)[:, None], means], axis=1)
         drawn = np.concatenate([weighted(drawn, weights)[:, :, None], drawn], axis=2)
-        columns = [[task for task in tasks if task.weight > 0], *([task] for task in tasks)]
+        columns = [[task for task in tasks if task.weight], *([task] for task in tasks)]
         names = [ALL, *(task.task for task in tasks)]
     else:
         columns, names = [[task] for task in tasks], [task.task for task in tasks]

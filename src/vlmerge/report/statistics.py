@@ -97,15 +97,18 @@ def resampled_task_means(scores: Floats, tasks: Integers, groups: Integers, *, d
 def weighted(means: Floats, weights: Floats) -> Floats:
     """Mean of the task means by weight; tasks of weight 0 take no part, even where they have no score.
 
+    Of a task whose weight is below 0 the mean is taken from 1: less is better there.
+
     Args:
         means: … × tasks.
-        weights: One per task, at least one above 0.
+        weights: One per task, at least one of them not 0.
 
     Returns:
         The shape of `means` without its last axis.
     """
-    counted = weights > 0
-    return means[..., counted] @ weights[counted] / weights[counted].sum()
+    counted = weights != 0
+    better = np.where(weights[counted] > 0, means[..., counted], 1 - means[..., counted])
+    return better @ np.abs(weights[counted]) / np.abs(weights[counted]).sum()
 
 
 def interval(mean: float, resampled: Floats, groups: int, level: float = LEVEL) -> Interval:

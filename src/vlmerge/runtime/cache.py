@@ -15,7 +15,7 @@ ROOM = 64
 """Positions added at once when a layer runs out of room."""
 
 
-class Enough(Exception):  # noqa: N818 - not an error: it ends a forward pass of which nothing more is wanted
+class LastLayerRead(Exception):  # noqa: N818 - not an error: it ends a forward pass of which nothing more is wanted
     """The last layer's keys and values are in the cache."""
 
 
@@ -40,11 +40,11 @@ class RoomyLayer(DynamicLayer):
         """Appends new positions to the window's rows and returns everything up to them.
 
         Raises:
-            Enough: They suffice.
+            LastLayerRead: They suffice.
         """
         appended = self._append(key_states, value_states)
         if self._suffices:
-            raise Enough
+            raise LastLayerRead
         return appended
 
     def begin(self, window: slice) -> None:
@@ -100,7 +100,7 @@ class RoomyCache(Cache):
         layers: Decoder layers.
         rows: Rows of the whole.
         positions: Positions that there will be room for at first.
-        suffices: Whether only keys and values are wanted: a forward pass then ends with `Enough` where the last are written.
+        suffices: Whether only keys and values are wanted: a forward pass then ends with `LastLayerRead` where those are.
     """
 
     def __init__(self, layers: int, rows: int, positions: int, *, suffices: bool = False) -> None:

@@ -14,12 +14,16 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.runtime.cache import ROOM, Enough, RoomyCache
+from vlmerge.runtime.cache import ROOM, LastLayerRead, RoomyCache
 
 FEWER = 0.8
 """Finished rows leave once the living are fewer than this share of the batch: others are copied into their places."""
 TOKENS_AT_ONCE = 2048
 """Tokens of prompts that a CPU reads together: enough to keep it busy, few enough for its caches."""
+
+
+Enough = Callable[[Sequence[int]], bool]
+"""Whether an answer, as token ids, is long enough: one of the texts that stop it has come."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,9 @@ class Written:
 
 
 @torch.inference_mode()
-def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int) -> list[Written]:
+def greedy(
+    decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int, enough: Enough | None = None
+) -> list[Written]:
     """Answers one batch.
 
     Args:
@@ -73,6 +79,7 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
         prefixes: Embedded prefixes, each [tokens, hidden].
         rows: The prompts. Either all or none of them have a prefix.
         max_new_tokens: Longest answer.
+        enough: Whether what a row has written so far suffices, though no end token came; it may have written a little more.
 
     Raises:
         CandidateFailure: The logits are not finite.
@@ -90,6 +97,7 @@ def greedy(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[Row], ma
                 ended[row] = True
             elif not ended[row]:
                 written[row].append(token)
+                ended[row] = enough is not None and enough(written[row])
         going = [place for place, row in enumerate(places) if not ended[row]]
         if not going or step == max_new_tokens - 1:
             break
@@ -164,7 +172,7 @@ def _read_prompts(decoder: Decoder, prefixes: Sequence[Tensor], rows: Sequence[R
             # Nobody asks what follows a prefix: the last layer's attention and MLP need not be reckoned.
             shared = RoomyCache(decoder.layers, len(needed), before, suffices=True)
             embeddings, valid = _padded([prefixes[prefix] for prefix in needed if prefix is not None], before)
-            with contextlib.suppress(Enough):
+            with contextlib.suppress(LastLayerRead):
                 _read(decoder, shared, (embeddings, valid), None, None)
             position = valid.sum(1)
             owners = torch.tensor([needed[row.prefix] for row in part], device=decoder.device)

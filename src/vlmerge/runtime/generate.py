@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.runtime.decode import Written
+from vlmerge.runtime.decode import Enough, Written
 from vlmerge.runtime.prompts import Encoded, Prompter
 from vlmerge.runtime.tower import Seen, Tower
 from vlmerge.types import Decoding
@@ -27,6 +27,7 @@ def generate(
     seen: Sequence[Seen],
     decoding: Decoding,
     ends: Sequence[int],
+    enough: Enough | None = None,
 ) -> list[Written]:
     """Answers one batch.
 
@@ -38,6 +39,7 @@ def generate(
         seen: What was seen of each question's pictures; empty without pictures.
         decoding: Beams, temperature, penalty, length, seed. The same seed gives every candidate the same random numbers.
         ends: Token ids that end an answer.
+        enough: Whether what a row has written so far suffices; not asked of beams, which are not yet answers.
     """
     from transformers import GenerationConfig
 
@@ -65,6 +67,13 @@ def generate(
     arguments: dict[str, Any] = {
         "input_ids": ids, "attention_mask": mask, "generation_config": config, "logits_processor": [_require_finite], **more,
     }  # fmt: skip
+    if enough is not None and decoding.num_beams == 1:
+
+        def stop(ids: Tensor, _: Any, **__: Any) -> Tensor:
+            rows: list[list[int]] = ids[:, longest:].tolist()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] - torch leaves it open
+            return torch.tensor([enough(_written(row, ends).ids) for row in rows], device=ids.device)
+
+        arguments["stopping_criteria"] = [stop]
     with random.fork_rng(devices=devices):
         random.manual_seed(decoding.seed)
         if tower is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from vlmerge.errors import CandidateFailure, ConfigError
 from vlmerge.methods.remembered import forget_eldest
 from vlmerge.runtime.allocation import keep_freed_memory
-from vlmerge.runtime.decode import Decoder, Row, greedy
+from vlmerge.runtime.decode import Decoder, Enough, Row, greedy
 from vlmerge.runtime.features import FeatureCache, Pictures
 from vlmerge.runtime.fused import fuse
 from vlmerge.runtime.generate import generate
+from vlmerge.runtime.likelihood import Continuation, cut, likelihoods
 from vlmerge.runtime.loaded import Loaded
 from vlmerge.runtime.loading import load
 from vlmerge.runtime.parents import Models, Parents
@@ -38,9 +39,12 @@ if TYPE_CHECKING:
     from vlmerge.anatomy.facts import Facts
     from vlmerge.config.recipe import Recipe
     from vlmerge.runtime.fused.greedy import FusedDecoder
+    from vlmerge.runtime.harness import HarnessModel
 
 ENCODED_AT_ONCE = 32
 REMEMBERED_BATCHES = 1024
+LOGITS_AT_ONCE = 1 << 28
+"""Logits that are held together where continuations are read: 1 GB in float32."""
 Prefix = tuple[tuple[int, ...], Pictures]
 """Token ids, and the pictures whose features fill their placeholders."""
 HOLDS = {
@@ -186,7 +190,8 @@ class LiveModel:
         self._features: FeatureCache | None = None
         if self._tower is not None:
             self._features = FeatureCache(self._tower, self._device, MOST_FEATURES if room is None else room.features)
-        self._encoded: dict[tuple[str, Pictures], Encoded] = {}
+        self._encoded: dict[tuple[str, Pictures, int], Encoded] = {}
+        self._harness: HarnessModel | None = None
         self._prefix_ids: dict[tuple[Prefix, ...], tuple[Tensor, Tensor]] = {}
         self._decoder = _decoder(self._model, loaded.tokenizer, self._device)
         self._fused: FusedDecoder | None = None
@@ -271,8 +276,27 @@ class LiveModel:
         """The prompt as text, as the model gets it."""
         return self.prompter.text(question)
 
+    def lm_eval(self) -> Any:
+        """This model as lm-eval's model object (`harness.py`), which keeps what does not depend on weights. Needs lm-eval."""
+        if self._harness is None:
+            from vlmerge.runtime.harness import HarnessModel
+
+            self._harness = HarnessModel(self)
+        return self._harness
+
+    @property
+    def most_positions(self) -> int | None:
+        """Tokens that the decoder reads at most, as its config says."""
+        config = self._model.config
+        found = getattr(getattr(config, "text_config", None) or config, "max_position_embeddings", None)
+        return None if found is None else int(found)
+
     def answer(
-        self, questions: Sequence[Question], decoding: Decoding, progress: Callable[[int], None] | None = None
+        self,
+        questions: Sequence[Question],
+        decoding: Decoding,
+        progress: Callable[[int], None] | None = None,
+        enough: Enough | None = None,
     ) -> Iterator[Answer]:
         """Answers questions, batch by batch, in their order but for those about the same pictures, which follow each other.
 
@@ -280,19 +304,57 @@ class LiveModel:
             questions: What to ask.
             decoding: How to generate.
             progress: Told the number of answers after each batch.
+            enough: Whether an answer is long enough before its end; it may be a little longer.
 
         Raises:
             CandidateFailure: Non-finite logits, or out of memory with a single question or picture.
         """
-        try:
-            encoded = self._encode(questions)
-        except torch.OutOfMemoryError as error:
-            raise CandidateFailure("out of memory with a single picture") from error
+        encoded = self._encode_or_fail(questions)
         for batch in self._batches(list(range(len(questions))), questions):
             asked = [questions[place] for place in batch]
-            yield from self._answer_batch(asked, [encoded[place] for place in batch], decoding)
+            yield from self._answer_batch(asked, [encoded[place] for place in batch], decoding, enough)
             if progress is not None:
                 progress(len(batch))
+
+    def encode(self, questions: Sequence[Question]) -> list[tuple[int, ...]]:
+        """Token ids of prompts; features of their pictures are kept.
+
+        Raises:
+            CandidateFailure: Out of memory with a single picture.
+        """
+        return [encoded.ids for encoded in self._encode_or_fail(questions)]
+
+    def likelihoods(
+        self, continuations: Sequence[Continuation], progress: Callable[[int], None] | None = None
+    ) -> list[tuple[float, bool]]:
+        """How likely continuations are; what is read alike is read once.
+
+        Args:
+            continuations: Of prompts that were encoded here before, where they have pictures.
+            progress: Told the number of continuations after each batch.
+
+        Returns:
+            For each the sum of its tokens' log-probabilities, and whether each of them is the likeliest.
+
+        Raises:
+            CandidateFailure: Non-finite logits, or out of memory with a single prompt.
+        """
+        alike: dict[tuple[tuple[int, ...], Pictures], list[int]] = {}
+        for place, one in enumerate(continuations):
+            alike.setdefault((one.read, one.pictures), []).append(place)
+        results: list[tuple[float, bool]] = [(0.0, False)] * len(continuations)
+        # The longest first, so that a batch is of one length; those with pictures apart.
+        order = sorted(alike, key=lambda key: (not key[1], len(key[1]), -len(key[0]), key[0]))
+        while order:
+            batch = order[: self._rows_at_once(order, continuations, alike)]
+            order = order[len(batch) :]
+            places = [place for key in batch for place in alike[key]]
+            found = self._read_batch([[continuations[place] for place in alike[key]] for key in batch])
+            for place, one in zip(places, found, strict=True):
+                results[place] = one
+            if progress is not None:
+                progress(len(places))
+        return results
 
     # ── inside ──
 
@@ -317,30 +379,73 @@ class LiveModel:
                 yield kind[start : start + size]
                 start += size
 
-    def _answer_batch(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
+    def _rows_at_once(
+        self,
+        order: Sequence[tuple[tuple[int, ...], Pictures]],
+        continuations: Sequence[Continuation],
+        alike: Mapping[tuple[tuple[int, ...], Pictures], list[int]],
+    ) -> int:
+        """How many of the first prompts are read together: with the same number of pictures, and logits that fit in memory."""
+        rows = 0
+        most = self._model.config.get_text_config().vocab_size
+        for read, pictures in order[: self.batch_size]:
+            longest = max(len(continuations[place].wanted) for place in alike[read, pictures])
+            span = longest + len(order[0][0]) - len(read)
+            if rows and (len(pictures) != len(order[0][1]) or (rows + 1) * span * most > LOGITS_AT_ONCE):
+                break
+            rows += 1
+        return rows
+
+    def _read_batch(self, rows: list[list[Continuation]]) -> list[tuple[float, bool]]:
+        """Likelihoods of a batch: of each row the continuations that are read alike."""
         try:
-            return self._generate(questions, encoded, decoding)
+            pictures = [row[0].pictures for row in rows if row[0].pictures]
+            seen = [self._features.get(shown) for shown in pictures] if self._features is not None else []
+            prompts = [self._continued(row[0]) for row in rows]
+            wanted = [[one.wanted for one in row] for row in rows]
+            return likelihoods(self._model, self._tower, self.prompter, prompts, wanted, seen)
+        except torch.cuda.OutOfMemoryError as error:
+            if len(rows) == 1:
+                raise CandidateFailure("out of memory with a single prompt") from error
+        self._give_back()
+        self.batch_size = half = max(1, len(rows) // 2)
+        return self._read_batch(rows[:half]) + self._read_batch(rows[half:])
+
+    def _continued(self, one: Continuation) -> Encoded:
+        """What is read of a continuation, with what its prompt's processor said."""
+        if one.prompt is None:
+            return Encoded(text="", ids=one.read, prefix=0)
+        known = self._encoded[_key(one.prompt)]
+        return replace(known, ids=one.read, by_token={name: cut(each, len(one.read)) for name, each in known.by_token.items()})
+
+    def _answer_batch(
+        self, questions: list[Question], encoded: list[Encoded], decoding: Decoding, enough: Enough | None = None
+    ) -> list[Answer]:
+        try:
+            return self._generate(questions, encoded, decoding, enough)
         except torch.cuda.OutOfMemoryError as error:
             if len(questions) == 1:
                 raise CandidateFailure("out of memory with a single question") from error
         self._give_back()
         self.batch_size = max(1, len(questions) // 2)
         half = len(questions) // 2
-        first = self._answer_batch(questions[:half], encoded[:half], decoding)
-        return first + self._answer_batch(questions[half:], encoded[half:], decoding)
+        first = self._answer_batch(questions[:half], encoded[:half], decoding, enough)
+        return first + self._answer_batch(questions[half:], encoded[half:], decoding, enough)
 
-    def _generate(self, questions: list[Question], encoded: list[Encoded], decoding: Decoding) -> list[Answer]:
+    def _generate(
+        self, questions: list[Question], encoded: list[Encoded], decoding: Decoding, enough: Enough | None = None
+    ) -> list[Answer]:
         plain = decoding.num_beams == 1 and decoding.temperature == 0 and decoding.repetition_penalty == 1
         if self.whole_because is not None or not plain:
             shown = [_key(one)[1] for one in questions if one.pictures]
             seen = [self._features.get(pictures) for pictures in shown] if self._features is not None else []
-            written = generate(self._model, self._tower, self.prompter, encoded, seen, decoding, self._decoder.ends)
+            written = generate(self._model, self._tower, self.prompter, encoded, seen, decoding, self._decoder.ends, enough)
         else:
             prefixes, rows = self._rows(questions, encoded)
             if self._fused is not None:
-                written = self._fused.greedy(prefixes, rows, decoding.max_new_tokens)
+                written = self._fused.greedy(prefixes, rows, decoding.max_new_tokens, enough)
             else:
-                written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens)
+                written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens, enough)
         decode = self.prompter.tokenizer.decode
         return [
             Answer(question, decode(list(answer.ids), skip_special_tokens=True), len(answer.ids) + answer.ended)
@@ -377,6 +482,12 @@ class LiveModel:
         ends = list(accumulate(len(ids) for ids, _ in prefixes))
         return [embedded[end - len(ids) : end] for end, (ids, _) in zip(ends, prefixes, strict=True)]
 
+    def _encode_or_fail(self, questions: Sequence[Question]) -> list[Encoded]:
+        try:
+            return self._encode(questions)
+        except torch.OutOfMemoryError as error:
+            raise CandidateFailure("out of memory with a single picture") from error
+
     def _encode(self, questions: Sequence[Question]) -> list[Encoded]:
         """Tokenises questions and computes features of their pictures, each once."""
         missing = [question for question in questions if not self._knows(question)]
@@ -396,9 +507,9 @@ class LiveModel:
         return key in self._encoded and (not key[1] or (self._features is not None and key[1] in self._features))
 
 
-def _key(question: Question) -> tuple[str, Pictures]:
+def _key(question: Question) -> tuple[str, Pictures, int]:
     """What a prompt depends on. Names and ids may repeat between the sets of a run."""
-    return question.text, tuple(picture.digest for picture in question.pictures)
+    return question.text, tuple(picture.digest for picture in question.pictures), question.ready
 
 
 def _decoder(model: Any, tokenizer: Any, device: torch.device) -> Decoder:

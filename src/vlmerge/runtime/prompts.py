@@ -93,8 +93,10 @@ class Prompter:
         """
         if self.cannot_ask is not None:
             raise self.cannot_ask
+        if question.ready:
+            return question.text
         self._check(question)
-        form, token = self._form, self._picture_token
+        form, token = self._form, self.picture_token
         if form == "plain":
             return token * len(question.pictures) + question.text
         if form == "vicuna_v1":
@@ -113,13 +115,15 @@ class Prompter:
 
         Raises:
             CheckpointError: Pictures for a language model, or a processor that gives what is not known here.
-            TaskError: The processor refuses the question.
+            TaskError: The processor refuses the question; or a ready prompt with pictures is too long.
         """
         text = self.text(question)
         images = [picture.open() for picture in question.pictures] or None
         bos = self.tokenizer.bos_token
         how = {"add_special_tokens": not (bos and text.startswith(bos)), "return_tensors": "pt"}
-        if self.processor is not None:
+        if self.processor is not None and not (question.ready and images is None):
+            if question.ready:
+                del how["add_special_tokens"]  # lm-eval leaves this to processors, too.
             try:
                 given = self.processor(text=[text], images=images, **how)
             except ValueError as error:
@@ -131,6 +135,8 @@ class Prompter:
                 ) from error
         elif images is None:
             given = self.tokenizer([text], **how)
+            if question.ready:
+                given = {"input_ids": given["input_ids"]}
         else:
             raise CheckpointError(
                 "a language model cannot be asked about pictures",
@@ -139,20 +145,31 @@ class Prompter:
                 found=f"{len(images)} picture(s)",
                 remedy="add a vision-language model to the merge, or take the pictures out of the task",
             )
+        if question.ready and given["input_ids"].shape[1] > question.ready:
+            if images is not None:
+                raise TaskError(
+                    "a prompt with a picture is longer than the model reads",
+                    where=f"task {question.task!r}, question {question.id!r}",
+                    expected=f"at most {question.ready} tokens, so that the answer has room",
+                    found=f"{given['input_ids'].shape[1]} tokens",
+                    remedy="ask for shorter answers (`max_gen_toks` of the task) or fewer examples (`num_fewshot`)",
+                )
+            given = {"input_ids": given["input_ids"][:, -question.ready :]}
         return self._sorted(text, given)
 
     @property
-    def _picture_token(self) -> str:
+    def picture_token(self) -> str:
+        """What stands for a picture in a prompt's text."""
         return getattr(self.processor, "image_token", "<image>")
 
     def _check(self, question: Question) -> None:
-        if self.placeholder is not None and self._picture_token in question.text:
+        if self.placeholder is not None and self.picture_token in question.text:
             raise TaskError(
                 "a question's text holds the token that stands for a picture",
                 where=f"task {question.task!r}, question {question.id!r}",
                 expected="the question alone; pictures are put before it",
-                found=f"{self._picture_token} in {question.text[:80]!r}",
-                remedy=f"take {self._picture_token} out of the text, and name the picture in `image`",
+                found=f"{self.picture_token} in {question.text[:80]!r}",
+                remedy=f"take {self.picture_token} out of the text, and name the picture in `image`",
             )
 
     def _sorted(self, text: str, given: Mapping[str, Any]) -> tuple[Encoded, Pixels]:

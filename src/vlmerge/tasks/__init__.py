@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
+from vlmerge.tasks.harness import check_spec, load_harness_task
+from vlmerge.tasks.harness_index import INSTALL, installed
 from vlmerge.tasks.hub import Commits, open_dataset
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
@@ -25,7 +27,7 @@ from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_ques
 from vlmerge.tasks.rouge import bootstrap_mid
 from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_file
 from vlmerge.tasks.splits import Leak, contamination, split_by_image, units
-from vlmerge.tasks.task import ReferenceTask, Task
+from vlmerge.tasks.task import AskingTask, ReferenceTask, Task
 
 if TYPE_CHECKING:
     from vlmerge.config.run import TaskSpec
@@ -35,6 +37,7 @@ __all__ = [
     "DEFAULT_METRIC",
     "METRICS",
     "PRESETS",
+    "AskingTask",
     "BuiltIn",
     "Leak",
     "Metric",
@@ -46,6 +49,7 @@ __all__ = [
     "check_pictures",
     "contamination",
     "describe_tasks",
+    "lm_eval_name",
     "load_task",
     "load_tasks",
     "metric_named",
@@ -82,26 +86,61 @@ DEFAULT_METRIC = "char_rougeL"
 HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?(?:@(?P<revision>\S+))?")
 
 
-def check_names(specs: Mapping[str, TaskSpec], preset: str | None, file: str | None = None) -> None:
+LM_EVAL = "lm-eval:"
+"""Before a name: a task of lm-evaluation-harness, whatever else has that name."""
+OF_LM_EVAL: Mapping[str, tuple[object, ...]] = {
+    "num_fewshot": (None, 0),
+    "shuffle": (None, False),
+    "apply_chat_template": (None, True),
+    "fewshot_as_multiturn": (None, True, False),
+}
+"""Keys for tasks of lm-eval → the values that ask for what every other task does anyway."""
+
+
+def check_names(
+    specs: Mapping[str, TaskSpec], preset: str | None, file: str | None = None, search_path: Sequence[str] = ()
+) -> None:
     """Raises TaskError for a metric, preset or task that there is none of, before anything is read.
 
     Args:
         specs: Tasks by their keys: `tasks[0]`, …
         preset: The preset of all of them.
         file: Where they are from.
+        search_path: Folders with tasks of lm-eval.
     """
     begin = f"{file}, " if file else ""
     if preset is not None:
         preset_named(preset, f"{begin}preset")
     for key, spec in specs.items():
+        name = lm_eval_name(spec)
+        if name is not None:
+            near = nearest(name, BUILT_IN) if not installed() else None
+            if near is not None:
+                raise _unknown_task(name, f"{begin}{key}.name")
+            check_spec(spec, name, search_path, f"{begin}{key}.name")
+            continue
         if spec.metric is not None:
             metric_named(spec.metric, f"{begin}{key}.metric")
         if spec.preset is not None:
             preset_named(spec.preset, f"{begin}{key}.preset")
-        local = spec.path or spec.name
-        known = spec.name in BUILT_IN or spec.name.startswith("hf:") or spec.path is not None
-        if not known and not _looks_local(local) and not Path(local).exists():
-            raise _unknown_task(spec.name, f"{begin}{key}.name")
+        for other, harmless in OF_LM_EVAL.items():
+            value = getattr(spec, other)
+            if value not in harmless:
+                raise TaskError(
+                    f"`{other}: {str(value).lower()}` is for tasks of lm-eval alone",
+                    where=f"{begin}{key}.{other}",
+                    expected="a task of lm-eval",
+                    found=f"the task {spec.name}",
+                    remedy="take it out: other tasks are asked without examples, each in the model's own chat template",
+                )
+
+
+def lm_eval_name(spec: TaskSpec) -> str | None:
+    """Its name in lm-evaluation-harness, where a task is one of lm-eval's: by its prefix, or because it is nothing else."""
+    if spec.name.startswith(LM_EVAL):
+        return spec.name.removeprefix(LM_EVAL)
+    here = spec.path is not None or _looks_local(spec.name) or Path(spec.name).exists()
+    return None if here or spec.name in BUILT_IN or spec.name.startswith("hf:") else spec.name
 
 
 def metric_named(name: str, where: str = "metric") -> Metric:
@@ -137,6 +176,8 @@ def task_name(spec: TaskSpec) -> str:
     """
     if spec.label:
         return spec.label
+    if (harness := lm_eval_name(spec)) is not None:
+        return harness
     hub = HUB_NAME.fullmatch(spec.name)
     if spec.name in BUILT_IN:
         name = spec.name
@@ -150,8 +191,13 @@ def task_name(spec: TaskSpec) -> str:
 
 
 def load_task(
-    spec: TaskSpec, *, preset: str | None = None, pictures: Pictures | None = None, commits: Commits | None = None
-) -> Task:
+    spec: TaskSpec,
+    *,
+    preset: str | None = None,
+    pictures: Pictures | None = None,
+    commits: Commits | None = None,
+    search_path: Sequence[str] = (),
+) -> Task | AskingTask:
     """Reads a task's rows. Pictures are found, not opened (check_pictures opens them).
 
     Args:
@@ -162,10 +208,13 @@ def load_task(
             before the data set's.
         pictures: Pictures that other tasks have already found, by file. Added to.
         commits: Commits of hub data sets that are read again. Added to.
+        search_path: Folders with tasks of lm-eval.
 
     Raises:
         TaskError: unknown name, metric or preset; missing or unreadable source; anything wrong with a row; no question left.
     """
+    if (harness := lm_eval_name(spec)) is not None:
+        return load_harness_task(spec, harness, task_name(spec), search_path)
     protocol_name = spec.preset or preset
     protocol = preset_named(protocol_name) if protocol_name else None
     definition = BUILT_IN.get(spec.name)
@@ -193,8 +242,13 @@ def load_task(
 
 
 def load_tasks(
-    specs: Sequence[TaskSpec], *, preset: str | None = None, pictures: Pictures | None = None, commits: Commits | None = None
-) -> tuple[Task, ...]:
+    specs: Sequence[TaskSpec],
+    *,
+    preset: str | None = None,
+    pictures: Pictures | None = None,
+    commits: Commits | None = None,
+    search_path: Sequence[str] = (),
+) -> tuple[Task | AskingTask, ...]:
     """The tasks of one set (search, validation or holdout), sharing pictures; raises TaskError for two of one name."""
     known: Pictures = {} if pictures is None else pictures
     seen: dict[str, str] = {}
@@ -208,7 +262,7 @@ def load_tasks(
                 remedy="give each a `label:` of its own",
             )
         seen[name] = spec.name
-    return tuple(load_task(spec, preset=preset, pictures=known, commits=commits) for spec in specs)
+    return tuple(load_task(spec, preset=preset, pictures=known, commits=commits, search_path=search_path) for spec in specs)
 
 
 def _is_question_file(name: str) -> bool:
@@ -250,7 +304,7 @@ def _unknown_task(name: str, where: str | None = None) -> TaskError:
         f"unknown task {name!r}",
         where=where or f"task {name!r}",
         expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
-        found=f"{name}, which is none of these; tasks of lm-evaluation-harness are not supported yet",
+        found=f"{name}, which is none of these (tasks of lm-evaluation-harness need `{INSTALL}`)",
         remedy=f"write {near!r}"
         if near
         else "put its questions into a .jsonl file beside their pictures, or name its data set as hf:org/name",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vlmerge.errors import TaskError
-from vlmerge.tasks import check_names, load_tasks, preset_named, task_name
+from vlmerge.tasks import AskingTask, check_names, lm_eval_name, load_tasks, preset_named, task_name
 from vlmerge.tasks.hub import Commits
 from vlmerge.tasks.questions import Pictures, check_pictures
 from vlmerge.tasks.splits import Leak, contamination, split_by_image
@@ -28,14 +28,19 @@ class Asked:
         questions: Those of its questions that belong to the set, in order.
         weight: Weight in the set's score; 0 is shown, not counted.
         label: Heading of its column, where it has one of its own.
-        decoding: How answers are generated.
+        decoding: How answers are generated, where the task does not ask by itself.
     """
 
-    task: Task
+    task: Task | AskingTask
     questions: tuple[Question, ...]
     weight: float
     label: str | None
     decoding: Decoding
+
+    @property
+    def protocol(self) -> str:
+        """How answers come about, one phrase for tables."""
+        return self.task.protocol if isinstance(self.task, AskingTask) else self.decoding.describe()
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ def check_run_names(config: RunConfig, file: str | None = None) -> None:
     """Raises TaskError for a name in a run that nobody knows, with its key: at once, since reading and loading take long."""
     blocks = {"tasks": config.tasks, "validation": config.validation.tasks or (), "holdout": config.holdout}
     keyed = {f"{block}[{place}]": spec for block, specs in blocks.items() for place, spec in enumerate(specs)}
-    check_names(keyed, config.preset, file)
+    check_names(keyed, config.preset, file, config.task_search_path)
 
 
 def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Sets:
@@ -118,12 +123,21 @@ def check_eyes(sets: Sets, host: str) -> None:
                     )
 
 
-def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
+def ask_tasks(
+    specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: int | None, search_path: Sequence[str] = ()
+) -> tuple[Asked, ...]:
     """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
-    check_names({f"task {spec.name!r}": spec for spec in specs}, preset)
-    tasks = load_tasks(specs, preset=preset)
+    check_names({f"task {spec.name!r}": spec for spec in specs}, preset, search_path=search_path)
+    tasks = load_tasks(specs, preset=preset, search_path=search_path)
     asked: list[Asked] = []
     for spec, task in zip(specs, tasks, strict=True):
+        if isinstance(task, AskingTask) and (preset is not None or max_new_tokens is not None):
+            raise TaskError(
+                "how a task of lm-eval is asked stands in its own YAML",
+                where=f"task {task.name!r}",
+                found="--preset" if preset is not None else "--max-new-tokens",
+                remedy="leave that out, or change `generation_kwargs` in a copy of the task",
+            )
         name = spec.preset or preset
         decoding = preset_named(name).decoding if name else Decoding()
         if max_new_tokens is not None:
@@ -134,7 +148,16 @@ def ask_tasks(specs: Sequence[TaskSpec], *, preset: str | None, max_new_tokens: 
 
 
 def _load(config: RunConfig, specs: Sequence[TaskSpec], pictures: Pictures, commits: Commits) -> tuple[Asked, ...]:
-    tasks = load_tasks(specs, preset=config.preset, pictures=pictures, commits=commits)
+    tasks = load_tasks(specs, preset=config.preset, pictures=pictures, commits=commits, search_path=config.task_search_path)
+    for spec, task in zip(specs, tasks, strict=True):
+        if isinstance(task, AskingTask) and not task.higher_is_better and spec.weight > 0:
+            raise TaskError(
+                f"less of the metric {task.metric!r} is better, and a run looks for more",
+                where=f"task {task.name!r}",
+                expected="a weight below 0 (or 0: shown, no part of the score)",
+                found=f"weight: {spec.weight:g}",
+                remedy=f"write `weight: {-spec.weight:g}`: 1 − score then counts",
+            )
     return tuple(
         Asked(task, tuple(task.questions()), spec.weight, spec.label, _decoding(config, spec))
         for spec, task in zip(specs, tasks, strict=True)
@@ -180,6 +203,7 @@ def _questions(tasks: Sequence[Asked]) -> list[Question]:
 
 def template_of(specs: Sequence[TaskSpec], preset: str | None) -> str | None:
     """The prompt that presets force. One for all tasks, so that baseline and candidate cannot differ in it."""
+    specs = [spec for spec in specs if lm_eval_name(spec) is None]
     templates = {task_name(spec): preset_named(name).template for spec in specs if (name := spec.preset or preset)}
     own: list[str | None] = [None] if len(templates) < len({task_name(spec) for spec in specs}) else []
     distinct = list(dict.fromkeys([*templates.values(), *own]))
@@ -191,4 +215,4 @@ def template_of(specs: Sequence[TaskSpec], preset: str | None) -> str | None:
             found=", ".join(str(template or "the model's own") for template in distinct),
             remedy="give the run one `preset:`",
         )
-    return distinct[0]
+    return distinct[0] if distinct else None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.methods.remembered import forget_eldest
-from vlmerge.runtime.decode import Decoder, Row, Written, choose
+from vlmerge.runtime.decode import Decoder, Enough, Row, Written, choose
 from vlmerge.runtime.fused.forward import Cells, forward
 from vlmerge.runtime.fused.prompts import Layout, Packed, Plan, plan
 from vlmerge.runtime.fused.shapes import Blocks
@@ -40,13 +40,15 @@ class FusedDecoder:
         self._plans: dict[tuple[object, ...], Plan] = {}
 
     @torch.inference_mode()
-    def greedy(self, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int) -> list[Written]:
+    def greedy(
+        self, prefixes: Sequence[Tensor], rows: Sequence[Row], max_new_tokens: int, enough: Enough | None = None
+    ) -> list[Written]:
         """Answers one batch; see `runtime.decode.greedy`."""
         batch = self._plan(tuple(len(prefix) for prefix in prefixes), tuple(rows), max_new_tokens)
         cells = self._room(batch.layout)
         steps = self._steps_for(cells, len(rows), max_new_tokens)
         hidden = self._read(batch, cells, prefixes)
-        return steps.write(batch, hidden, max_new_tokens)
+        return steps.write(batch, hidden, max_new_tokens, enough)
 
     def give_back(self) -> None:
         """Frees the cache and the graphs, which hold on to it; the next batch makes new ones."""
@@ -125,7 +127,7 @@ class _Steps:
         self._graphs: dict[int, Callable[[], None]] = {}
         self._pool = torch.cuda.graph_pool_handle() if device.type == "cuda" else None
 
-    def write(self, batch: Plan, hidden: Tensor, max_new_tokens: int) -> list[Written]:
+    def write(self, batch: Plan, hidden: Tensor, max_new_tokens: int, enough: Enough | None = None) -> list[Written]:
         """Writes all answers of a batch from the hidden states that its prompts end with."""
         layout, count = batch.layout, len(hidden)
         size = self._size(count)
@@ -142,7 +144,7 @@ class _Steps:
         looked = 0
         for done in range(1, max_new_tokens + 1):
             if done % LOOK_AFTER == 0 or done == max_new_tokens:
-                going = self._look(looked, done, places, written, ended)
+                going = self._look(looked, done, places, written, ended, enough)
                 looked = done
                 if not going or done == max_new_tokens:
                     break
@@ -161,7 +163,15 @@ class _Steps:
         # Of the list alone: which batches came before must not decide how a batch is reckoned.
         return min((size for size in SIZES if size >= rows), default=self.rows)
 
-    def _look(self, since: int, until: int, places: list[int], written: list[list[int]], ended: list[bool]) -> list[int]:
+    def _look(
+        self,
+        since: int,
+        until: int,
+        places: list[int],
+        written: list[list[int]],
+        ended: list[bool],
+        enough: Enough | None,
+    ) -> list[int]:
         """Takes down what was written; gives the places that go on."""
         tokens = cast("list[list[int]]", self._written[: len(places), since:until].tolist())  # pyright: ignore[reportUnknownMemberType] - torch leaves it open
         for row, line in zip(places, tokens, strict=True):
@@ -172,6 +182,7 @@ class _Steps:
                     ended[row] = True
                 else:
                     written[row].append(token)
+                    ended[row] = enough is not None and enough(written[row])
         return [place for place, row in enumerate(places) if not ended[row]]
 
     def _keep(self, going: list[int], size: int, spare: int) -> None:
