@@ -45,6 +45,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
 
+PortOption = Annotated[int | None, typer.Option(help="Port on 127.0.0.1; 0: any; default: the first free one.", min=0, max=65535)]
+BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -160,6 +163,21 @@ def evolve(
 ) -> None:
     """The search. Run it again with the same folder: it goes on where it stopped."""
     _evolve(run, out or Path("runs") / run.stem, lang)
+
+
+@app.command(epilog=example("vlmerge watch runs/demo", "vlmerge watch runs --port 8800 --no-browser --lang ja"))
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, or a folder of run folders.")],
+    port: PortOption = None,
+    browser: BrowserOption = True,
+    lang: LangOption = Lang.en,
+) -> None:
+    """A live page of a run, also while another process or a notebook drives it: compare trials, stop it, go on."""
+    from vlmerge.web.serving import serve
+    from vlmerge.web.watch import Watched
+
+    Watched(run, lang.value, "")  # A folder that is not there is told before a port is taken.
+    serve(lambda token: Watched(run, lang.value, token).site(), port=port, first_port=8765, browser=browser, say=print)
 
 
 @app.command(
