@@ -16,7 +16,7 @@ from vlmerge.web.progress import named, weights_of
 from vlmerge.web.sight import visible_sets
 
 Only = Literal["all", "differ", "gain", "loss", "same"]
-MOST = 24
+MOST = 12
 """Questions that a page gets at once."""
 
 LONGEST = 2000

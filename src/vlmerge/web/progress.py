@@ -8,10 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import yaml
-
 from vlmerge.config.recipe import dump_recipe
-from vlmerge.config.run import parse_run
+from vlmerge.recording import recorded_run
 from vlmerge.report.heat_map import heat_map
 from vlmerge.report.history import RECENT, History, read_history
 from vlmerge.report.phrases import Phrases
@@ -140,7 +138,8 @@ class Progress:
         history: History,
         say: Phrases,
     ) -> dict[str, Any]:
-        """Figure 1's numbers."""
+        """Figure 1's numbers; of a generation that goes on the candidates alone, for its mean is not its mean yet."""
+        told = {(one.stage, one.generation) for one in store.generations() if one.fitness is not None}
         best: dict[str, float] = {}
         for trial in trials:
             score = scores[trial.trial]
@@ -155,6 +154,7 @@ class Progress:
             "spreads": [
                 {key: _rounded(value) if isinstance(value, float) else value for key, value in asdict(spread).items()}
                 for spread in history.spreads
+                if (spread.stage, spread.generation) in told
             ],
             "stages": [{"stage": mark.stage, "name": say(f"stage.{mark.name}"), "first": mark.first} for mark in history.stages],
             "baselines": [{"name": say.candidate(row), "score": _rounded(best[row])} for row in sorted(best, key=best.__getitem__)],
@@ -232,21 +232,23 @@ def weights_of(store: Store, recipe: str, say: Phrases) -> dict[str, Any] | None
 
 
 def _leader(store: Store, trials: Sequence[Trial], scores: Mapping[int, float | None]) -> dict[str, int | None]:
-    """Who stands on the two sides of a comparison before anybody has chosen: the winner, or the best so far; and the host."""
+    """Who stands on the two sides of a comparison before anybody has chosen: the winner or the best so far, and
+    the best merge without a search."""
     standing = cast(Mapping[str, int], store.get("standing") or {})
     scored = [trial.trial for trial in trials if scores[trial.trial] is not None]
     best = max(scored, key=lambda trial: (scores[trial] or 0.0, -trial), default=None)
-    host = next((trial.trial for trial in trials if trial.label == "host"), None)
-    return {"a": standing.get("winner", best), "b": host}
+    by_hand = [trial.trial for trial in trials if trial.kind == "baseline" and scores[trial.trial] is not None]
+    beside = max(by_hand, key=lambda trial: (scores[trial] or 0.0, -trial), default=None)
+    return {"a": standing.get("winner", best), "b": beside}
 
 
 def _plan(store: Store) -> tuple[Stage, ...]:
     """The run's stages with their spaces, which turn genomes into recipes; none before the run is recorded."""
-    text, layers = store.get("config"), store.get("layers")
+    layers = store.get("layers")
     host = next((model.name for model in store.models() if model.is_host), None)
-    if text is None or not isinstance(layers, int) or host is None:
+    if not isinstance(layers, int) or host is None or store.get("config") is None:
         return ()
-    config = parse_run(yaml.safe_load(text), "run.yaml", Path("/"))
+    config = recorded_run(store)
     ref = next((ref for ref in config.models if str(ref) == host), None)
     return () if ref is None else stages(config, layers, ref)
 

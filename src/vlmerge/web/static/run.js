@@ -115,7 +115,7 @@
 
   // ── trials ──
 
-  const columns = () => ["trial", "name", ...state.sets, "seconds"];
+  const columns = () => ["trial", "name", ...state.sets.filter((set) => set === "search" || state.trials.some((trial) => trial[set] !== null)), "seconds"];
   const textual = (key) => key === "name";
 
   const showHead = () => {
@@ -123,7 +123,7 @@
     const keys = columns();
     if (row.dataset.keys !== keys.join()) {
       row.dataset.keys = keys.join();
-      rewrite(row, [...keys.map((key) => element("th", { scope: "col", "data-key": key, class: `${textual(key) ? "" : "number"} ${key}` },
+      rewrite(row, [...keys.map((key) => element("th", { scope: "col", "data-key": key, class: `${textual(key) ? "" : "number"} column-${key}` },
         element("button", { type: "button", onclick: () => {
           sort = { key, descending: sort.key === key ? !sort.descending : !textual(key) };
           showTrials();
@@ -148,10 +148,10 @@
       if (column === "name") {
         const failed = trial.reason ? element("span", { class: "bad range" }, say("web.trials.failed", { reason: trial.reason })) : null;
         const label = trial.name === trial.label ? null : element("span", { class: "trial" }, trial.label);
-        return element("th", { scope: "row" }, trial.name, label, failed);
+        return element("th", { scope: "row", class: trial.name === trial.label ? "unbroken" : null }, trial.name, label, failed);
       }
       const value = trial[column];
-      return element("td", { class: `number ${column}` }, column === "trial" ? String(value) : number(value, 1));
+      return element("td", { class: `number column-${column}` }, column === "trial" ? String(value) : number(value, 1));
     });
     const row = known?.row ?? element("tr");
     const focus = row.contains(document.activeElement) ? [...row.querySelectorAll("button")].indexOf(document.activeElement) : -1;
@@ -230,7 +230,7 @@
     found.sides.forEach((side, at) => setText(byId(`mean-${at ? "b" : "a"}`), side.mean === null ? (side.reason ?? "") : say("web.compare.mean", { score: number(side.mean), questions: found.questions })));
     const { gain, loss } = found.counts, tie = found.questions - gain - loss;
     rewrite(byId("balance"), [["gain", gain, say("web.compare.gain")], ["tie", tie, say("web.compare.tag.tie")], ["loss", loss, say("web.compare.loss")]].filter(([, count]) => count).map(([kind, count, text]) => {
-      const part = element("i", { class: kind }, `${text} ${count}`);
+      const part = element("i", { class: kind }, count > 0.14 * found.questions ? `${text} ${count}` : "");
       part.style.flexGrow = count;
       return part;
     }));
@@ -255,7 +255,7 @@
 
   const card = (item, sides) => {
     const pictures = item.pictures.map((digest) => element("img", {
-      src: `${run}/picture?digest=${encodeURIComponent(digest)}`, alt: say("web.compare.picture", { question: item.question }), loading: "lazy",
+      src: `${run}/picture?digest=${encodeURIComponent(digest)}`, alt: say("web.compare.picture", { question: item.question }), decoding: "async",
     }));
     const said = item.said.flatMap((answer, at) => {
       const side = at ? "b" : "a";
@@ -267,10 +267,10 @@
     });
     return element("article", { class: `card ${item.outcome}`, tabindex: "-1" },
       element("div", { class: "pictures" }, ...pictures, element("span", { class: "tag" }, say(`web.compare.tag.${item.outcome}`))),
+      item.kind ? element("p", { class: "meta" }, item.kind) : null,
       element("p", { class: "question", lang: "" }, item.question),
       element("p", { class: "reference" }, element("span", {}, say("web.compare.reference")), item.references.join(" / ")),
-      element("dl", {}, ...said),
-      item.kind ? element("p", { class: "meta" }, item.kind) : null);
+      element("dl", {}, ...said));
   };
 
   // ── together ──
@@ -288,7 +288,7 @@
       if (follows) {
         chosen.a = state.leader.a;
         chosen.b = state.leader.b !== chosen.a ? state.leader.b : chosen.b;
-        if (`${chosen.a} ${chosen.b}` !== before || state.elected) { chosen.first = 0; showTrials(); compare(); }
+        if (`${chosen.a} ${chosen.b}` !== before || state.elected) { chosen.set = ""; chosen.first = 0; showTrials(); compare(); }
       }
       showSides();
       const place = state.generation;
