@@ -45,7 +45,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
 
-PortOption = Annotated[int | None, typer.Option(help="Port on 127.0.0.1; 0: any; default: the first free one.", min=0, max=65535)]
+PortOption = Annotated[
+    int | None, typer.Option(help="Port on 127.0.0.1; 0: any; default: the first free one.", min=0, max=65535)
+]
 BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
 
 
@@ -278,7 +280,7 @@ def ask(
             "a picture and a question are missing" if image is None else "the question is missing",
             where="vlmerge ask",
             expected='MODEL PICTURE "QUESTION", or MODEL --web',
-            remedy=f"vlmerge ask {model} picture.png \"What is this?\"",
+            remedy=f'vlmerge ask {model} picture.png "What is this?"',
         )
     from vlmerge.ask import ask as run_ask
     from vlmerge.config.run import RuntimeSpec

@@ -66,7 +66,11 @@ class Chat:
             formats=",".join(f"image/{name.lower()}" for name in FORMATS),
             decoding=self._decoding.describe(),
             speakers=[
-                {"role": speaker.role, "title": say(f"chat.role.{speaker.role}"), "name": say.candidate(speaker.row)}
+                {
+                    "role": speaker.role,
+                    "title": say(f"chat.role.{speaker.role}"),
+                    "name": "" if speaker.role == speaker.row else say.candidate(speaker.row),
+                }
                 for speaker in self._panel.speakers
             ],
         )

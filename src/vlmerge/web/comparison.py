@@ -1,4 +1,4 @@
-"""Two trials side by side: the questions that both were asked, what each answered, who was right, and where the words differ."""
+"""Two trials side by side: the questions that both were asked, what each answered, who was right, where the words differ."""
 
 from __future__ import annotations
 
@@ -64,14 +64,10 @@ def compare(store: Store, chosen: Chosen, say: Phrases) -> dict[str, Any] | None
     if len(both) < 2:
         return None
     sets = [split for split in visible_sets(store) if all(store.has_answers(trial.trial, split) for trial in both)]
-    split = chosen.split if chosen.split in sets else (sets[-1] if sets else None)
+    split = next((split for split in sets if split == chosen.split), sets[-1] if sets else None)
     asked = [] if split is None else _asked(store, split, chosen)
     kinds, tasks = Counter(one.question.kind for one in asked if one.question.kind), Counter(one.question.task for one in asked)
-    kept = [
-        one
-        for one in asked
-        if chosen.task in (None, one.question.task) and (chosen.kind in (None, one.question.kind))
-    ]
+    kept = [one for one in asked if chosen.task in (None, one.question.task) and (chosen.kind in (None, one.question.kind))]
     counts: dict[Only, int] = {only: sum(one.counts_as(only) for one in kept) for only in cast(Sequence[Only], get_args(Only))}
     shown = [one for one in kept if one.counts_as(chosen.only)]
     return {

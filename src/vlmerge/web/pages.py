@@ -40,7 +40,8 @@ async def asset(request: Request) -> Response:
 def language_of(request: Request, usual: Language) -> Language:
     """The language that the address asks for, else the usual one."""
     asked = request.query_params.get("lang")
-    return next((language for language in LANGUAGES if language == asked), usual)
+    found: list[Language] = [language for language in LANGUAGES if language == asked]
+    return found[0] if found else usual
 
 
 def page(name: str, language: Language, token: str, **values: Any) -> Response:
@@ -60,7 +61,21 @@ def page(name: str, language: Language, token: str, **values: Any) -> Response:
 
 
 FOR_SCRIPTS = frozenset(
-    {"web", "chat", "figure", "candidate", "set", "stage", "time", "outcome", "empty_answer", "status", "lang", "none", "contaminated"}
+    {
+        "web",
+        "chat",
+        "figure",
+        "candidate",
+        "set",
+        "stage",
+        "time",
+        "outcome",
+        "empty_answer",
+        "status",
+        "lang",
+        "none",
+        "contaminated",
+    }
 )
 """Groups of phrases that scripts get."""
 

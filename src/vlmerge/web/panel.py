@@ -1,4 +1,4 @@
-"""Who answers on the page of `vlmerge ask --web`: models that stand alone, and merges of a run, made in place one after another."""
+"""Who answers on the page of `vlmerge ask --web`: models that stand alone, and merges of a run, made in place by turns."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def model_speaker(model: str, role: Role, runtime: RuntimeSpec, progress: Progre
 
 
 def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
-    """A run's winner (or its best candidate so far), its host, and its best merge without a search: one live model, merged anew.
+    """A run's winner (or best candidate so far), its host, and its best merge without a search: one live model, merged anew.
 
     Args:
         run: The run folder.
@@ -99,13 +99,17 @@ def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
     with Store.read_only(readable_store(run)) as store:
         chosen = _chosen(store, run)
         used = recorded_run(store)
-        models = prepare_models(
-            used.models, vlm=used.vlm, base=used.base_model, protect=used.protect, cached_only=True
-        )
+        models = prepare_models(used.models, vlm=used.vlm, base=used.base_model, protect=used.protect, cached_only=True)
         check_models(store, models.checkpoints)
     host = models.anatomies[models.host]
     placement = choose_placement(
-        runtime.device, "auto", 1, used.runtime.threads, host_dtype=merged_dtype(used, host.dtypes), facts=host.facts, models=models
+        runtime.device,
+        "auto",
+        1,
+        used.runtime.threads,
+        host_dtype=merged_dtype(used, host.dtypes),
+        facts=host.facts,
+        models=models,
     )
     specs = (*used.tasks, *(used.validation.tasks or ()), *used.holdout)
     with _enough_memory(str(run)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from vlmerge.config.recipe import dump_recipe
+from vlmerge.errors import ConfigError
 from vlmerge.recording import recorded_run
 from vlmerge.report.heat_map import heat_map
 from vlmerge.report.history import RECENT, History, read_history
@@ -81,7 +82,7 @@ class Progress:
                 "per_minute": _per_minute(trials),
                 "seconds_left": history.seconds_left,
                 "last_at": trials[-1].finished_at if trials else None,
-                "contaminated": [str(finding) for finding in store.get("contaminated") or []],
+                "contaminated": list(map(str, cast(Sequence[object], store.get("contaminated") or ()))),
                 "sets": visible_sets(store),
                 "has_holdout": any(task.split == "holdout" for task in store.tasks()),
                 "best": max((score for score in scores.values() if score is not None), default=None),
@@ -156,16 +157,18 @@ class Progress:
                 for spread in history.spreads
                 if (spread.stage, spread.generation) in told
             ],
-            "stages": [{"stage": mark.stage, "name": say(f"stage.{mark.name}"), "first": mark.first} for mark in history.stages],
-            "baselines": [{"name": say.candidate(row), "score": _rounded(best[row])} for row in sorted(best, key=best.__getitem__)],
+            "stages": [
+                {"stage": mark.stage, "name": say(f"stage.{mark.name}"), "first": mark.first} for mark in history.stages
+            ],
+            "baselines": [
+                {"name": say.candidate(row), "score": _rounded(best[row])} for row in sorted(best, key=best.__getitem__)
+            ],
             "last": max(len(history.points), 0 if history.finished else history.budget or 0, 1),
         }
 
     def _line(self, store: Store, trial: Trial, scores: Mapping[int, float | None], say: Phrases) -> dict[str, Any]:
         """One line of the table of trials."""
-        fresh = {
-            split: _rounded(self._score(store, trial, split)) for split in visible_sets(store) if split != "search"
-        }
+        fresh = {split: _rounded(self._score(store, trial, split)) for split in visible_sets(store) if split != "search"}
         return {
             "trial": trial.trial,
             "label": trial.label,
@@ -205,9 +208,7 @@ def named(trial: Trial, say: Phrases) -> str:
     return name if name == row or not tried else f"{name} ({tried})"
 
 
-def where(
-    store: Store, trials: Sequence[Trial], generations: Sequence[Generation], say: Phrases, state: State
-) -> str:
+def where(store: Store, trials: Sequence[Trial], generations: Sequence[Generation], say: Phrases, state: State) -> str:
     """In a few words: what the run is doing, or where it stopped."""
     if state == "finished":
         return say("status.finished")
@@ -248,9 +249,12 @@ def _plan(store: Store) -> tuple[Stage, ...]:
     host = next((model.name for model in store.models() if model.is_host), None)
     if not isinstance(layers, int) or host is None or store.get("config") is None:
         return ()
-    config = recorded_run(store)
-    ref = next((ref for ref in config.models if str(ref) == host), None)
-    return () if ref is None else stages(config, layers, ref)
+    try:
+        config = recorded_run(store)
+        ref = next((ref for ref in config.models if str(ref) == host), None)
+        return () if ref is None else stages(config, layers, ref)
+    except ConfigError:  # Of another version: all but the weights of the candidate under way can be shown.
+        return ()
 
 
 def _generation(generations: Sequence[Generation], plan: Sequence[Stage]) -> dict[str, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import webbrowser
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,7 +18,9 @@ TRIED_PORTS = 20
 """Ports that are tried from the wanted one on, where nobody named one."""
 
 
-def serve(site: Callable[[str], ASGIApp], *, port: int | None, first_port: int, browser: bool, say: Callable[[str], None]) -> None:
+def serve(
+    site: Callable[[str], ASGIApp], *, port: int | None, first_port: int, browser: bool, say: Callable[[str], None]
+) -> None:
     """Serves a site until it is interrupted.
 
     Args:
@@ -40,20 +42,19 @@ def serve(site: Callable[[str], ASGIApp], *, port: int | None, first_port: int, 
         if browser:
             with contextlib.suppress(webbrowser.Error):
                 webbrowser.open(address)
-        server = uvicorn.Server(uvicorn.Config(Gate(site(token), token, number), **_SETTINGS))
+        settings = uvicorn.Config(
+            Gate(site(token), token, number),
+            log_level="warning",
+            access_log=False,  # addresses hold questions
+            lifespan="off",
+            proxy_headers=False,  # nobody stands between, whatever a header claims
+            server_header=False,
+            date_header=False,
+            timeout_graceful_shutdown=2,
+        )
+        server = uvicorn.Server(settings)
         with contextlib.suppress(KeyboardInterrupt):  # That is how it ends.
             server.run(sockets=[door])
-
-
-_SETTINGS: Mapping[str, object] = {
-    "log_level": "warning",
-    "access_log": False,
-    "lifespan": "off",
-    "proxy_headers": False,
-    "server_header": False,
-    "date_header": False,
-    "timeout_graceful_shutdown": 2,
-}
 
 
 def _bound(port: int | None, first_port: int) -> socket.socket:

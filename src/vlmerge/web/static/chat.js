@@ -31,7 +31,7 @@
 
   const turn = async (text) => {
     const places = speakers.map((speaker) => element("div", { class: speaker.role, "aria-busy": "true" },
-      element("p", { class: "who" }, element("b", {}, speaker.title), speaker.name === speaker.title ? "" : ` · ${speaker.name}`),
+      element("p", { class: "who" }, element("b", {}, speaker.title), speaker.name ? ` · ${speaker.name}` : ""),
       element("p", { class: "text nil" }, say("chat.asking"))));
     byId("none").hidden = true;
     byId("turns").prepend(element("article", { class: "turn" },

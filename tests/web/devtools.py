@@ -74,9 +74,7 @@ class Browser:
 
     def size(self, width: int, height: int = 900, *, dark: bool = False, still: bool = False) -> None:
         """The window, in CSS pixels; a phone's is narrow."""
-        self._call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
-        )
+        self._call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         features = [
             {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
             {"name": "prefers-reduced-motion", "value": "reduce" if still else "no-preference"},
