@@ -49,6 +49,11 @@ SearchPath = Annotated[
 ]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
 
+PortOption = Annotated[
+    int | None, typer.Option(help="Port on 127.0.0.1; 0: any; default: the first free one.", min=0, max=65535)
+]
+BrowserOption = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
+
 
 def _print_version(wanted: bool) -> None:
     if wanted:
@@ -167,6 +172,21 @@ def evolve(
     _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
 
 
+@app.command(epilog=example("vlmerge watch runs/demo", "vlmerge watch runs --port 8800 --no-browser --lang ja"))
+def watch(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder, or a folder of run folders.")],
+    port: PortOption = None,
+    browser: BrowserOption = True,
+    lang: LangOption = Lang.en,
+) -> None:
+    """A live page of a run, also while another process or a notebook drives it: compare trials, stop it, go on."""
+    from vlmerge.web.serving import serve
+    from vlmerge.web.watch import Watched
+
+    Watched(run, lang.value, "")  # A folder that is not there is told before a port is taken.
+    serve(lambda token: Watched(run, lang.value, token).site(), port=port, first_port=8765, browser=browser, say=print)
+
+
 @app.command(
     epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json")
 )
@@ -249,17 +269,35 @@ def evaluate(
 
 
 @app.command(epilog=example('vlmerge ask runs/demo/model picture.png "左に見えるのは何ですか?"',
-                            'vlmerge ask runs/demo https://example.org/cat.jpg "What is this?"'))  # fmt: skip
+                            'vlmerge ask runs/demo https://example.org/cat.jpg "What is this?"',
+                            "vlmerge ask runs/demo --web"))  # fmt: skip
 def ask(
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
-    image: Annotated[str, typer.Argument(help="A picture: a file or an http(s) address.")],
-    question: Annotated[str, typer.Argument(help="In any language.")],
+    image: Annotated[str | None, typer.Argument(help="A picture: a file or an http(s) address.")] = None,
+    question: Annotated[str | None, typer.Argument(help="In any language.")] = None,
     max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
     temperature: Annotated[float, typer.Option(help="0: always the same answer.")] = 0.0,
     device: DeviceOption = Device.auto,
     as_json: Json = False,
+    web: Annotated[bool, typer.Option("--web", help="A page to ask on; of a run folder: winner, host, best baseline.")] = False,
+    beside: Annotated[list[str] | None, typer.Option(help="With --web: another model beside it; may be repeated.")] = None,
+    run: Annotated[Path | None, typer.Option(metavar="DIR", help="With --web: a run's models beside it.")] = None,
+    port: PortOption = None,
+    browser: BrowserOption = True,
+    lang: LangOption = Lang.en,
 ) -> None:
-    """Talk to a model about a picture."""
+    """Talk to a model about a picture: one question here, or on a page of your browser (--web)."""
+    if web:
+        decoding = max_new_tokens, temperature
+        _ask_on_a_page(model, beside or [], run, decoding, device, port, browser, lang)
+        return
+    if image is None or question is None:
+        raise ConfigError(
+            "a picture and a question are missing" if image is None else "the question is missing",
+            where="vlmerge ask",
+            expected='MODEL PICTURE "QUESTION", or MODEL --web',
+            remedy=f'vlmerge ask {model} picture.png "What is this?"',
+        )
     from vlmerge.ask import ask as run_ask
     from vlmerge.config.run import RuntimeSpec
     from vlmerge.terminal import ByteProgress, print_json
@@ -342,6 +380,38 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
     from vlmerge.evolve import evolve as run_evolve
 
     print_outcome(run_evolve(config, out, TerminalObserver(), lang=lang.value), out)
+
+
+def _ask_on_a_page(
+    model: str,
+    beside: Sequence[str],
+    run: Path | None,
+    decoding: tuple[int, float],
+    device: Device,
+    port: int | None,
+    browser: bool,
+    lang: Lang,
+) -> None:
+    from vlmerge.config.run import RuntimeSpec
+    from vlmerge.terminal import ByteProgress
+    from vlmerge.types import Decoding
+    from vlmerge.web.chat import Chat
+    from vlmerge.web.panel import Panel, model_speaker, run_speakers
+    from vlmerge.web.run_list import is_run
+    from vlmerge.web.serving import serve
+
+    runtime = RuntimeSpec(device=device.value)
+    folder = Path(model).expanduser()
+    speakers = run_speakers(folder, runtime) if is_run(folder) else [model_speaker(model, "model", runtime, ByteProgress())]
+    speakers += [model_speaker(other, "beside", runtime, ByteProgress()) for other in beside]
+    speakers += [] if run is None else run_speakers(run, runtime)
+    panel = Panel(speakers)
+    generated = Decoding(max_new_tokens=decoding[0], temperature=decoding[1])
+    title = folder.absolute().name if folder.exists() else model
+    serve(
+        lambda token: Chat(panel, title, generated, lang.value, token).site(),
+        port=port, first_port=8785, browser=browser, say=print,
+    )  # fmt: skip
 
 
 def _list(listings: Sequence[Listing], as_json: bool) -> None:

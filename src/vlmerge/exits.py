@@ -65,7 +65,8 @@ def run_and_exit(app: typer.Typer, *, own_process: bool = False) -> None:
         what_now = (
             "what is finished is kept. To go on" if command in GOING_ON else "nothing half-written is left. To start over"
         )
-        print(f"\ninterrupted: {what_now}: {shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}", file=sys.stderr)
+        program = Path(sys.argv[0]).name.replace("__main__.py", "python -m vlmerge")
+        print(f"\ninterrupted: {what_now}: {program} {shlex.join(sys.argv[1:])}", file=sys.stderr)
     if writes and not code and threading.active_count() == 1:
         # Python would clear its memory object by object, which takes as long as a tenth of a merge. Where nobody takes what was
         # printed, it ends in the usual way.

@@ -40,7 +40,7 @@ def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
     """
     if store.get("config_asked") is None:
         return None
-    begun, in_use = _read(store, "config_asked"), _read(store, "config")
+    begun, in_use = _parsed(store, "config_asked"), recorded_run(store)
     differences = diff_runs(begun, config)
     if differences and diff_runs(in_use, _with_smaller_batches(config, in_use)):
         raise RunFolderError(
@@ -53,6 +53,11 @@ def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
     return in_use
 
 
+def recorded_run(store: Store) -> RunConfig:
+    """The run as used, of a folder that has begun."""
+    return _parsed(store, "config")
+
+
 def write_run(folder: RunFolder) -> None:
     """Writes run.yaml, the run as used, from the store."""
     folder.write("run.yaml", folder.store.get("config"))
@@ -60,7 +65,7 @@ def write_run(folder: RunFolder) -> None:
 
 def remember_batch_size(store: Store, size: int) -> None:
     """Out of memory halves it; a run that goes on must ask in the same batches."""
-    used = _read(store, "config")
+    used = recorded_run(store)
     store.set("config", dump_run(_with_batch_size(used, size)))
 
 
@@ -248,7 +253,7 @@ def check_models(store: Store, checkpoints: Mapping[ModelRef, Checkpoint]) -> No
             )
 
 
-def _read(store: Store, key: str) -> RunConfig:
+def _parsed(store: Store, key: str) -> RunConfig:
     return parse_run(yaml.safe_load(store.get(key)), "run.yaml", Path("/"))
 
 

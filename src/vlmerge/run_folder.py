@@ -26,6 +26,14 @@ LIVE_STORE_UNSAFE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "drvfs
 """File systems whose locks or shared memory a live SQLite write-ahead log cannot trust; any `fuse.*` as well (Google Drive)."""
 
 LOCK_NAME = ".lock"
+STOP_NAME = ".stop"
+"""A file of this name asks the process that works on the folder to stop when its candidate is finished."""
+
+LOCKS = Path("/proc/locks")
+"""Where Linux lists who holds which lock."""
+
+LOOKED_AT = 0.5
+"""Seconds to wait for the lock: where the system does not list its locks, a look at it holds it for an instant."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,14 @@ class RunFolder:
         """Writes a small file, whole or not at all."""
         write_text(self.path / name, text)
 
+    def stop_asked(self) -> bool:
+        """Whether somebody asked the run to stop (`ask_to_stop`); asking is over once it is heard."""
+        try:
+            (self.path / STOP_NAME).unlink()
+        except OSError:  # Nobody asked, or the drive is away for a moment.
+            return False
+        return True
+
 
 @contextlib.contextmanager
 def open_run(path: Path) -> Generator[RunFolder]:
@@ -90,6 +106,7 @@ def open_run(path: Path) -> Generator[RunFolder]:
         _open_elsewhere(path, home, made) if elsewhere else _open_store(path, made) as store,
     ):
         folder = RunFolder(path, store, elsewhere)
+        folder.stop_asked()  # That was meant for another process, which has ended.
         try:
             folder.publish()
             yield folder
@@ -121,6 +138,86 @@ def can_hold_live_store(path: Path, mounts: Path = Path("/proc/mounts")) -> bool
     return not (kind in LIVE_STORE_UNSAFE or kind.startswith("fuse."))
 
 
+def readable_store(path: Path) -> Path:
+    """Where a run's record is read while another process may work on it: the live store, or the folder's snapshot.
+
+    Args:
+        path: The run folder.
+    """
+    snapshot = path / STORE_NAME
+    if can_hold_live_store(path):
+        return snapshot
+    local = _local_home(path) / STORE_NAME
+    if not local.is_file():
+        return snapshot
+    newer = not snapshot.is_file() or _written_at(local) >= _written_at(snapshot)
+    return local if newer or is_worked_on(path) else snapshot
+
+
+def is_worked_on(path: Path) -> bool:
+    """Whether a process of this machine works on the folder, found out without taking its lock where the system lists locks."""
+    lock = (path if can_hold_live_store(path) else _local_home(path)) / LOCK_NAME
+    try:
+        about = lock.stat()
+    except OSError:
+        return False
+    if LOCKS.is_file():
+        fields = LOCKS.read_text(encoding="ascii", errors="replace").split()
+        if f"{os.major(about.st_dev):02x}:{os.minor(about.st_dev):02x}:{about.st_ino}" in fields:
+            return True
+        # Some file systems (btrfs) are listed under another device than files say they are on.
+        if not any(field.endswith(f":{about.st_ino}") for field in fields):
+            return False
+    return _is_locked(lock)
+
+
+def _is_locked(lock: Path) -> bool:
+    import fcntl
+
+    with contextlib.suppress(OSError), lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(file, fcntl.LOCK_UN)
+    return False
+
+
+def ask_to_stop(path: Path) -> None:
+    """Asks the process that works on the folder to stop when its candidate is finished, as Ctrl-C would.
+
+    Raises:
+        RunFolderError: Nobody works on it, or the folder cannot be written.
+    """
+    if not is_worked_on(path):
+        raise RunFolderError(
+            "nobody works on this run folder",
+            where=str(path),
+            expected="a process of this machine that can be asked to stop",
+            found="its lock is free",
+            remedy="nothing needs to be stopped",
+        )
+    try:
+        write_text(path / STOP_NAME, "")
+    except OSError as error:
+        raise RunFolderError(
+            "the run folder cannot be written",
+            where=str(path / STOP_NAME),
+            found=str(error),
+            remedy="stop the run where it was started, with Ctrl-C",
+        ) from error
+
+
+def stop_pending(path: Path) -> bool:
+    """Whether the run was asked to stop and has not heard it yet."""
+    return (path / STOP_NAME).exists()
+
+
+def _written_at(store: Path) -> float:
+    files = (store, store.with_name(f"{store.name}-wal"))
+    return max(file.stat().st_mtime for file in files if file.exists())
+
+
 def _local_home(path: Path) -> Path:
     return cache_folder().absolute() / "runs" / hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
 
@@ -148,7 +245,7 @@ def _visible(path: Path) -> list[str]:
 def _locked(path: Path, home: Path) -> Generator[contextlib.ExitStack]:
     """Makes the folder and locks it; gives a stack that takes away what was made. The lock lies where locks work."""
     made = contextlib.ExitStack()
-    lock = FileLock(home / LOCK_NAME, timeout=0)
+    lock = FileLock(home / LOCK_NAME, timeout=LOOKED_AT)
     try:
         for folder in dict.fromkeys((path, home)):
             folder.parent.mkdir(parents=True, exist_ok=True)

@@ -55,9 +55,16 @@ class Watch:
         self._observer.say(line)
 
     def tried(self, trial: Trial, score: float | None) -> None:
-        """A recipe was scored, or failed."""
+        """A recipe was scored, or failed.
+
+        Raises:
+            KeyboardInterrupt: Somebody who watches the run asked it to stop: what is finished is kept, as after Ctrl-C.
+        """
         note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
         self._observer.advance(1, note)
+        if self._folder.stop_asked():
+            self._observer.say("the run was asked to stop (`vlmerge watch`)")
+            raise KeyboardInterrupt
 
     def generation(
         self, stage: Stage, generation: int, fitness: Sequence[float | None], optimizer: Optimizer, seconds: float

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ from safetensors.numpy import load_file, save_file
 
 from vlmerge.cli import main
 
-COMMANDS = ("demo", "check", "merge", "evolve", "report", "export", "evaluate", "ask", "tasks", "methods", "families")
+COMMANDS = ("demo", "check", "merge", "evolve", "report", "watch", "export", "evaluate", "ask", "tasks", "methods", "families")
 VLM = str(FAMILY / "vlm")
 PICTURE = str(FAMILY / "bench" / "holdout" / "000.png")
 QUESTIONS = str(FAMILY / "bench" / "holdout" / "questions.jsonl")
@@ -128,7 +129,7 @@ def test_version_is_one_line() -> None:
 
 def test_wrong_usage_is_the_users_to_mend() -> None:
     vlmerge("marge").refuses("No such command", "marge")
-    vlmerge("ask", VLM, PICTURE).refuses("Missing argument", "question")
+    vlmerge("ask").refuses("Missing argument", "model")
     vlmerge("merge").refuses("Missing argument", "RECIPE.yaml")
     vlmerge("evaluate", VLM).refuses("Missing option", "--task")
     vlmerge("ask", VLM, PICTURE, "?", "--device", "abacus").refuses("--device", "abacus")
@@ -143,6 +144,21 @@ def test_ask_answers() -> None:
     assert done.json["answer"].strip()
     assert done.json["tokens"] > 0
     assert vlmerge("ask", VLM, PICTURE, "What is at the bottom?").out == done.json["answer"] + "\n"
+
+
+def test_ask_says_what_is_missing() -> None:
+    vlmerge("ask", VLM).refuses("a picture and a question are missing", "--web")
+    vlmerge("ask", VLM, PICTURE).refuses("the question is missing", "--web")
+
+
+def test_pages_say_what_is_wrong_before_anything_is_served(tmp_path: Path) -> None:
+    vlmerge("watch", tmp_path / "nowhere", "--no-browser").refuses("there is no such folder", "nowhere")
+    vlmerge("ask", tmp_path / "nowhere", "--web", "--no-browser").refuses("nowhere")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        vlmerge("watch", tmp_path, "--no-browser", "--port", port).refuses("the port is taken", str(port), "--port 0")
 
 
 def test_ask_takes_a_run_folder_for_its_winner(run: Path) -> None:

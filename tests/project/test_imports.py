@@ -13,7 +13,7 @@ import pytest
 import vlmerge
 
 LIGHT = ("config", "store", "search", "tasks", "report", "types", "errors")
-HEAVY = ("torch", "transformers", "datasets", "matplotlib", "pandas", "pyarrow")
+HEAVY = ("torch", "transformers", "datasets", "matplotlib", "pandas", "pyarrow", "starlette", "uvicorn")
 
 
 def modules_below(name: str) -> list[str]:
@@ -59,6 +59,10 @@ with contextlib.redirect_stdout(io.StringIO()) as out:
 assert out.getvalue().strip()
 """
     assert loaded_by(code) == []
+
+
+def test_the_page_of_a_run_needs_no_torch() -> None:
+    assert "torch" not in loaded_by("import vlmerge.web.watch, vlmerge.web.serving")
 
 
 def test_every_package_is_in_the_layers_of_the_import_contract() -> None:

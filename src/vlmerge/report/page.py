@@ -10,8 +10,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.report.claim import verdict
-from vlmerge.report.figure_recipe import column_name, group_name, hex_tint, is_dark, max_size
 from vlmerge.report.figures import Image
+from vlmerge.report.heat_map import heat_map
 from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
 from vlmerge.report.results import ALL, SPLITS
@@ -53,7 +53,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         draws=DRAWS,
         sets=[split for split in SPLITS if (split, ALL) in view.sizes],
         protocol=_protocol(view),
-        recipe=_recipe(view, phrases),
+        recipe=None if view.recipe is None else heat_map(view.recipe, phrases),
         published=_published(view),
         set_list=_set_list,
         score_list=_score_list,
@@ -110,31 +110,6 @@ def _machine(machine: object) -> str:
     if isinstance(machine, Mapping):
         return ", ".join(f"{key} {value}" for key, value in cast(Mapping[str, object], machine).items())
     return str(machine)
-
-
-def _recipe(view: RunView, phrases: Phrases) -> dict[str, Any] | None:
-    """The heat map: names, numbers and colours."""
-    table = view.recipe
-    if table is None:
-        return None
-    strongest = max_size(table)
-    return {
-        "columns": [column_name(*column) for column in table.columns],
-        "rows": [
-            {
-                "name": group_name(group, phrases),
-                "cells": [
-                    {
-                        "text": "–" if value is None else f"{value:.3f}".replace("-", "−"),
-                        "colour": hex_tint(value, strongest),
-                        "dark": is_dark(value, strongest),
-                    }
-                    for value in group.values
-                ],
-            }
-            for group in table.groups
-        ],
-    }
 
 
 def _protocol(view: RunView) -> list[dict[str, Any]]:

@@ -39,7 +39,15 @@ class Phrases:
         return self("time.hours", h=int(seconds // 3600), m=round(seconds % 3600 / 60))
 
 
-def read_phrases(language: Language) -> Phrases:
-    """Reads the file of a language."""
-    text = files("vlmerge.report").joinpath(f"strings/{language}.yaml").read_text(encoding="utf-8")
-    return Phrases(language, cast(Mapping[str, str], yaml.safe_load(text)))
+def read_phrases(language: Language, *packages: str) -> Phrases:
+    """Reads the file of a language.
+
+    Args:
+        language: Which.
+        packages: Further packages with `strings/`, whose phrases are added to the report's.
+    """
+    table: dict[str, str] = {}
+    for package in ("vlmerge.report", *packages):
+        text = files(package).joinpath(f"strings/{language}.yaml").read_text(encoding="utf-8")
+        table |= cast(Mapping[str, str], yaml.safe_load(text))
+    return Phrases(language, table)

@@ -122,7 +122,7 @@ def read_view(store: Store) -> RunView:
         leader=leader,
         recipe=None
         if leader is None
-        else recipe_table(leader.recipe, _labels(models), layers if isinstance(layers, int) else None),
+        else recipe_table(leader.recipe, model_headings(models), layers if isinstance(layers, int) else None),
         models=models,
         tasks=tuple(store.tasks()),
         sizes=_sizes(store),
@@ -144,7 +144,7 @@ def _leader(trials: list[Trial], places: Mapping[str, int], history: History) ->
     return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]
 
 
-def _labels(models: tuple[ModelRecord, ...]) -> dict[str, str]:
+def model_headings(models: tuple[ModelRecord, ...]) -> dict[str, str]:
     """Heading by every name that a recipe may have for a model."""
     labels: dict[str, str] = {}
     for model in models:
