@@ -16,7 +16,7 @@ import torch
 from hub_stand_in import COMMIT, NEXT_COMMIT, Hub, Repository, lay_out_cache, running_hub, sha256
 
 from vlmerge.adapters import open_model
-from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, licences_of, open_checkpoint, pinned_ref, resolve
+from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint, licence_of, open_checkpoint, pinned_ref, resolve
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CheckpointError, MismatchError
 
@@ -377,7 +377,7 @@ def test_an_adapter_is_downloaded_beside_its_model_and_pinned_with_it(hub: Hub, 
     own = tiny.some_tensors()[f"{QUERY}.weight"]
     assert torch.equal(checkpoint.read(f"{QUERY}.weight"), (own.float() + 3.0).half())
     assert pinned_ref(checkpoint) == ModelRef("org/model", COMMIT, ModelRef("org/adapter", NEXT_COMMIT))
-    assert licences_of(checkpoint) == ("llama2", "mit")
+    assert licence_of(checkpoint) == "llama2, mit"
     assert not any(hub.bytes_of(name) for name in ("optimizer.pt", "adapter_model.bin", "training_args.bin"))
     before = len(hub.served)
     again = open_model(pinned_ref(checkpoint), cached_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def tasks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def lm_eval_says() -> Iterator[Callable[..., dict[str, Any]]]:
+def lm_eval_says() -> Callable[..., dict[str, Any]]:
     """lm-eval's own `simple_evaluate` on a checkpoint in float32: everything that it returns."""
     import lm_eval
     from lm_eval.tasks import TaskManager
@@ -48,4 +48,4 @@ def lm_eval_says() -> Iterator[Callable[..., dict[str, Any]]]:
             **keys,
         )
 
-    yield say
+    return say
