@@ -64,7 +64,7 @@ def compare(store: Store, chosen: Chosen, say: Phrases) -> dict[str, Any] | None
     if len(both) < 2:
         return None
     sets: list[Split] = [split for split in visible_sets(store) if all(store.has_answers(trial.trial, split) for trial in both)]
-    split = next((each for each in sets if each == chosen.split), sets[-1] if sets else None)
+    split = chosen.split if chosen.split in sets else sets[-1] if sets else None
     asked = [] if split is None else _asked(store, split, chosen)
     kinds, tasks = Counter(one.question.kind for one in asked if one.question.kind), Counter(one.question.task for one in asked)
     kept = [one for one in asked if chosen.task in (None, one.question.task) and (chosen.kind in (None, one.question.kind))]
