@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,16 +28,21 @@ def commands_in(text: str) -> list[list[str]]:
 
 
 def command_line() -> dict[str, set[str]]:
-    """Sub-command → its options, from the program itself."""
+    """Sub-command (`merge`, `tasks new`) → its options, from the program itself."""
     import typer.main
 
     from vlmerge.cli import app
 
-    group = typer.main.get_command(app)
-    options = {"": {option for each in group.params for option in each.opts} | {"--help"}}
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        options[name] = {option for each in command.params for option in each.opts} | {"--help"}
-    return options
+    def options(command: Any) -> set[str]:
+        return {option for each in command.params for option in (*each.opts, *each.secondary_opts)} | {"--help"}
+
+    group: Any = typer.main.get_command(app)
+    known = {"": options(group)}
+    for name, command in group.commands.items():
+        known[name] = options(command)
+        for below, one in getattr(command, "commands", {}).items():
+            known[f"{name} {below}"] = options(one)
+    return known
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -46,10 +52,12 @@ def test_commands_and_their_options_exist(path: Path) -> None:
         if words[0].startswith("-"):
             assert words[0] in known[""], f"vlmerge {words[0]}"
             continue
-        assert words[0] in known, f"vlmerge {words[0]}"
+        two = " ".join(words[:2])
+        command = two if two in known else words[0]
+        assert command in known, f"vlmerge {words[0]}"
         for word in words[1:]:
             if word.startswith("--"):
-                assert word.partition("=")[0] in known[words[0]], f"vlmerge {words[0]} {word}"
+                assert word.partition("=")[0] in known[command], f"vlmerge {command} {word}"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -70,7 +78,7 @@ def test_make_targets_in_the_documents_exist() -> None:
 
 
 def test_every_command_is_in_the_readme_or_the_documents() -> None:
-    said = {words[0] for path in DOCUMENTS for words in commands_in(path.read_text())}
+    said = {name for path in DOCUMENTS for words in commands_in(path.read_text()) for name in (words[0], " ".join(words[:2]))}
     assert set(command_line()) - {""} - said == set()
 
 
