@@ -40,8 +40,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## evolve the built-in tiny family: offline, 2 CPU cores, a few minutes; ends with the table and the page
 	$(BIN)/vlmerge demo --out $(OUT) $(ARGS)
 
-test: $(READY) ## run all tests (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run all tests, a file at a time on each core (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint, format check, types (pyright strict), import layers
 	$(BIN)/ruff check .
