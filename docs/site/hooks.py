@@ -27,6 +27,9 @@ HOMES = {"README.md": "index.md", "README.ja.md": "ja/index.md"}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 BLOCK = re.compile(r"(```.*?```)", re.DOTALL)
 
+LINE_END = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u9fff\uff00-\uffef])")
+"""Between Japanese characters: a browser would show it as a space."""
+
 _navigation: dict[str, Navigation] = {}
 
 
@@ -68,8 +71,11 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
         relative = os.path.relpath(place(target), Path(page.file.src_uri).parent).replace(os.sep, "/")
         return f"{mark}[{words}]({relative}{anchor or ''})"
 
-    parts = BLOCK.split(markdown)
-    return "".join(part if part.startswith("```") else LINK.sub(rewritten, part) for part in parts)
+    def written(part: str) -> str:
+        part = LINK.sub(rewritten, part)
+        return LINE_END.sub("", part) if language_of(page) == "ja" else part
+
+    return "".join(part if part.startswith("```") else written(part) for part in BLOCK.split(markdown))
 
 
 def on_nav(nav: Navigation, config: Any, files: Files) -> Navigation:

@@ -14,6 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 ONLY_PARSED = {
     r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
+    r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; genomes are evolved here from replica.yaml, and in tests/evolve",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""

@@ -6,6 +6,7 @@ cache in which the demo's models stand under the names of the published ones, so
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -34,9 +35,15 @@ PUBLISHED = {
     "mistralai/Mistral-7B-v0.1": "base",
 }
 """Models that the documents name → the model of the demo family that stands under that name here."""
-QUESTIONS = {"search": "data/search.jsonl", "holdout": "data/holdout.jsonl"}
+SHIPPED = {
+    ("ja-vg-vqa-500", "train"): "search",
+    ("ja-vg-vqa-500", "test"): "validation",
+    ("ja-vlm-bench-in-the-wild", None): "holdout",
+}
+"""Tasks of the hub and their splits → the set of the demo that stands for them."""
 JAPANESE = {"question": "question_ja", "answer": "answer_ja"}
 
+pytestmark = pytest.mark.slow
 RUNNING = [path for path in PAGES if any(command.words[0] == "vlmerge" for command in commands_of(path))]
 
 
@@ -44,8 +51,6 @@ RUNNING = [path for path in PAGES if any(command.words[0] == "vlmerge" for comma
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder in which the documents' commands are typed."""
     folder = tmp_path_factory.mktemp("documents")
-    for name in ("search", "holdout"):
-        (folder / name).symlink_to(FAMILY / "bench" / name)
     (folder / "src").symlink_to(ROOT / "src")
     for picture, scene in (("photo.jpg", "000"), ("mine/kyoto.jpg", "001"), ("mine/nara.jpg", "002"), ("mine/kobe.jpg", "003")):
         (folder / picture).parent.mkdir(exist_ok=True)
@@ -70,23 +75,27 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(hub))
         os.chdir(folder)
-        demo = yaml.safe_load((FAMILY / "run.yaml").read_text(encoding="utf-8"))
-        demo["merge"] |= {"models": [str(FAMILY / name) for name in demo["merge"]["models"]], "base_model": str(FAMILY / "base")}
-        (folder / "demo.yaml").write_text(small(yaml.safe_dump(demo)), encoding="utf-8")
-        done = vlmerge("evolve", "demo.yaml", "--out", "runs/demo")
-        assert done.code == 0, done.err
-        yield folder
-        os.chdir(before)
+        try:
+            done = vlmerge("evolve", "run.yaml", "--out", "runs/demo")
+            assert done.code == 0, done.err
+            yield folder
+        finally:
+            os.chdir(before)
 
 
 def own_questions(folder: Path) -> Path:
     """Questions that no search asks, in Japanese and English, in the field names that need no mapping."""
-    import json
-
-    rows = [json.loads(line) for line in (FAMILY / "bench/holdout/questions.jsonl").read_text(encoding="utf-8").splitlines()][:4]
+    rows = [json.loads(line) for line in (FAMILY / "bench/holdout/questions.jsonl").read_text(encoding="utf-8").splitlines()][
+        :4
+    ]
     for name, language in (("questions", "ja"), ("english", "en")):
         lines = [
-            {"id": row["id"], "image": row["image"], "question": row[f"question_{language}"], "answer": row[f"answer_{language}"]}
+            {
+                "id": row["id"],
+                "image": row["image"],
+                "question": row[f"question_{language}"],
+                "answer": row[f"answer_{language}"],
+            }
             for row in rows
         ]
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
@@ -100,10 +109,10 @@ def small(text: str) -> str:
     run: dict[str, Any] = yaml.safe_load(text)
     if "tasks" not in run:
         return text
-    for where, split in (("tasks", "search"), ("validation", "validation"), ("holdout", "holdout")):
+    for where in ("tasks", "validation", "holdout"):
         tasks = run.get(where)
         if isinstance(tasks, list):
-            run[where] = [asked(task, split) for task in tasks]
+            run[where] = [asked(task) for task in tasks]
     search = run.get("search", {})
     coarse = 2 if "merge" in run and search.get("global_fevals") != 0 else 0
     run["search"] = {**search, "max_fevals": 4, "population": 2, "global_fevals": coarse}
@@ -114,15 +123,14 @@ def small(text: str) -> str:
     return yaml.safe_dump(run, allow_unicode=True, sort_keys=False)
 
 
-def asked(task: Any, split: str) -> dict[str, Any]:
+def asked(task: Any) -> dict[str, Any]:
+    """A task of the hub as one of the demo's; a file of questions as it is. The first few questions of either."""
     task = {"name": task} if isinstance(task, str) else task
-    if Path(task["name"]).suffix or task["name"].startswith("hf:"):
-        local = task if not task["name"].startswith("bench/") else {**task, "name": str(FAMILY / task["name"])}
-        return {**local, "limit": 4}
+    if Path(task["name"]).suffix:
+        return {**task, "limit": 4}
     kept = {key: value for key, value in task.items() if key in ("weight", "label", "metric", "preset")}
-    where = "search" if task.get("split") == "train" else "holdout"
-    start = str(FAMILY / "bench" / (where if split != "validation" else "validation") / "questions.jsonl")
-    return {"label": task["name"], **kept, "name": start, "fields": JAPANESE, "limit": 4}
+    name = str(FAMILY / "bench" / SHIPPED[task["name"], task.get("split")] / "questions.jsonl")
+    return {"label": f"{task['name']} {task.get('split', '')}".strip(), **kept, "name": name, "fields": JAPANESE, "limit": 4}
 
 
 DONE: set[str] = set()
