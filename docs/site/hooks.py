@@ -1,11 +1,11 @@
 """What the documentation's site needs beyond MkDocs: one site in two languages, and links that work in the repository and here.
 
-Pages are written as files of the repository: their links are relative paths that lead to other files of it, inside docs/ or not.
-What they name outside of docs/ (an example, a notebook, the list of changes) becomes a file of the site, and links are written
-anew. Of folders, which a site cannot show, only the words stay.
+Pages are written as files of the repository: their links are relative paths that lead to other files of it, inside docs/ or
+not. What they name outside of docs/ (an example, a notebook, the list of changes) becomes a file of the site, and links are
+written anew. Of folders, which a site cannot show, only the words stay.
 
-Japanese pages are those in docs/ja; each page has the menu, the labels and the search words of its language, and the switch leads
-to the same page in the other one where there is one.
+Japanese pages are those in docs/ja. Each page has the menu and the labels of its language, and the switch leads to the same
+page in the other one where there is one. Lines of Japanese are joined without the space that a browser would show.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def named_in(menu: Any) -> list[str]:
     return [uri for each in (menu.values() if isinstance(menu, dict) else menu) for uri in named_in(each)]
 
 
-def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Writes a page's links to other files of the repository as the site's."""
     here = Path(str(page.file.abs_src_path))
 
@@ -78,7 +78,7 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
     return "".join(part if part.startswith("```") else written(part) for part in BLOCK.split(markdown))
 
 
-def on_nav(nav: Navigation, config: Any, files: Files) -> Navigation:
+def on_nav(nav: Navigation, **_: Any) -> Navigation:
     """One menu for each language."""
     (japanese,) = [item for item in nav.items if item.title == JAPANESE]
     items = {"en": [item for item in nav.items if item is not japanese], "ja": list(japanese.children or [])}
@@ -93,7 +93,7 @@ def on_nav(nav: Navigation, config: Any, files: Files) -> Navigation:
     return _navigation["en"]
 
 
-def on_page_context(context: dict[str, Any], page: Page, config: Any, nav: Navigation) -> dict[str, Any]:
+def on_page_context(context: dict[str, Any], page: Page, config: Any, **_: Any) -> dict[str, Any]:
     """Gives a page the menu, the labels and the switch of its language."""
     language = language_of(page)
     own = _navigation[language]

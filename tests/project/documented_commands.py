@@ -14,7 +14,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 ONLY_PARSED = {
     r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
-    r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; genomes are evolved here from replica.yaml, and in tests/evolve",
+    r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""
@@ -69,5 +69,4 @@ def commands_of(path: Path) -> list[Command]:
 
 def files_of(path: Path) -> dict[str, str]:
     """The files that a document shows whole: the title of a block → its text."""
-    text = path.read_text(encoding="utf-8")
-    return {name: body for name, body in re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', text, flags=re.DOTALL)}
+    return dict(re.findall(r'```\w+ title="([^"]+)"\n(.*?)```', path.read_text(encoding="utf-8"), flags=re.DOTALL))

@@ -1,7 +1,7 @@
 """The documents' commands run: every `vlmerge …` line of a shell block, in order, in one folder, on the demo family.
 
-The folder has what the pages name: their own files (run files with a tiny budget), the examples, pictures, a finished run; and a hub
-cache in which the demo's models stand under the names of the published ones, so that lines run as they are written.
+The folder has what the pages name: their own files (run files with a tiny budget), the examples, pictures, a finished run; and
+a hub cache in which the demo's models stand under the names of the published ones, so that lines run as they are written.
 """
 
 from __future__ import annotations
