@@ -27,8 +27,11 @@ HOMES = {"README.md": "index.md", "README.ja.md": "ja/index.md"}
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 BLOCK = re.compile(r"(```.*?```)", re.DOTALL)
 
-LINE_END = re.compile(r"(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u9fff\uff00-\uffef])")
-"""Between Japanese characters: a browser would show it as a space."""
+LINE_END = re.compile(
+    r"(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u9fff\uff00-\uffef])"  # between Japanese characters
+    r"|(?<=[、。，．）」』：])\n *(?=[\w`*\[])|(?<=[\w`*\]])\n *(?=[（「『、。）」』])"  # beside a mark that brings its own room
+)
+"""Ends of lines that a browser would show as a space."""
 
 _navigation: dict[str, Navigation] = {}
 

@@ -13,6 +13,9 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 
 ONLY_PARSED = {
     r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
+    r"vlmerge evolve config\.yml": "tests/lm_eval_tasks runs such a directory; `check` of the file is run",
+    r"vlmerge evolve .*--log (wandb|mlflow)\b": "needs an account or a server; tests/evolve has loggers in a folder",
+    r"vlmerge push\b": "sends a model to the hub; tests/checkpoint pushes to a hub of its own",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
     r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
@@ -23,6 +26,9 @@ OTHER_PROGRAMS = {
     "make": "test_docs.py holds that its targets exist",
     "source": "the shell's own",
     "ssh": "needs another machine",
+    "pip": "changes the environment",
+    "hf": "the hub's own program, for logging in",
+    "optuna-dashboard": "another program, which serves until it is ended",
 }
 """Other programs in the documents: name → why it is not run."""
 
