@@ -28,8 +28,9 @@ LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 BLOCK = re.compile(r"(```.*?```)", re.DOTALL)
 
 LINE_END = re.compile(
-    r"(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u9fff\uff00-\uffef])"  # between Japanese characters
-    r"|(?<=[、。，．）」』：])\n *(?=[\w`*\[])|(?<=[\w`*\]])\n *(?=[（「『、。）」』])"  # beside a mark that brings its own room
+    r"(?<=[\u3000-\u9fff\uff00-\uffef])\n *(?=[\u3000-\u9fff\uff00-\uffef])"  # between Japanese characters,
+    r"|(?<=[、。，．）」』：])\n *(?!\d+\. )(?=[\w`*\[])"  # and beside a mark that brings its own room
+    r"|(?<=[\w`*\]])\n *(?=[（「『、。）」』])"
 )
 """Ends of lines that a browser would show as a space."""
 
