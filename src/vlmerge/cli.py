@@ -33,6 +33,14 @@ class Lang(StrEnum):
     ja = "ja"
 
 
+class LoggerName(StrEnum):
+    """Where a run can be watched besides."""
+
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
+
+
 class Device(StrEnum):
     """Where models run."""
 
@@ -161,15 +169,19 @@ def merge(
     screen.print(f"terms of its parents together: {summary.terms} (`vlmerge check` lists them)", markup=False)
 
 
-@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))
+@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first",
+                            "vlmerge evolve run.yaml --log tensorboard"))  # fmt: skip
 def evolve(
     run: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="What to merge, what to search, which questions.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the name of the file.")] = None,
     task_search_path: SearchPath = None,
+    log: Annotated[
+        list[LoggerName] | None, typer.Option(help="Where to watch it besides, as `loggers:` of the run; may be repeated.")
+    ] = None,
     lang: LangOption = Lang.en,
 ) -> None:
     """The search. Run it again with the same folder: it goes on where it stopped."""
-    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
+    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [], [name.value for name in log or []])
 
 
 @app.command(epilog=example("vlmerge watch runs/demo", "vlmerge watch runs --port 8800 --no-browser --lang ja"))
@@ -365,8 +377,9 @@ def main(*, own_process: bool = False) -> None:
 # ── inside ──
 
 
-def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = ()) -> None:
+def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = (), loggers: Sequence[str] = ()) -> None:
     from vlmerge.config.file_kinds import load_only_run
+    from vlmerge.config.run import LoggerSpec
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
@@ -375,6 +388,9 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
         more = (str(folder.absolute()) for folder in search_path)
         folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
         config = config.model_copy(update={"task_search_path": folders})
+    known = {spec.name for spec in config.loggers}
+    more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
+    config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
     check_run_names(config, str(run_file))
     # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve
