@@ -13,6 +13,8 @@ from vlmerge.loggers.logger import Begun
 EXPERIMENT = "vlmerge"
 LONGEST = 500
 """Characters of a parameter: what every tracking server takes."""
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""Unless the person says otherwise: with MLflow's own settings a run would wait four minutes for a server that is away."""
 AT_ONCE = 100
 """Parameters of one request: what every tracking server takes."""
 
@@ -25,6 +27,8 @@ class MLflow:
         if uri.startswith("file:") or "://" not in uri:
             # Of the run's own folder files are right: it is copied and moved as one. MLflow wants to be told so.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        for variable, value in PATIENCE.items():
+            os.environ.setdefault(variable, value)
         from mlflow import MlflowClient
         from mlflow.entities import Metric, Param
 
