@@ -141,7 +141,7 @@ def push(parcel: Parcel, repository: str, *, private: bool = False, revision: st
             )
         if revision != MAIN:
             api.create_branch(full, branch=revision, exist_ok=True)
-        there = api.list_repo_files(full, revision=revision)
+        there = [file.rfilename for file in api.model_info(full, revision=revision).siblings or []]
         removed = tuple(name for name in there if name not in parcel.files and _is_weight(name))
         for name in removed:
             say(f"{name} of another model in {full} goes with this commit; the repository's history keeps it")

@@ -16,6 +16,9 @@ from vlmerge.push import Pushed, pack, push
 from vlmerge.report import Parent, merge_card
 from vlmerge.store import STORE_NAME, Store
 
+# The client's own upload by LFS warns of how it calls its HTTP library.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
 OPEN = {"vlm": "apache-2.0", "lm": "mit"}
 
 
