@@ -219,3 +219,22 @@ def test_of_a_run_its_winner_goes_once_it_is_finished(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="not finished"):
         pack(run)
     store.close()
+
+
+def test_the_command_tells_what_goes_and_prints_json(hub: WritableHub, tmp_path: Path) -> None:
+    import json
+
+    from typer.testing import CliRunner
+
+    from vlmerge.cli import app
+
+    folder = written(tmp_path / "model", {"a": "cc-by-nd-4.0", "b": "mit"})
+    with pytest.raises(CheckpointError, match="does not let this merge be shared"):
+        CliRunner().invoke(app, ["push", str(folder), "me/merged"], catch_exceptions=False)
+    assert hub.served == []
+    arguments = ["push", str(folder), "me/merged", "--licence-checked", "--revision", "v1", "--json"]
+    done = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["files"] == len(on_disk(folder))
+    assert "CC BY-ND" in done.stderr
+    assert on_disk(folder).items() <= hub.repositories["me/merged"].branches["v1"].items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +24,7 @@ class WeightsAndBiases:
         settings = module.Settings(console="off", silent=True, init_timeout=PATIENCE)
         if module.setup().settings.mode not in ("offline", "disabled"):
             _require_login(module)
-        known_as = begun.known_as or module.util.generate_id()
+        known_as = begun.known_as or secrets.token_hex(4)
         self._run: Any = module.init(
             project=begun.spec.project or PROJECT,
             entity=begun.spec.entity,
