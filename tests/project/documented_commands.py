@@ -12,23 +12,22 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 """Every document with commands for people."""
 
 ONLY_PARSED = {
-    r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
-    r"vlmerge evolve config\.yml": "tests/lm_eval_tasks runs such a directory; `check` of the file is run",
-    r"vlmerge evolve .*--log (wandb|mlflow)\b": "needs an account or a server; tests/evolve has loggers in a folder",
-    r"vlmerge push\b": "sends a model to the hub; tests/checkpoint pushes to a hub of its own",
+    r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file; a run of the demo's models is made here",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
-    r"vlmerge evolve evovlm\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
+    r"vlmerge evolve .*--log\b": "another whole run; tests/evolve/test_loggers.py runs one with every logger",
+    r"vlmerge push\b": "needs a hub; tests/checkpoint/test_push.py pushes to one on this machine",
+    r"vlmerge evolve evovlm\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""
 
 OTHER_PROGRAMS = {
     "make": "test_docs.py holds that its targets exist",
     "source": "the shell's own",
+    "pip": "installs; the environment has every extra",
+    "hf": "the hub's own: asks for a token",
+    "optuna-dashboard": "serves until it is ended; tests/evolve/test_optuna_study.py opens the file by Optuna",
     "ssh": "needs another machine",
-    "pip": "changes the environment",
-    "hf": "the hub's own program, for logging in",
-    "optuna-dashboard": "another program, which serves until it is ended",
 }
 """Other programs in the documents: name → why it is not run."""
 
