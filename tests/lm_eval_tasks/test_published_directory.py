@@ -1,4 +1,4 @@
-"""A mergekit-evolve directory runs as it is, and what its tasks say of a candidate is what lm-eval says of the exported model."""
+"""A mergekit-evolve directory runs as it is; of a candidate its tasks say what lm-eval says of the exported model."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vlmerge.store import Store
 ROOT = Path(__file__).parents[2]
 DIRECTORY = ROOT / "examples" / "mergekit-evolve"
 PAGE = ROOT / "docs" / "from-mergekit-evolve.md"
-DOCUMENTS = 5
+DOCUMENTS = 4
 
 
 @pytest.fixture(scope="module")

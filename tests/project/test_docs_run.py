@@ -128,7 +128,7 @@ def small(text: str) -> str:
 
 
 def asked(task: Any) -> dict[str, Any]:
-    """A task of the hub as one of the demo's; a file of questions and a task of lm-eval as they are. The first few questions."""
+    """A task of the hub as one of the demo's; files of questions and tasks of lm-eval as they are. The first few questions."""
     task = {"name": task} if isinstance(task, str) else task
     if Path(task["name"]).suffix or task["name"] in HARNESS:
         return {**task, "limit": 4}

@@ -105,14 +105,8 @@ def test_help_and_the_demo_run_from_the_wheel(program: list[str], tmp_path: Path
 
     environment = clean() | {"PYTHONUNBUFFERED": "1"}
     command = [*program, "watch", "runs/demo", "--port", "0", "--no-browser"]
-    server = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=clean() | {"PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    server = subprocess.Popen(command, cwd=tmp_path, env=environment, text=True, **pipes)
     assert server.stdout is not None
     try:
         line = server.stdout.readline()
