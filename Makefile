@@ -80,8 +80,8 @@ zoo: $(READY) ## rebuild the demo family and its questions from public artwork (
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[zoo]'
 	$(BIN)/python -m zoo.build $(ARGS)
 
-wheel: $(READY) ## build dist/*.whl
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+wheel: $(READY) ## build dist/*.tar.gz, and dist/*.whl from it
+	$(BIN)/python -m build --outdir dist .
 
 clean: ## remove what can be made again: the environment, caches, dist (run folders stay)
 	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .hypothesis .import_linter_cache

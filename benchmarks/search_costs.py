@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +23,6 @@ from unittest.mock import patch
 
 from PIL import Image
 
-import vlmerge.report
 from vlmerge.bench import Bench
 from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run
 from vlmerge.evolve import search, try_baselines
@@ -159,8 +158,8 @@ def measure(space: Space, candidates: int, seconds: float) -> dict[str, Any]:
         stage.optimizer()  # … and of the optimizer.
         for part, owner, names in (
             ("optimizer", Optimizer, ("ask", "tell")),
-            ("page", vlmerge.report, ("write_report",)),
-            ("the candidate's own", vlmerge.bench, ("evaluate",)),
+            ("page", import_module("vlmerge.report"), ("write_report",)),
+            ("the candidate's own", import_module("vlmerge.bench"), ("evaluate",)),
         ):
             for name in names:
                 patched.enter_context(patch.object(owner, name, timed(part, getattr(owner, name))))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import os
 import urllib.error
 import urllib.request
 from collections.abc import Generator, Sequence
@@ -16,6 +18,8 @@ from vlmerge.store import STORE_NAME
 from vlmerge.types import Answer, Decoding, Picture, Question
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from vlmerge.checkpoint import Progress
     from vlmerge.config.run import RuntimeSpec
     from vlmerge.runtime.live import LiveModel
@@ -109,6 +113,34 @@ def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None,
         facts=models.anatomies[ref].facts,
     )
     return LiveModel.load_single(models, placement, template=template)
+
+
+def picture_of(given: str | os.PathLike[str] | bytes | Image) -> Picture:
+    """A picture as Python has it: a file, an http(s) address, encoded bytes, or a PIL picture.
+
+    Raises:
+        TaskError: It cannot be fetched, or is none of these.
+    """
+    if isinstance(given, str):
+        return fetch_picture(given)
+    if isinstance(given, os.PathLike):
+        return fetch_picture(os.fspath(given))
+    if isinstance(given, bytes):
+        return Picture(data=given, origin=f"the {len(given)} bytes given")
+    from PIL import Image as PILImage
+    from PIL import ImageOps
+
+    if not isinstance(given, PILImage.Image):  # pyright: ignore[reportUnnecessaryIsInstance] - people's notebooks are not typed
+        raise TaskError(
+            "this is no picture",
+            where="image",
+            expected="a path, an http(s) address, encoded bytes, or a PIL picture",
+            found=type(given).__name__,
+            remedy="PIL.Image.fromarray makes a picture of an array",
+        )
+    buffer = io.BytesIO()
+    ImageOps.exif_transpose(given).convert("RGB").save(buffer, "PNG", compress_level=1)
+    return Picture(data=buffer.getvalue(), origin="the picture given")
 
 
 def fetch_picture(place: str) -> Picture:

@@ -108,6 +108,9 @@ class Evaluation:
     source: str
     answers: tuple[Mapping[str, Any], ...]
 
+    def __repr__(self) -> str:
+        return f"Evaluation({self.model!r}: {self.line().partition(chr(10))[0]})"
+
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)

@@ -13,6 +13,7 @@ from vlmerge.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from vlmerge.bench import Observer
     from vlmerge.listings import Listing
     from vlmerge.store import Split, Store
 
@@ -132,10 +133,10 @@ class TerminalObserver:
 
 
 class ByteProgress:
-    """Shows downloads and writes (checkpoint.Progress) as bars, one for each label."""
+    """Shows downloads and writes (checkpoint.Progress) as bars, one for each label; without an observer in the terminal."""
 
-    def __init__(self) -> None:
-        self._observer = TerminalObserver()
+    def __init__(self, observer: Observer | None = None) -> None:
+        self._observer = TerminalObserver() if observer is None else observer
         self._label: str | None = None
         self._done = 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +52,14 @@ def test_run_yaml_shows_the_batches_in_use_and_every_run_yaml_of_the_run_goes_on
 
     folder = tmp_path / "broken" / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("vlmerge.evolve.elect", interrupt)
-        patch.setattr("vlmerge.evolve.try_baselines", interrupt)
+        patch.setattr(import_module("vlmerge.evolve"), "elect", interrupt)
+        patch.setattr(import_module("vlmerge.evolve"), "try_baselines", interrupt)
         with pytest.raises(KeyboardInterrupt):
             evolve(config, folder, Quiet())
     assert batch_size(folder) == 8
     before = load_run(folder / "run.yaml")
     with monkeypatch.context() as patch:
-        patch.setattr("vlmerge.evolve.elect", interrupt)
+        patch.setattr(import_module("vlmerge.evolve"), "elect", interrupt)
         with pytest.raises(KeyboardInterrupt):
             evolve(before, folder, Quiet())
     assert batch_size(folder) == ROOM
@@ -69,7 +70,7 @@ def test_run_yaml_shows_the_batches_in_use_and_every_run_yaml_of_the_run_goes_on
     asked.clear()
     for known in (before, load_run(folder / "run.yaml")):
         with monkeypatch.context() as patch:
-            patch.setattr("vlmerge.evolve.elect", interrupt)
+            patch.setattr(import_module("vlmerge.evolve"), "elect", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 evolve(known, folder, Quiet())
     evolve(config, folder, Quiet())

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def test_a_model_that_changed_is_noticed(tmp_path: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("vlmerge.evolve.elect", interrupted)
+        patch.setattr(import_module("vlmerge.evolve"), "elect", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evolve(config, tmp_path / "run", Quiet())
     shutil.copyfile(FAMILY / "base" / "model.safetensors", tmp_path / "ja" / "model.safetensors")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
-import vlmerge.report
 from vlmerge.run_folder import open_run
 from vlmerge.watching import SHARE_OF_TIME, Watch
 
@@ -30,7 +30,7 @@ def test_the_page_takes_its_share_of_the_runs_time_and_no_more(
         written += 1
         clock.seconds += page_takes
 
-    monkeypatch.setattr(vlmerge.report, "write_report", write_report)
+    monkeypatch.setattr(import_module("vlmerge.report"), "write_report", write_report)
     with open_run(tmp_path / "run") as folder:
         watch = Watch(folder, None, "en", clock)  # type: ignore[arg-type]
         generations = 2000

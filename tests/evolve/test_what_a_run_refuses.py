@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ def test_questions_that_changed_are_noticed(edit: Any, named: str, tmp_path: Pat
     fields = {"question": "question_ja", "answer": "answer_ja"}
     config = load(tmp_path, smallest(tasks=[{"name": str(own), "fields": fields}]))
     with monkeypatch.context() as patch:
-        patch.setattr("vlmerge.evolve.elect", interrupt)
+        patch.setattr(import_module("vlmerge.evolve"), "elect", interrupt)
         with pytest.raises(KeyboardInterrupt):
             evolve(config, tmp_path / "run", Quiet())
     own.write_text("\n".join(edit(rows)), encoding="utf-8")

@@ -94,7 +94,7 @@ def test_lm_evals_own_loop_asks_the_live_model(tasks_folder: Path, lm_eval_says:
     (folder / "rolling.yaml").write_text(
         f"task: rolling\ndataset_path: json\ndataset_kwargs: {{data_files: {{test: {tasks_folder / 'documents.jsonl'}}}}}\n"
         "test_split: test\noutput_type: loglikelihood_rolling\ndoc_to_text: ''\n"
-        "doc_to_target: '{{question_ja * 60}}'\nmetric_list: [{metric: bits_per_byte}]\n"
+        "doc_to_target: '{{question_ja * 120}}'\nmetric_list: [{metric: bits_per_byte}]\n"
     )
     model = load_model(str(LM), RuntimeSpec(device="cpu", batch_size=3)).lm_eval()
     manager = TaskManager(include_path=str(folder), include_defaults=False)

@@ -41,6 +41,8 @@ SHIPPED = {
     ("ja-vlm-bench-in-the-wild", None): "holdout",
 }
 """Tasks of the hub and their splits → the set of the demo that stands for them."""
+HARNESS = ("pictures_ja", "choices_ja")
+"""Tasks of lm-eval in examples/mergekit-evolve/tasks."""
 JAPANESE = {"question": "question_ja", "answer": "answer_ja"}
 
 pytestmark = pytest.mark.slow
@@ -57,7 +59,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         Image.open(FAMILY / "bench" / "search" / f"{scene}.png").convert("RGB").save(folder / picture)
     (folder / "held-out").symlink_to(own_questions(tmp_path_factory.mktemp("held-out")))
     shutil.copytree(ROOT / "examples", folder / "examples")
-    for path in (folder / "examples").rglob("*.yaml"):
+    for path in (folder / "examples").rglob("*.y*ml"):
+        if path.parent.name == "tasks":  # lm-eval's, with tags of its own
+            continue
         path.write_text(small(path.read_text(encoding="utf-8")), encoding="utf-8")
     for page in PAGES:
         for name, text in files_of(page).items():
@@ -124,9 +128,9 @@ def small(text: str) -> str:
 
 
 def asked(task: Any) -> dict[str, Any]:
-    """A task of the hub as one of the demo's; a file of questions as it is. The first few questions of either."""
+    """A task of the hub as one of the demo's; files of questions and tasks of lm-eval as they are. The first few questions."""
     task = {"name": task} if isinstance(task, str) else task
-    if Path(task["name"]).suffix:
+    if Path(task["name"]).suffix or task["name"] in HARNESS:
         return {**task, "limit": 4}
     kept = {key: value for key, value in task.items() if key in ("weight", "label", "metric", "preset")}
     name = str(FAMILY / "bench" / SHIPPED[task["name"], task.get("split")] / "questions.jsonl")

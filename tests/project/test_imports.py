@@ -74,3 +74,11 @@ def test_every_package_is_in_the_layers_of_the_import_contract() -> None:
     named = {part.strip("() ") for layer in layers for part in layer.split("|")}
     there = {module.name for module in pkgutil.iter_modules(vlmerge.__path__)}
     assert there - named == set(), "name the new modules in pyproject.toml, in the layer where they belong"
+
+
+def test_the_package_itself_loads_nothing() -> None:
+    code = "import vlmerge, sys\ndir(vlmerge)\nassert [name for name in sys.modules if name.startswith('vlmerge.')] == []"
+    assert loaded_by(code) == []
+    others = ("pydantic", "rich", "numpy", "yaml", "typer")
+    assert loaded_by(f"import vlmerge, sys\nassert not set({others!r}) & set(sys.modules)") == []
+    assert loaded_by("import vlmerge\nassert callable(vlmerge.evolve) and callable(vlmerge.load)") == []

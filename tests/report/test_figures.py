@@ -133,8 +133,9 @@ import sys
 import vlmerge.report
 assert not {{"matplotlib", "jinja2", "rich", "torch", "transformers"}} & set(sys.modules), "imported too early"
 from pathlib import Path
+from vlmerge.report import write_report
 from vlmerge.store import Store
-vlmerge.report.write_report(Path({str(tmp_path)!r}), store=Store.read_only(Path({str(finished / STORE_NAME)!r})))
+write_report(Path({str(tmp_path)!r}), store=Store.read_only(Path({str(finished / STORE_NAME)!r})))
 assert not {{"torch", "transformers", "datasets", "matplotlib.pyplot"}} & set(sys.modules), "imported at all"
 """
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_live_weights_are_the_exported_ones(
     name: str, family: Prepared, live: LiveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Large tensors are merged to disk in many pieces; here all are large.
-    monkeypatch.setattr("vlmerge.merge.PIECE", 1000)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 1000)
     # Another recipe first: what it changed and this one keeps must come back.
     live.merge(linear(0.2, 0.2, 0.2))
     live.merge(RECIPES[name])

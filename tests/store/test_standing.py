@@ -42,6 +42,12 @@ def test_a_score_is_the_mean_of_the_task_means_by_weight(tmp_path: Path) -> None
         assert set_score(store, replace(HOST, status="failed"), "search") is None
 
 
+def test_of_a_task_with_a_weight_below_zero_less_is_better(tmp_path: Path) -> None:
+    with a_store(tmp_path, a_task("right", 1.0), a_task("missed", -3.0)) as store:
+        store.record_trial(HOST, answers("right", 0.5) + answers("missed", 0.0, 0.4))
+        assert set_score(store, HOST, "search") == pytest.approx((0.5 + 3 * (1 - 0.2)) / 4)
+
+
 def test_a_set_in_which_nothing_counts_has_no_score(tmp_path: Path) -> None:
     with a_store(tmp_path, a_task("shown", 0.0)) as store:
         store.record_trial(HOST, answers("shown", 1.0))

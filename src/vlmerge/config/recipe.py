@@ -44,9 +44,11 @@ def parse_recipe(data: Mapping[str, Any], where: str, line_of: LineOf = no_lines
 def load_recipe(path: Path) -> Recipe:
     """Reads a recipe file. Local paths in it are relative to the file and come out absolute."""
     file = read_yaml(path)
-    recipe = parse_recipe(file.data, str(path), file.line_of)
-    folder = path.absolute().parent
+    return located_recipe(parse_recipe(file.data, str(path), file.line_of), path.absolute().parent)
 
+
+def located_recipe(recipe: Recipe, folder: Path) -> Recipe:
+    """The same recipe with its local paths, relative to a folder, as absolute ones."""
     located = recipe.rewritten(ref=lambda ref: ref.relative_to(folder))
     return located.model_copy(update={"tokenizer": recipe.tokenizer and recipe.tokenizer.located(folder)})
 

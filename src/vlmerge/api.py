@@ -1,0 +1,341 @@
+"""vlmerge from Python, as short as the command line: the names that `import vlmerge` gives.
+
+A verb loads what it needs when it is called. Types are the person's: paths, dicts, pictures; results are in `outcomes.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, overload
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Observer
+    from vlmerge.config.recipe import Recipe
+    from vlmerge.config.run import RunConfig
+    from vlmerge.evaluate import Evaluation
+    from vlmerge.loaded import Model, Shown
+    from vlmerge.outcomes import Checked, Exported, Merged, Run
+
+AnyPath: TypeAlias = Union[str, "os.PathLike[str]"]
+AnyRun: TypeAlias = Union[str, "os.PathLike[str]", Mapping[str, Any], "RunConfig"]
+"""A run file, the same as a dict (local paths in it relative to the working directory), or a `RunConfig`."""
+AnyRecipe: TypeAlias = Union[str, "os.PathLike[str]", Mapping[str, Any], "Recipe"]
+"""A recipe file, the same as a dict, or a `Recipe`."""
+AnyTask: TypeAlias = Union[str, "os.PathLike[str]", Mapping[str, Any]]
+"""A task by its name or file, or as in a run file."""
+Tasks: TypeAlias = list[Any] | tuple[AnyTask, ...]
+"""Several."""
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Lang: TypeAlias = Literal["en", "ja"]
+Watching: TypeAlias = Union["Observer", Literal["auto"], None]
+"""Who is told how far it is: `auto`, the terminal or the notebook; None, nobody; or an observer of one's own."""
+
+
+def evolve(
+    run: AnyRun,
+    out: AnyPath | None = None,
+    *,
+    task_search_path: AnyPath | Sequence[AnyPath] = (),
+    lang: Lang = "en",
+    observer: Watching = "auto",
+) -> Run:
+    """The search. Called again with the same folder it goes on where it stopped; on a finished run it gives the figures.
+
+    Args:
+        run: What to merge, what to search, which questions: a run file, a dict, or a `RunConfig`.
+        out: The run folder; of a file by default runs/ and the file's name.
+        task_search_path: Folders with tasks of lm-eval (their Python code is run).
+        lang: Language of the page.
+        observer: Who watches; None: nobody.
+
+    Raises:
+        UserError: Anything that the person can mend; what is finished stays in the folder.
+    """
+    from vlmerge.outcomes import Run
+    from vlmerge.tasks.sets import check_run_names
+
+    config = _run_of(run, task_search_path)
+    folder = _run_folder(run, out)
+    check_run_names(config, _name_of(run))
+    # Their imports take seconds: a wrong name in the file is told before.
+    from vlmerge.evolve import evolve as run_evolve
+    from vlmerge.observers import observer_of
+
+    return Run.read(run_evolve(config, folder, observer_of(observer), lang=lang), lang)
+
+
+def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Merged:
+    """One merge, to disk, with a model card; verified before the folder gets its name.
+
+    Args:
+        recipe: A mergekit config in which any model may be a VLM: a file, a dict, or a `Recipe`.
+        out: The folder to make; absent or empty.
+        observer: Who watches; None: nobody.
+
+    Raises:
+        UserError: Models that cannot be opened or do not fit together, values that give no result, no room.
+    """
+    from vlmerge.carded import merge_with_card
+    from vlmerge.config.file_kinds import load_only_recipe, parse_only_recipe
+    from vlmerge.observers import progress_of
+    from vlmerge.outcomes import Merged
+
+    if isinstance(recipe, Mapping):
+        chosen = parse_only_recipe(recipe)
+    else:
+        chosen = load_only_recipe(_path(recipe)) if isinstance(recipe, str | os.PathLike) else recipe
+    summary = merge_with_card(chosen, _path(out), progress=progress_of(observer))
+    zeroed = tuple(f"zero, as the recipe's weights say: {name}" for name in summary.zeroed)
+    return Merged(
+        path=summary.out,
+        merged=summary.merged,
+        kept=summary.kept,
+        bytes=summary.bytes,
+        seconds=summary.seconds,
+        terms=summary.terms,
+        notes=(*summary.pairing.warnings, *zeroed),
+    )
+
+
+def check(what: AnyRun | AnyRecipe, out: AnyPath | None = None, *, observer: Watching = "auto") -> Checked:
+    """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only.
+
+    Args:
+        what: A recipe or a run: a file, a dict, a `Recipe` or a `RunConfig`.
+        out: A run's folder, as for `evolve`.
+        observer: Who watches what is downloaded; None: nobody.
+
+    Raises:
+        UserError: Models that are missing or do not fit together, questions that cannot be asked, no room for the result.
+    """
+    from vlmerge.check import check as look
+    from vlmerge.config.file_kinds import load_either, parse_either
+    from vlmerge.config.run import RunConfig
+    from vlmerge.observers import progress_of
+    from vlmerge.outcomes import Checked
+
+    if isinstance(what, Mapping):
+        chosen = parse_either(what)
+    else:
+        chosen = load_either(_path(what)) if isinstance(what, str | os.PathLike) else what
+    if not isinstance(chosen, RunConfig):
+        return Checked(look(chosen, progress=progress_of(observer)), None)
+    from vlmerge.outlook import outlook
+    from vlmerge.plan import check_room
+    from vlmerge.tasks.sets import check_run_names
+
+    check_run_names(chosen, _name_of(what))
+    found = look(chosen, progress=progress_of(observer))
+    folder = Path("runs") if out is None and not isinstance(what, str | os.PathLike) else _run_folder(what, out)
+    ahead = outlook(chosen, found, folder)
+    check_room(folder, found.output_bytes)
+    return Checked(found, ahead)
+
+
+@overload
+def evaluate(
+    model: AnyPath,
+    task: AnyTask,
+    *,
+    preset: str | None = None,
+    max_new_tokens: int | None = None,
+    task_search_path: AnyPath | Sequence[AnyPath] = (),
+    device: Device = "auto",
+    observer: Watching = "auto",
+    **keys: Any,
+) -> Evaluation: ...
+@overload
+def evaluate(
+    model: AnyPath,
+    task: Tasks,
+    *,
+    preset: str | None = None,
+    max_new_tokens: int | None = None,
+    task_search_path: AnyPath | Sequence[AnyPath] = (),
+    device: Device = "auto",
+    observer: Watching = "auto",
+    **keys: Any,
+) -> list[Evaluation]: ...
+def evaluate(
+    model: AnyPath,
+    task: AnyTask | Tasks,
+    *,
+    preset: str | None = None,
+    max_new_tokens: int | None = None,
+    task_search_path: AnyPath | Sequence[AnyPath] = (),
+    device: Device = "auto",
+    observer: Watching = "auto",
+    **keys: Any,
+) -> Evaluation | list[Evaluation]:
+    """Scores any VLM, or language model, on tasks.
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        task: A built-in task, a file of questions, `hf:org/name`, a task of lm-eval, or a task as in a run file; or several.
+        preset: Protocol of a published experiment.
+        max_new_tokens: Longest answer.
+        task_search_path: Folders with tasks of lm-eval (their Python code is run).
+        device: Where the model runs.
+        observer: Who watches; None: nobody.
+        keys: Of every task, as in a run file: `limit`, `split`, `metric`, `fields`, `num_fewshot`, `apply_chat_template`, …
+
+    Returns:
+        One score with its interval, answers and protocol; of several tasks a list.
+
+    Raises:
+        UserError: A model or a task that cannot be used.
+    """
+    from vlmerge.evaluate import evaluate_model
+    from vlmerge.observers import observer_of, progress_of
+
+    several: Sequence[AnyTask] = task if isinstance(task, list | tuple) else [task]
+    found = evaluate_model(
+        os.fspath(model),
+        [_spec(each, keys) for each in several],
+        preset=preset,
+        max_new_tokens=max_new_tokens,
+        device=device,
+        search_path=_folders(task_search_path),
+        observer=observer_of(observer),
+        progress=progress_of(observer),
+    )
+    return found if isinstance(task, list | tuple) else found[0]
+
+
+def load(model: AnyPath, *, device: Device = "auto", observer: Watching = "auto") -> Model:
+    """A model in memory: `vlmerge.load("runs/demo").ask("picture.png", "…?")`.
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        device: Where it runs.
+        observer: Who watches what is downloaded; None: nobody.
+
+    Raises:
+        CheckpointError: A model that cannot be opened, or that cannot be asked.
+    """
+    from vlmerge.config.run import RuntimeSpec
+    from vlmerge.loaded import Model
+    from vlmerge.observers import progress_of
+
+    return Model(os.fspath(model), RuntimeSpec(device=device), progress_of(observer))
+
+
+def ask(
+    model: AnyPath,
+    image: Shown | Sequence[Shown] | None,
+    question: str,
+    *,
+    max_new_tokens: int = 256,
+    temperature: float = 0.0,
+    device: Device = "auto",
+    observer: Watching = "auto",
+) -> str:
+    """One question to one model; whoever has several loads it once (`load`).
+
+    Args:
+        model: A folder (a run folder stands for its winner) or a hub id.
+        image: A path, an http(s) address, encoded bytes, a PIL picture; several in a list; None for a question without one.
+        question: In any language.
+        max_new_tokens: Longest answer, in tokens.
+        temperature: 0: always the same answer.
+        device: Where the model runs.
+        observer: Who watches what is downloaded; None: nobody.
+
+    Raises:
+        UserError: A model or a picture that cannot be used.
+    """
+    loaded = load(model, device=device, observer=observer)
+    return loaded.ask(image, question, max_new_tokens=max_new_tokens, temperature=temperature)
+
+
+def report(run: AnyPath, *, lang: Lang = "en") -> Run:
+    """Figures and report.html, also while the run goes on.
+
+    Args:
+        run: A run folder.
+        lang: Language of the page.
+
+    Raises:
+        RunFolderError: No run there.
+    """
+    from vlmerge.outcomes import Run
+    from vlmerge.report import write_report
+
+    folder = _path(run)
+    write_report(folder, lang=lang)
+    return Run.read(folder, lang)
+
+
+def export(run: AnyPath, out: AnyPath, trial: int | None = None, *, observer: Watching = "auto") -> Exported:
+    """The winner (or any trial) as a checkpoint with a model card.
+
+    Args:
+        run: A run folder.
+        out: The folder to make; absent or empty.
+        trial: Number of a trial; None: the winner.
+        observer: Who watches; None: nobody.
+
+    Raises:
+        RunFolderError: No such trial, or no winner yet; a model has changed.
+        CheckpointError: A model is gone; the output cannot be written.
+    """
+    from vlmerge.export import export as run_export
+    from vlmerge.observers import progress_of
+    from vlmerge.outcomes import Exported
+
+    folder = _path(out)
+    chosen = run_export(_path(run), folder, trial, progress=progress_of(observer))
+    return Exported(folder, chosen.trial, chosen.label)
+
+
+# ── inside ──
+
+
+def _path(given: AnyPath) -> Path:
+    return Path(given).expanduser()
+
+
+def _folders(given: AnyPath | Sequence[AnyPath]) -> tuple[str, ...]:
+    several = (given,) if isinstance(given, str | os.PathLike) else given
+    return tuple(str(_path(each).absolute()) for each in several)
+
+
+def _spec(task: AnyTask, keys: Mapping[str, Any]) -> dict[str, Any]:
+    own: dict[str, Any] = dict(task) if isinstance(task, Mapping) else {"name": os.fspath(task)}
+    return {**keys, **own}
+
+
+def _run_of(run: AnyRun, task_search_path: AnyPath | Sequence[AnyPath]) -> RunConfig:
+    from vlmerge.config.file_kinds import load_only_run, parse_only_run
+
+    if isinstance(run, Mapping):
+        config = parse_only_run(run)
+    else:
+        config = load_only_run(_path(run)) if isinstance(run, str | os.PathLike) else run
+    folders = _folders(task_search_path)
+    if not folders:
+        return config
+    return config.model_copy(update={"task_search_path": tuple(dict.fromkeys((*config.task_search_path, *folders)))})
+
+
+def _run_folder(run: AnyRun | AnyRecipe, out: AnyPath | None) -> Path:
+    if out is not None:
+        return _path(out)
+    if isinstance(run, str | os.PathLike):
+        return Path("runs") / _path(run).stem
+    from vlmerge.errors import ConfigError
+
+    raise ConfigError(
+        "a run that is no file has no name for its folder",
+        where="vlmerge.evolve",
+        expected="a folder as the second argument",
+        remedy='vlmerge.evolve(run, "runs/first")',
+    )
+
+
+def _name_of(what: AnyRun | AnyRecipe) -> str:
+    from vlmerge.config.file_kinds import DICT
+
+    return os.fspath(what) if isinstance(what, str | os.PathLike) else DICT
