@@ -30,7 +30,6 @@ OTHER_PROGRAMS = {
     "sbatch": "needs a cluster; test_installation.py runs what is in the script",
     "make": "test_docs.py holds that its targets exist",
     "source": "the shell's own",
-    "pip": "installs; the environment has every extra",
     "hf": "the hub's own: asks for a token",
     "optuna-dashboard": "serves until it is ended; tests/evolve/test_optuna_study.py opens the file by Optuna",
     "ssh": "needs another machine",
