@@ -115,6 +115,24 @@ def test_the_comparison_with_mergekit_has_as_many_recipes_as_the_page_says() -> 
     assert int(said) == len(names)
 
 
+def test_the_reference_has_every_function_of_the_package() -> None:
+    import vlmerge
+
+    (members,) = re.findall(
+        r"::: vlmerge\.api\n    options:\n      members: \[(.*)\]", (ROOT / "docs/reference.md").read_text()
+    )
+    assert set(members.split(", ")) == set(vlmerge.__all__) - {"UserError", "__version__"}
+
+
+def test_japanese_pages_are_twins_of_english_ones() -> None:
+    for page in (ROOT / "docs/ja").glob("*.md"):
+        twin = ROOT / "docs" / page.name
+        assert twin.is_file(), page.name
+        shown = [re.findall(r"```bash\n(.*?)```", each.read_text(encoding="utf-8"), flags=re.DOTALL) for each in (page, twin)]
+        plain = [[re.sub(r" *#.*", "", block) for block in blocks] for blocks in shown]
+        assert plain[0] == plain[1], f"{page.name} shows other commands than its twin"
+
+
 def test_both_readmes_have_the_same_sections() -> None:
     english, japanese = ((ROOT / name).read_text() for name in ("README.md", "README.ja.md"))
     outline = [[len(marks) for marks in re.findall(r"(?m)^(#+) ", text)] for text in (english, japanese)]
