@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import math
 import os
@@ -82,9 +83,8 @@ def _refuse_foreign(file: Path) -> None:
     import sqlite3
 
     try:
-        with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True) as connection:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             ours = connection.execute("SELECT 1 FROM study_user_attributes WHERE key = ?", (MARK,)).fetchone()
-        connection.close()
     except sqlite3.Error:
         ours = None
     if ours is None:
@@ -108,7 +108,6 @@ def _write(store: Store, file: Path) -> int:
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         for key, value in _facts(store).items():
             study.set_user_attr(key, value)
-        study.set_metric_names(["search score"])
         trials = _trials(store)
         study.add_trials(trials)
         return len(trials)
@@ -121,6 +120,7 @@ def _write(store: Store, file: Path) -> int:
 def _facts(store: Store) -> dict[str, Any]:
     return {
         MARK: str(store.get("vlmerge")),
+        "value": "score on the search questions, points of 100",
         "config": store.get("config"),
         "stages": _stage_names(store),
         "models": [model.name for model in store.models()],

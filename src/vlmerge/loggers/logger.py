@@ -42,7 +42,8 @@ class Logger(Protocol):
     def log(self, figures: Mapping[str, float], step: int) -> None:
         """Figures of a step. Steps come in order, from `Begun.step + 1`.
 
-        After a kill between a logger's writing and the run's remembering it, a step comes once more; it may not stand twice.
+        After a kill between a logger's writing and the run's remembering it, a step comes once more, with the same figures. It
+        should stand once, as far as the place can tell what it has.
         """
         ...
 

@@ -56,7 +56,7 @@ class WeightsAndBiases:
         """wandb's service writes what it is given to disk by itself."""
 
     def close(self, *, whole: bool) -> None:
-        self._run.finish(exit_code=0 if whole else 1, quiet=True)
+        self._run.finish(exit_code=0 if whole else 1)
 
 
 def _require_login(wandb: Any) -> None:
