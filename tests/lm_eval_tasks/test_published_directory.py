@@ -21,6 +21,8 @@ DIRECTORY = ROOT / "examples" / "mergekit-evolve"
 PAGE = ROOT / "docs" / "from-mergekit-evolve.md"
 DOCUMENTS = 4
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def evolved(tmp_path_factory: pytest.TempPathFactory) -> Path:
