@@ -318,12 +318,12 @@ app.add_typer(tasks_app, name="tasks", epilog=example("vlmerge tasks", "vlmerge 
 
 @tasks_app.callback(invoke_without_command=True)
 def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """Built-in tasks, metrics and presets."""
+    """Built-in tasks, metrics, prompts of judges and presets."""
     if context.invoked_subcommand is not None:
         return
     from vlmerge import listings
 
-    _list([listings.tasks(), listings.metrics(), listings.presets()], as_json)
+    _list([listings.tasks(), listings.metrics(), listings.judge_prompts(), listings.presets()], as_json)
 
 
 @app.command(epilog=example("vlmerge methods", "vlmerge methods --json"))

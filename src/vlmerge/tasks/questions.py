@@ -12,7 +12,7 @@ from vlmerge.errors import TaskError
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
 
-FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind")
+FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind", "guide")
 """The names that rows use of themselves, and that `fields:` maps to others."""
 
 Pictures = dict[Path, Picture]
@@ -155,7 +155,14 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
             pictures=pictures,
             references=_references(entry, reading.fields, place),
             kind=None if kind is None else str(kind),
+            guide=_guide(entry, reading.fields.get("guide", "guide")),
         )
+
+
+def _guide(row: Row, column: str) -> str | None:
+    """What a judge is told besides; None where the rows have no such column."""
+    value: object = row.get(column)
+    return None if column not in row else "" if value is None else str(value)
 
 
 def _text(row: Row, column: str, place: str, what: str) -> str:
