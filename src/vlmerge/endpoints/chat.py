@@ -133,7 +133,7 @@ def complete(endpoint: Endpoint, request: Request, given_up: threading.Event | N
         where=_place(endpoint, request),
         expected=f"an answer within {endpoint.timeout:g} s",
         found=reason,
-        remedy="start again when it answers: what it has said so far is kept. A smaller `parallel` leaves it more time for each",
+        remedy="start again when it answers: what it has said so far is kept. A smaller `parallel` asks less of it at a time",
     )
 
 

@@ -20,6 +20,7 @@ from vlmerge.endpoints.kept import Kept
 from vlmerge.errors import EndpointError, TaskError
 from vlmerge.tasks.judge_prompts import JUDGE_PROMPTS, REFERENCE, JudgePrompt
 from vlmerge.tasks.rouge import mean
+from vlmerge.tasks.task import Task
 from vlmerge.tasks.verdicts import Verdict, read_verdict
 from vlmerge.types import Question
 
@@ -245,7 +246,17 @@ def judged_task(name: str, source: str, asked: tuple[Question, ...], spec: Judge
                     expected="a column `guide`",
                     remedy="map the column that holds it: `fields: {guide: …}`, or take another prompt",
                 )
-    return JudgedTask(name, source, asked, spec, prompt, Kept(), Purse(spec.budget))
+    task = JudgedTask(name, source, asked, spec, prompt, Kept(), Purse(spec.budget))
+    # Stored with a run's tasks: one whose prompt or guides have changed is not gone on with.
+    by = f"judged by {spec.model} at {spec.endpoint} (prompt {prompt.name}, {task.digest[:8]})"
+    return replace(task, source=f"{source}, {by}")
+
+
+def scores_of(task: Task, questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
+    """Scores of answers, 0..1: a judge's all at once, others one by one."""
+    if isinstance(task, JudgedTask):
+        return task.scores(questions, answers)
+    return [task.score(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
 
 @dataclass(frozen=True)

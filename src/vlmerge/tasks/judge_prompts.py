@@ -37,8 +37,8 @@ class JudgePrompt:
 REFERENCE = JudgePrompt(
     name="reference",
     system=None,
-    template="""You grade an answer to a question. You are given the question, a reference answer that is known to be good, and the \
-answer.
+    template="""You grade an answer to a question. You are given the question, a reference answer that is known to be good, \
+and the answer.
 
 [Question]
 {question}
