@@ -10,9 +10,10 @@ from typing import Literal
 NUMBER = r"-?\d+(?:\.\d+)?"
 MARKED = re.compile(rf"\[\[\s*({NUMBER})\s*\]\]")
 LABELLED = re.compile(
-    rf"(?:score|rating|points?|点数|得点|採点|評価|スコア)[\"'`*_\s]*(?:[:=]|is|は|が)?[\"'`*_\s\[(]*({NUMBER})(?![\d.]*\s*(?:to|-|から)\s*\d)",
-    re.IGNORECASE,
+    rf"(?:score|rating|points?|点数|得点|採点|評価|スコア)[\"'`*_\s]*(?:[:=]|is|は|が)?[\"'`*_\s\[(]*({NUMBER})", re.IGNORECASE
 )
+RANGE = re.compile(rf"\(?\s*{NUMBER}\s*(?:to|-|–|~|から)\s*{NUMBER}\s*\)?")
+"""Two ends of a scale, repeated by the judge; or a judge that cannot make up its mind."""
 ALONE = re.compile(rf"[\"'`*_\s(]*({NUMBER})\s*(?:/\s*{NUMBER})?\s*(?:点|points?)?[\"'`*_\s.。)]*", re.IGNORECASE)
 
 
@@ -45,6 +46,7 @@ def read_verdict(text: str, low: float, high: float, reading: Literal["number", 
 
 def _points(said: str, lines: list[str]) -> float | None:
     """By a mark, by a word such as `Score:`, as a line of its own (the last one first), as the only number of all."""
+    said = RANGE.sub("", said)
     for marked in (MARKED.findall(said), LABELLED.findall(said)):
         if marked:
             return float(marked[-1])
