@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 from cli.test_commands import vlmerge
 from endpoints.chat_server import ChatServer, Trouble, last_text, serving, shown
-from evolve.conftest import Quiet, load, small_run, task
+from evolve.conftest import FAMILY, Quiet, load, small_run, task
 
 from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run
 from vlmerge.endpoints import chat
@@ -156,18 +155,18 @@ def test_pictures_are_shown_only_on_request(server: ChatServer) -> None:
 
 
 def test_elyza_s_prompt_holds_all_parts_and_needs_what_to_look_for(mine: Path, server: ChatServer) -> None:
-    found = judged(mine, server, {"guide": "aspect"}, prompt="elyza-tasks-100")
+    found = judged(mine, server, {"context": "aspect"}, prompt="elyza-tasks-100")
     (turn,) = found.request(found.questions()[2], "答え").turns
     assert turn.text.startswith("あなたは採点者です。")
     for part in ("# 問題\n2?\n", "# 正解例\n=2\n", "問題固有の採点基準\n見る2\n", "# 回答\n答え\n"):
         assert part in turn.text
-    with pytest.raises(TaskError, match=r"fields: \{guide: …\}"):
+    with pytest.raises(TaskError, match=r"fields: \{context: …\}"):
         judged(mine, server, prompt="elyza-tasks-100")
 
 
 def test_heron_bench_is_relative_to_the_reference_by_kind_of_question(tmp_path: Path) -> None:
     rows = [
-        {"question": str(n), "answer": "gpt", "guide": "5 sentences", "kind": kind}
+        {"question": str(n), "answer": "gpt", "context": "5 sentences", "kind": kind}
         for n, kind in enumerate(["conv", "conv", "detail"])
     ]
     path = tmp_path / "heron.jsonl"
@@ -282,14 +281,17 @@ def test_evaluate_says_what_a_judge_takes_and_shows_its_verdicts(mine: Path, ser
 
 
 def run_with(server: ChatServer, **judge: Any) -> dict[str, Any]:
+    """A run of few merges and questions, judged in the search and on the holdout."""
     block = {"endpoint": server.url, "model": "tiny", "prompt": PLAIN, **judge}
-    return small_run(
-        tasks=[task("search", 4, judge=block)],
-        validation=None,
-        holdout=[task("holdout", 3, judge={key: value for key, value in block.items() if key != "budget"})],
-        search={"max_fevals": 3, "global_fevals": 0, "population": 3},
-        decoding={"max_new_tokens": 8},
-    ) | {"validation": {"fraction": 0.0}}
+    run = small_run(
+        merge={"models": [str(FAMILY / name) for name in ("vlm", "ja")], "space": {"groups": 1, "separate": []}},
+        tasks=[task("search", 2, judge=block)],
+        validation={"fraction": 0.0},
+        holdout=[task("holdout", 1, judge={key: value for key, value in block.items() if key != "budget"})],
+        search={"max_fevals": 2, "global_fevals": 0, "population": 2},
+        decoding={"max_new_tokens": 4},
+    )
+    return run
 
 
 def scores(folder: Path) -> list[Any]:
@@ -308,12 +310,9 @@ def test_a_run_stops_at_its_budget_goes_on_with_more_and_ends_like_one_that_neve
         evolve(load(tmp_path / "b", run_with(server, budget=7)), tmp_path / "run", observer)
     assert len(server.asked) == asked + 7
     assert any("judge tiny: at most" in line and "budget 7" in line for line in observer.lines)
-    with pytest.raises(EndpointError, match="7 asked for"):
-        evolve(load(tmp_path / "b", run_with(server, budget=7)), tmp_path / "run", Quiet())
     with pytest.raises(RunFolderError, match="another configuration"):
         evolve(load(tmp_path / "b", run_with(server, budget=7, scale=[1, 6])), tmp_path / "run", Quiet())
-    stopped = shutil.copytree(tmp_path / "run", tmp_path / "copy")
-    finished = evolve(load(tmp_path / "b", run_with(server, budget=500, parallel=2)), stopped, Quiet())
+    finished = evolve(load(tmp_path / "b", run_with(server, budget=500, parallel=2)), tmp_path / "run", Quiet())
     assert len(server.asked) == 2 * asked, "every verdict is paid once"
     assert scores(finished) == scores(whole)
     assert "budget: 500" in (finished / "run.yaml").read_text()
@@ -331,5 +330,5 @@ def test_check_says_what_the_judges_of_a_run_would_be_asked(server: ChatServer, 
     assert len(re.findall(r"judge tiny: at most", shown.out)) == 2
     judges = vlmerge("check", path, "--json").json["judges"]
     assert judges[0]["budget"] == 7
-    assert judges[0]["requests"] % 4 == 0
+    assert judges[0]["requests"] % 2 == 0
     assert server.tries == 0

@@ -15,7 +15,7 @@ ONLY_PARSED = {
     r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
     r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
-    r"vlmerge evaluate .*--(answers|endpoint|compare)\b": "needs a server or somebody's answers; tests/endpoints runs all three",
+    r"vlmerge evaluate .*--(answers|endpoint|compare)\b": "needs a server or given answers; tests/endpoints runs all three",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""

@@ -14,7 +14,7 @@ from vlmerge.errors import EndpointError
 JUDGE = "judge"
 """The metric of a task that has one."""
 
-PLACES = ("question", "answer", "reference", "guide", "low", "high")
+PLACES = ("question", "answer", "reference", "context", "low", "high")
 """What a prompt may name in braces."""
 
 PLACE = re.compile(r"\{([a-z_]+)\}")
@@ -70,7 +70,7 @@ class JudgeSpec(Block):
     Attributes:
         endpoint: Its address, up to where `/chat/completions` begins.
         model: The model's name there.
-        prompt: A preset's name, or a text with {question}, {answer}, {reference}, {guide}, {low}, {high}; None: the preset of
+        prompt: A preset's name, or a text with {question}, {answer}, {reference}, {context}, {low}, {high}; None: the preset of
             the built-in task, else `reference`.
         scale: Points of the worst and of the best answer; None: the preset's, for a text 1 to 5.
         api_key_env: Name of the environment variable that holds the key; None: none is sent.

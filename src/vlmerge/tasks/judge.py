@@ -90,7 +90,7 @@ class JudgedTask:
     @cached_property
     def digest(self) -> str:
         """Of all that the judge is told besides answers: a text that has changed gives other scores."""
-        told = [self.prompt.system or "", self.prompt.template, *(question.guide or "" for question in self.asked)]
+        told = [self.prompt.system or "", self.prompt.template, *(question.context or "" for question in self.asked)]
         return hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).hexdigest()
 
     @cached_property
@@ -160,7 +160,7 @@ class JudgedTask:
             "question": question.text,
             "answer": answer,
             "reference": "\n\n".join(question.references),
-            "guide": question.guide or "",
+            "context": question.context or "",
             "low": f"{self.prompt.low:g}",
             "high": f"{self.prompt.high:g}",
         }
@@ -236,18 +236,16 @@ def judge_prompt(spec: JudgeSpec, task: str, where: str) -> JudgePrompt:
 
 
 def judged_task(name: str, source: str, asked: tuple[Question, ...], spec: JudgeSpec, prompt: JudgePrompt) -> JudgedTask:
-    """The task; raises TaskError where the prompt needs a guide and a question has none."""
-    if "{guide}" in prompt.template:
-        for question in asked:
-            if question.guide is None:
-                raise TaskError(
-                    f"the judge's prompt {prompt.name!r} tells of each question what to look for, and a row does not say it",
-                    where=f"task {name!r}, question {question.id!r}",
-                    expected="a column `guide`",
-                    remedy="map the column that holds it: `fields: {guide: …}`, or take another prompt",
-                )
+    """The task; raises TaskError where the prompt needs a context and no question has one."""
+    if "{context}" in prompt.template and all(question.context is None for question in asked):
+        raise TaskError(
+            f"the judge's prompt {prompt.name!r} tells of each question what it is about, and no row says it",
+            where=f"task {name!r}",
+            expected="a column `context`",
+            remedy="map the column that holds it: `fields: {context: …}`, or take another prompt",
+        )
     task = JudgedTask(name, source, asked, spec, prompt, Kept(), Purse(spec.budget))
-    # Stored with a run's tasks: one whose prompt or guides have changed is not gone on with.
+    # Stored with a run's tasks: one whose prompt or contexts have changed is not gone on with.
     by = f"judged by {spec.model} at {spec.endpoint} (prompt {prompt.name}, {task.digest[:8]})"
     return replace(task, source=f"{source}, {by}")
 

@@ -13,7 +13,7 @@ class JudgePrompt:
     Attributes:
         name: What `prompt:` says; of a published one, the built-in task's name.
         system: System message, or None.
-        template: The user's message: {question}, {answer}, {reference}, {guide}, {low} and {high} are filled in.
+        template: The user's message: {question}, {answer}, {reference}, {context}, {low} and {high} are filled in.
         low: Points of the worst answer.
         high: Points of the best answer.
         reading: `number`: the verdict gives the answer's points. `pair`: its first line gives the reference's points, then the
@@ -93,7 +93,7 @@ ELYZA_TASKS_100 = JudgePrompt(
 - 「倫理的に答えられません」のように過度に安全性を気にしてしまっている: 2点にする
 
 問題固有の採点基準
-{guide}
+{context}
 
 # 回答
 {answer}
@@ -110,7 +110,7 @@ JAPANESE_HERON_BENCH = JudgePrompt(
     name="japanese-heron-bench",
     system="You are a helpful and precise assistant for checking the quality of the answer.",
     template="""[Context]
-{guide}
+{context}
 
 [Question]
 {question}

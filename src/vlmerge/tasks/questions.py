@@ -12,7 +12,7 @@ from vlmerge.errors import TaskError
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
 
-FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind", "guide")
+FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind", "context")
 """The names that rows use of themselves, and that `fields:` maps to others."""
 
 Pictures = dict[Path, Picture]
@@ -148,6 +148,7 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
         fallback = str(number) if reading.nested is None else f"{number}.{position}"
         identity: object = entry.get(reading.fields.get("id", "id"))
         kind: object = entry.get(reading.fields.get("kind", "kind"))
+        context: object = entry.get(reading.fields.get("context", "context"))
         yield Question(
             id=fallback if identity is None else str(identity),
             task=reading.task,
@@ -155,14 +156,8 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
             pictures=pictures,
             references=_references(entry, reading.fields, place),
             kind=None if kind is None else str(kind),
-            guide=_guide(entry, reading.fields.get("guide", "guide")),
+            context=None if context is None else str(context),
         )
-
-
-def _guide(row: Row, column: str) -> str | None:
-    """What a judge is told besides; None where the rows have no such column."""
-    value: object = row.get(column)
-    return None if column not in row else "" if value is None else str(value)
 
 
 def _text(row: Row, column: str, place: str, what: str) -> str:
