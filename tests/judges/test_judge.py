@@ -283,7 +283,7 @@ def test_evaluate_says_what_a_judge_takes_and_shows_its_verdicts(mine: Path, ser
 def run_with(server: ChatServer, **judge: Any) -> dict[str, Any]:
     """A run of few merges and questions, judged in the search and on the holdout."""
     block = {"endpoint": server.url, "model": "tiny", "prompt": PLAIN, **judge}
-    run = small_run(
+    return small_run(
         merge={"models": [str(FAMILY / name) for name in ("vlm", "ja")], "space": {"groups": 1, "separate": []}},
         tasks=[task("search", 2, judge=block)],
         validation={"fraction": 0.0},
@@ -291,7 +291,6 @@ def run_with(server: ChatServer, **judge: Any) -> dict[str, Any]:
         search={"max_fevals": 2, "global_fevals": 0, "population": 2},
         decoding={"max_new_tokens": 4},
     )
-    return run
 
 
 def scores(folder: Path) -> list[Any]:
