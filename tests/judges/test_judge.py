@@ -17,7 +17,7 @@ from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run
 from vlmerge.endpoints import chat
 from vlmerge.errors import ConfigError, EndpointError, RunFolderError, TaskError
 from vlmerge.evolve import evolve
-from vlmerge.store import STORE_NAME, Store
+from vlmerge.store import SPLITS, STORE_NAME, Store
 from vlmerge.tasks import JUDGE_PROMPTS, JudgedTask, check_names, load_task
 from vlmerge.tasks.judge import Purse, estimate
 from vlmerge.tasks.verdicts import read_verdict
@@ -295,9 +295,10 @@ def run_with(server: ChatServer, **judge: Any) -> dict[str, Any]:
 
 def scores(folder: Path) -> list[Any]:
     with Store.read_only(folder / STORE_NAME) as store:
-        return [(trial.label, store.answers(trial.trial)) for trial in store.trials()]
+        return [(trial.label, store.answers(trial.trial, split)) for trial in store.trials() for split in SPLITS]
 
 
+@pytest.mark.slow
 def test_a_run_stops_at_its_budget_goes_on_with_more_and_ends_like_one_that_never_stopped(
     server: ChatServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
