@@ -37,12 +37,14 @@ THUMBNAIL_PIXELS = 256
 def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
     """The run as used, if the folder has begun: the one that is asked for may be given as it was asked for then, or as used.
 
+    Loggers are no part of what a run is: those of the one that is asked for count.
+
     Raises:
         RunFolderError: It is another one; with what differs.
     """
     if store.get("config_asked") is None:
         return None
-    begun, in_use = _parsed(store, "config_asked"), recorded_run(store)
+    begun, in_use = (_with_loggers(each, config) for each in (_parsed(store, "config_asked"), recorded_run(store)))
     differences = diff_runs(begun, _with_judges_of(config, begun))
     if differences and diff_runs(in_use, _with_smaller_batches(_with_judges_of(config, in_use), in_use)):
         raise RunFolderError(
@@ -60,6 +62,13 @@ def recorded_run(store: Store) -> RunConfig:
     return _parsed(store, "config")
 
 
+def remember_loggers(store: Store, used: RunConfig) -> None:
+    """Of a run that goes on with other loggers, or other budgets of judges; whoever goes on with its run.yaml next has them too."""
+    text = dump_run(used)
+    if store.get("config") != text:
+        store.set("config", text)
+
+
 def write_run(folder: RunFolder) -> None:
     """Writes run.yaml, the run as used, from the store."""
     folder.write("run.yaml", folder.store.get("config"))
@@ -69,12 +78,6 @@ def remember_batch_size(store: Store, size: int) -> None:
     """Out of memory halves it; a run that goes on must ask in the same batches."""
     used = recorded_run(store)
     store.set("config", dump_run(_with_batch_size(used, size)))
-
-
-def remember_judges(store: Store, used: RunConfig) -> None:
-    """Budgets and prices of judges may be others than at the start: run.yaml has those in use."""
-    if dump_run(used) != store.get("config"):
-        store.set("config", dump_run(used))
 
 
 def record_setting(
@@ -267,6 +270,10 @@ def _parsed(store: Store, key: str) -> RunConfig:
 
 def _with_batch_size(config: RunConfig, size: object) -> RunConfig:
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": size})})
+
+
+def _with_loggers(config: RunConfig, other: RunConfig) -> RunConfig:
+    return config.model_copy(update={"loggers": other.loggers})
 
 
 def _with_smaller_batches(config: RunConfig, in_use: RunConfig) -> RunConfig:

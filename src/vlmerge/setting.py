@@ -13,7 +13,14 @@ from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
 from vlmerge.plan import check_room, merged_dtype, plan_of
-from vlmerge.recording import check_models, check_questions, record_setting, remember_judges, stored_config, write_run
+from vlmerge.recording import (
+    check_models,
+    check_questions,
+    record_setting,
+    remember_loggers,
+    stored_config,
+    write_run,
+)
 from vlmerge.runtime.processors import require_processor
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
@@ -84,7 +91,7 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     else:
         check_models(store, models.checkpoints)
         check_questions(store, sets)
-        remember_judges(store, used)
+        remember_loggers(store, used)
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)
