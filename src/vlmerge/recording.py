@@ -63,7 +63,7 @@ def recorded_run(store: Store) -> RunConfig:
 
 
 def remember_loggers(store: Store, used: RunConfig) -> None:
-    """Of a run that goes on with other loggers, or other budgets of judges; whoever goes on with its run.yaml next has them too."""
+    """Of a run that goes on with other loggers or budgets of judges; who goes on with its run.yaml next has them too."""
     text = dump_run(used)
     if store.get("config") != text:
         store.set("config", text)
