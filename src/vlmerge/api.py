@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from vlmerge.bench import Observer
     from vlmerge.config.recipe import Recipe
     from vlmerge.config.run import RunConfig
-    from vlmerge.evaluate import Evaluation
+    from vlmerge.evaluations import Evaluation
     from vlmerge.loaded import Model, Shown
     from vlmerge.outcomes import Checked, Exported, Merged, Run
 

@@ -18,6 +18,7 @@ ONLY_PARSED = {
     r"vlmerge evolve .*--log\b": "another whole run; tests/evolve/test_loggers.py runs one with every logger",
     r"vlmerge push\b": "needs a hub; tests/checkpoint/test_push.py pushes to one on this machine",
     r"vlmerge evolve evovlm\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
+    r"vlmerge evaluate .*--(answers|endpoint|compare)\b": "needs a server or given answers; tests/endpoints runs all three",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""
 

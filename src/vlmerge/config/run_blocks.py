@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import AfterValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
+from vlmerge.config.judge_block import JUDGE, JudgeSpec
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET
@@ -39,6 +40,7 @@ class TaskSpec(Block):
         apply_chat_template: Of a task of lm-eval: whether the host's chat template is put around its prompts; None: no.
         fewshot_as_multiturn: Of a task of lm-eval: whether examples are turns of the chat; None: yes.
         shuffle: Of a task of lm-eval: whether `limit` takes documents by chance (the same in every run), not the first.
+        judge: A chat endpoint that scores its answers; the metric is then `judge`.
     """
 
     name: Text = Field(min_length=1)
@@ -55,11 +57,24 @@ class TaskSpec(Block):
     apply_chat_template: bool | None = None
     fewshot_as_multiturn: bool | None = None
     shuffle: bool | None = None
+    judge: JudgeSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _judged_or_not(self) -> TaskSpec:
+        if self.judge is not None and self.metric not in (None, JUDGE):
+            remedy = "keep one of the two"
+            raise complaint(
+                "a task has a judge and another metric", expected=f"`metric: {JUDGE}`", found=self.metric or "", remedy=remedy
+            )
+        if self.judge is None and self.metric == JUDGE:
+            remedy = "add `judge: {endpoint: …, model: …}`"
+            raise complaint("the metric `judge` needs to know who judges", expected="a block `judge:`", remedy=remedy)
+        return self
 
 
 class ValidationSpec(Block):
