@@ -40,7 +40,7 @@ from vlmerge.tasks.presets import COLAB_2024, EVOLLM_JP, JMMMU_PUBLISHED, MMMU_P
 from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
 from vlmerge.tasks.rouge import bootstrap_mid
 from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_file
-from vlmerge.tasks.splits import Leak, contamination, split_by_image, units
+from vlmerge.tasks.splits import Leak, contamination, leak_between, split_by_image, units
 from vlmerge.tasks.task import AskingTask, ReferenceTask, Task
 from vlmerge.types import Question
 
@@ -65,9 +65,11 @@ __all__ = [
     "check_pictures",
     "contamination",
     "describe_tasks",
+    "leak_between",
     "lm_eval_name",
     "load_task",
     "load_tasks",
+    "metric_name",
     "metric_named",
     "metric_of",
     "preset_named",
@@ -192,12 +194,17 @@ def lm_eval_name(spec: TaskSpec) -> str | None:
 
 
 def metric_of(spec: TaskSpec, preset: str | None, where: str = "metric") -> Metric:
-    """What scores a task: its own metric, else its preset's, else the run's preset's, else the data set's; raises TaskError."""
+    """What scores a task, see `metric_name`; raises TaskError where there is no such metric."""
+    return metric_named(metric_name(spec, preset), where)
+
+
+def metric_name(spec: TaskSpec, preset: str | None) -> str:
+    """A task's own metric, else its preset's, else the run's preset's, else the data set's, else the default."""
     named = spec.preset or preset
     protocol = preset_named(named) if named else None
     definition = BUILT_IN.get(spec.name)
-    name = spec.metric or (protocol.metric if protocol else None) or (definition.metric if definition else None)
-    return metric_named(name or DEFAULT_METRIC, where)
+    chosen = protocol or definition
+    return spec.metric or (chosen.metric if chosen else DEFAULT_METRIC)
 
 
 def metric_named(name: str, where: str = "metric") -> Metric:
