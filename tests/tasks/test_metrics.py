@@ -134,7 +134,8 @@ OPTIONS = ("red", "a blue car", "12", "赤い車")
 CHOSEN = [
     ("B", "B", "B"), ("(B)", "B", "B"), ("B.", "B", "B"), ("The answer is C.", "C", "C"), ("(A) is wrong, so (D)", "D", "D"),
     ("A or B", "B", "B"), ("答えはCです。", None, "C"), ("A。理由は", None, None), ("D. 赤い車", None, "D"),
-    ("赤い車", None, None), ("I think that it must be a blue car", "B", "B"), ("", None, None), ("E", None, None), ("Ｂ", None, None),
+    ("赤い車", None, None), ("I think that it must be a blue car", "B", "B"), ("", None, None),
+    ("E", None, None), ("Ｂ", None, None),
 ]  # fmt: skip
 """Answers, and the option that MMMU's evaluation finds in them, and JMMMU's; None: it draws one."""
 

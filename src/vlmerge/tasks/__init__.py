@@ -29,7 +29,7 @@ from vlmerge.tasks.builtin import (
     BuiltIn,
 )
 from vlmerge.tasks.harness import check_spec, load_harness_task
-from vlmerge.tasks.harness_index import INSTALL, installed
+from vlmerge.tasks.harness_index import INSTALL
 from vlmerge.tasks.hub import Commits, open_dataset
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.mmmu_answers import JMMMU as JMMMU_ANSWERS
@@ -165,10 +165,7 @@ def check_names(
     for key, spec in specs.items():
         name = lm_eval_name(spec)
         if name is not None:
-            near = nearest(name, BUILT_IN) if not installed() else None
-            if near is not None:
-                raise _unknown_task(name, f"{begin}{key}.name")
-            check_spec(spec, name, search_path, f"{begin}{key}.name")
+            check_spec(spec, name, search_path, f"{begin}{key}.name", tuple(BUILT_IN))
             continue
         if spec.preset is not None:
             preset_named(spec.preset, f"{begin}{key}.preset")
@@ -286,7 +283,7 @@ def load_task(
         TaskError: unknown name, metric or preset; missing or unreadable source; anything wrong with a row; no question left.
     """
     if (harness := lm_eval_name(spec)) is not None:
-        return load_harness_task(spec, harness, task_name(spec), search_path)
+        return load_harness_task(spec, harness, task_name(spec), search_path, tuple(BUILT_IN))
     metric = metric_of(spec, preset, f"task {spec.name!r}, metric")
     source, questions = task_questions(spec, preset=preset, pictures=pictures, commits=commits)
     return ReferenceTask(
@@ -395,11 +392,11 @@ def _configs(spec: TaskSpec, definition: BuiltIn | None) -> tuple[str, ...]:
     return tuple(config for config in definition.configs if config in spec.kinds)
 
 
-def _unknown_task(name: str, where: str | None = None) -> TaskError:
+def _unknown_task(name: str) -> TaskError:
     near = nearest(name, BUILT_IN)
     return TaskError(
         f"unknown task {name!r}",
-        where=where or f"task {name!r}",
+        where=f"task {name!r}",
         expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
         found=f"{name}, which is none of these (tasks of lm-evaluation-harness need `{INSTALL}`)",
         remedy=f"write {near!r}"
