@@ -77,8 +77,7 @@ class Question:
             model's own token stands in it for each picture.
         options: What a multiple-choice question lets one choose among, by their letters A, B, …; `text` has them already, and
             the references are letters. Empty for a question that is answered freely.
-        context: What a judge is told beside question and reference (what the picture shows, what to look for); the model never
-            sees it.
+        guide: What a judge is told of this question besides: what is in the picture, what to look for. No model sees it.
     """
 
     id: str
@@ -89,7 +88,7 @@ class Question:
     kind: str | None = None
     ready: int = 0
     options: tuple[str, ...] = ()
-    context: str | None = None
+    guide: str | None = None
 
     @cached_property
     def group(self) -> str:

@@ -230,7 +230,7 @@ def test_heron_bench_has_gpt_4_s_answers_and_what_the_judge_is_told(tmp_path: Pa
     row |= {"context": "少女の絵です。", "answer": {model: f"{model}の答え" for model in MODELS}}
     Dataset.from_list([row], features=HERON).to_parquet(str(tmp_path / "heron.parquet"))
     (question,) = asked_without_a_judge(TaskSpec(name="japanese-heron-bench", path=str(tmp_path / "heron.parquet")))
-    assert (question.id, question.kind, question.context) == ("7", "conv", "少女の絵です。")
+    assert (question.id, question.kind, question.guide) == ("7", "conv", "少女の絵です。")
     assert question.references == ("gpt-4-0125-previewの答え",)
     check_pictures([question])
     del row["answer"]["gpt-4-0125-preview"]  # type: ignore[attr-defined]
@@ -247,8 +247,8 @@ def test_elyza_tasks_are_a_csv_as_on_the_hub(tmp_path: Path) -> None:
     }
     Dataset.from_dict(rows).to_csv(str(tmp_path / "test.csv"))
     first, second = asked_without_a_judge(TaskSpec(name="elyza-tasks-100", path=str(tmp_path)))
-    assert (first.text, first.references, first.context) == ("仕事の熱意を取り戻すには?", ("1. 休む",), "- 熱意")
-    assert second.context is None
+    assert (first.text, first.references, first.guide) == ("仕事の熱意を取り戻すには?", ("1. 休む",), "- 熱意")
+    assert second.guide == ""
 
 
 def test_every_built_in_says_what_scores_it_and_names_its_own_split() -> None:

@@ -101,7 +101,7 @@ ELYZA_TASKS_100 = BuiltIn(
     licence="cc-by-sa-4.0",
     what="Instructions of every kind in Japanese, no pictures: 100, each with an answer and what to look for in one",
     good_for="holdout for language (published tables; a judge scores it from 1 to 5, which costs money)",
-    fields={"question": "input", "answer": "output", "context": "eval_aspect"},
+    fields={"question": "input", "answer": "output", "guide": "eval_aspect"},
 )
 """Sasaki et al., "ELYZA-tasks-100", 2023: `test.csv` with the columns input, output, eval_aspect."""
 

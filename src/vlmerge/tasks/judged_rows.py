@@ -33,5 +33,5 @@ def heron_row(row: Row, place: str) -> Row:
         "question": row.get("text"),
         "answer": by_model[HERON_REFERENCE],
         "kind": row.get("category"),
-        "context": row.get("context"),
+        "guide": row.get("context"),
     }

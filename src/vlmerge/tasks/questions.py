@@ -13,7 +13,7 @@ from vlmerge.tasks.mmmu_answers import letters
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
 
-FIELDS = ("id", "image", "images", "question", "options", "answer", "answers", "kind", "context")
+FIELDS = ("id", "image", "images", "question", "options", "answer", "answers", "kind", "guide")
 """The names that rows use of themselves, and that `fields:` maps to others."""
 
 Pictures = dict[Path, Picture]
@@ -153,7 +153,6 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
         fallback = str(number) if reading.nested is None else f"{number}.{position}"
         identity: object = entry.get(reading.fields.get("id", "id"))
         kind: object = entry.get(reading.fields.get("kind", "kind"))
-        context: object = entry.get(reading.fields.get("context", "context"))
         text = _text(entry, reading.fields.get("question", "question"), place, "question")
         references = _references(entry, reading.fields, place)
         options = _options(entry, reading.fields.get("options", "options"), place)
@@ -168,8 +167,14 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
             references=references,
             kind=None if kind is None else str(kind),
             options=options,
-            context=None if context is None else str(context),
+            guide=_guide(entry, reading.fields.get("guide", "guide")),
         )
+
+
+def _guide(row: Row, column: str) -> str | None:
+    """What a judge is told besides; None where the rows have no such column."""
+    value: object = row.get(column)
+    return None if column not in row else "" if value is None else str(value)
 
 
 def _options(row: Row, column: str, place: str) -> tuple[str, ...]:
