@@ -165,12 +165,20 @@ def export_asked(task: Task | AskingTask, decoding: Decoding, template: str | No
             not the model's own, the metric has no code of its own (a judge), a picture is broken, or a question's text holds
             lm-eval's sign for a picture.
     """
-    if isinstance(task, AskingTask) or not isinstance(task, ReferenceTask):
+    if isinstance(task, AskingTask):
         raise TaskError(
             "a task is lm-eval's already",
             where=f"task {task.name!r}",
             found=task.source,
             remedy=f"ask lm-eval for it: lm-eval run --tasks {task.name}",
+        )
+    if not isinstance(task, ReferenceTask) or task.metric not in CODE:
+        raise TaskError(
+            f"the metric {task.metric!r} cannot be exported",
+            where=f"task {task.name!r}",
+            expected=f"one of {', '.join(CODE)}",
+            found=task.metric,
+            remedy="name another one with --metric",
         )
     if template is not None:
         raise TaskError(
@@ -181,14 +189,6 @@ def export_asked(task: Task | AskingTask, decoding: Decoding, template: str | No
             remedy="leave the preset out, and give its metric with --metric",
         )
     name = re.sub(r"[^\w.-]+", "_", task.name) if name is None else name
-    if task.metric not in CODE:
-        raise TaskError(
-            f"the metric {task.metric!r} cannot be exported",
-            where=f"task {task.name!r}",
-            expected=f"one of {', '.join(CODE)}",
-            found=task.metric,
-            remedy="name another one with --metric",
-        )
     if not re.fullmatch(r"[\w.-]+", name):
         raise TaskError(
             "a task of lm-eval needs a plain name",
