@@ -316,8 +316,6 @@ def load_task(
         prompt = judge_prompt(spec.judge, spec.name, f"task {name!r}")
         source, questions = task_questions(spec, preset=preset, pictures=pictures, commits=commits)
         return judged_task(name, source, questions, spec.judge, prompt)
-    if metric_name(spec, preset) == JUDGE:
-        _check_judge(spec, None, f"task {spec.name!r}")
     metric = metric_of(spec, preset, f"task {spec.name!r}, metric")
     source, questions = task_questions(spec, preset=preset, pictures=pictures, commits=commits)
     return ReferenceTask(
