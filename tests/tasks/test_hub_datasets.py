@@ -52,6 +52,8 @@ FILES = {
 class Hub(BaseHTTPRequestHandler):
     """org/open can be read, org/gated has files behind a licence, everything else is not there."""
 
+    known = ("open", "gated")
+
     def do_GET(self) -> None:
         wanted = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}").get("paths", [])
         parts = self.path.split("?")[0].strip("/").split("/")
@@ -67,11 +69,13 @@ class Hub(BaseHTTPRequestHandler):
 
     def api(self, name: str, what: str, revision: str, *folder: str, paths: list[str]) -> None:
         commit = COMMITS.get(revision, revision)
-        if name not in ("open", "gated") or commit not in FILES:
+        if name not in self.known or commit not in FILES:
             self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif what == "tree":
-            files = [self.entry(commit, path) for path in FILES[commit] if path.rpartition("/")[0] == "/".join(folder)]
-            self.reply(200, files if folder else [{"type": "directory", "path": "data", "oid": "d" * 40, "size": 0}])
+            here = "/".join(folder)
+            files = [self.entry(commit, path) for path in FILES[commit] if path.rpartition("/")[0] == here]
+            folders = {} if here else {path.split("/")[0] for path in FILES[commit] if "/" in path}
+            self.reply(200, [*files, *({"type": "directory", "path": each, "oid": "d" * 40, "size": 0} for each in folders)])
         elif what == "paths-info":
             self.reply(200, [self.entry(commit, path) for path in paths if path in FILES[commit]])
         else:
@@ -83,7 +87,7 @@ class Hub(BaseHTTPRequestHandler):
         commit = COMMITS.get(revision, revision)
         if name == "gated":
             self.reply(403, b"", {"X-Error-Code": "GatedRepo"})
-        elif name != "open":
+        elif name not in self.known:
             self.reply(404, b"", {"X-Error-Code": "RepoNotFound"})
         elif path not in FILES[commit]:
             self.reply(404, b"", {"X-Error-Code": "EntryNotFound"})

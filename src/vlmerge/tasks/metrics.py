@@ -11,9 +11,9 @@ from vlmerge.tasks.rouge import Profile, f_measure, profile
 
 
 class Scorer(Protocol):
-    """An answer and its references (at least one) → 0..1."""
+    """An answer and its references (at least one) → 0..1. `options`: what the question let one choose among, if it did."""
 
-    def __call__(self, answer: str, references: Sequence[str]) -> float: ...
+    def __call__(self, answer: str, references: Sequence[str], options: Sequence[str] = ()) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Metric:
 class ExactMatch:
     """1 where the answer is one of the references, outer white space aside."""
 
-    def __call__(self, answer: str, references: Sequence[str]) -> float:
+    def __call__(self, answer: str, references: Sequence[str], options: Sequence[str] = ()) -> float:  # noqa: ARG002 - not asked
         return float(any(answer.strip() == reference.strip() for reference in references))
 
 
@@ -45,7 +45,7 @@ class CharacterRougeL:
 
     profiles: dict[str, Profile] = field(default_factory=dict[str, Profile], repr=False)
 
-    def __call__(self, answer: str, references: Sequence[str]) -> float:
+    def __call__(self, answer: str, references: Sequence[str], options: Sequence[str] = ()) -> float:  # noqa: ARG002 - not asked
         said = answer.strip()
         return max(f_measure(self.prepared(reference), said) for reference in references)
 
@@ -63,7 +63,7 @@ class WordRougeL:
     words: Words = field(default_factory=Words, repr=False)
     profiles: dict[str, Profile] = field(default_factory=dict[str, Profile], repr=False)
 
-    def __call__(self, answer: str, references: Sequence[str]) -> float:
+    def __call__(self, answer: str, references: Sequence[str], options: Sequence[str] = ()) -> float:  # noqa: ARG002 - not asked
         said = self.words(answer)
         return max(f_measure(self.prepared(reference), said) for reference in references)
 
@@ -82,7 +82,7 @@ class GatedWordRougeL:
     gate: LanguageGate = field(default_factory=LanguageGate, repr=False)
     japanese: dict[str, bool] = field(default_factory=dict[str, bool], repr=False)
 
-    def __call__(self, answer: str, references: Sequence[str]) -> float:
+    def __call__(self, answer: str, references: Sequence[str], options: Sequence[str] = ()) -> float:  # noqa: ARG002 - not asked
         passed = self.gate.is_japanese(answer)
         return max((self.scorer(answer, [r]) for r in references if passed or not self.expects_japanese(r)), default=0.0)
 

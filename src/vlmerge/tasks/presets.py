@@ -48,3 +48,34 @@ COLAB_2024 = Preset(
     description="The LLaVA-1.5 and ELYZA merge experiment on Colab (2024): sampling at temperature 0.2, at most 256 tokens, "
     "no language gate, LLaVA's vicuna_v1 prompt",
 )
+
+EVOLLM_JP = Preset(
+    name="evollm-jp",
+    decoding=Decoding(max_new_tokens=1024),
+    metric="mgsm_ja",
+    template=None,
+    first_question_per_image=False,
+    description="EvoLLM-JP's table on MGSM-JA (Akiba et al., 2024): no examples, greedy, at most 1024 tokens, the last number, "
+    "language gate. The prompt is the model's own, where that table's models had an Alpaca prompt that asks for steps",
+)
+"""SakanaAI/evolutionary-model-merge: `evomerge/eval/ja_mgsm.py`, `evomerge/models/causallm.py`, `configs/llm`."""
+
+JMMMU_PUBLISHED = Preset(
+    name="jmmmu",
+    decoding=Decoding(max_new_tokens=1024),
+    metric="jmmmu",
+    template=None,
+    first_question_per_image=False,
+    description="JMMMU as lmms-eval asks it (Onohara et al., 2024): greedy, at most 1024 tokens, pictures before the question, "
+    "the model's own chat template",
+)
+
+MMMU_PUBLISHED = Preset(
+    name="mmmu",
+    decoding=Decoding(max_new_tokens=512),
+    metric="mmmu",
+    template=None,
+    first_question_per_image=False,
+    description="MMMU with its own prompts and answer parsing (Yue et al., 2024), decoded as in lm-evaluation-harness: greedy, "
+    "at most 512 tokens; pictures before the question, the model's own chat template",
+)

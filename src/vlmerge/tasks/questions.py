@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
+from vlmerge.tasks.mmmu_answers import letters
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
 
-FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind", "context")
+FIELDS = ("id", "image", "images", "question", "options", "answer", "answers", "kind", "context")
 """The names that rows use of themselves, and that `fields:` maps to others."""
 
 Pictures = dict[Path, Picture]
@@ -31,6 +32,7 @@ class Reading:
         kinds: Only questions of these kinds; empty for all.
         limit: At most so many questions, the first in the file's order, after the choice of kinds; None for all.
         pictures: Pictures that are already known by file.
+        form: Makes each row one with our own field names, its question worded with its options; given the row and its place.
     """
 
     task: str
@@ -40,6 +42,7 @@ class Reading:
     kinds: Sequence[str] = ()
     limit: int | None = None
     pictures: Pictures = field(default_factory=dict[Path, Picture], repr=False)
+    form: Callable[[Row, str], Row] | None = None
 
 
 def read_questions(table: Table, reading: Reading) -> tuple[Question, ...]:
@@ -130,6 +133,8 @@ def check_pictures(questions: Sequence[Question]) -> None:
 def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Iterator[Question]:
     """The one question of a row, or the several of a nested one; all share the row's pictures."""
     place = table.place(number)
+    if reading.form is not None:
+        row = reading.form(row, place)
     pictures = _pictures(table, place, row, reading)
     if reading.nested is None:
         entries = [row]
@@ -148,16 +153,60 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
         fallback = str(number) if reading.nested is None else f"{number}.{position}"
         identity: object = entry.get(reading.fields.get("id", "id"))
         kind: object = entry.get(reading.fields.get("kind", "kind"))
-        context: object = entry.get(reading.fields.get("context", "context"))
+        text = _text(entry, reading.fields.get("question", "question"), place, "question")
+        references = _references(entry, reading.fields, place)
+        options = _options(entry, reading.fields.get("options", "options"), place)
+        if options and reading.form is None:
+            text = "\n".join([text, *(f"{letter}. {option}" for letter, option in zip(letters(options), options, strict=True))])
+            references = tuple(_letter(reference, options, place) for reference in references)
         yield Question(
             id=fallback if identity is None else str(identity),
             task=reading.task,
-            text=_text(entry, reading.fields.get("question", "question"), place, "question"),
+            text=text,
             pictures=pictures,
-            references=_references(entry, reading.fields, place),
+            references=references,
             kind=None if kind is None else str(kind),
-            context=None if context is None else str(context),
+            options=options,
+            context=_context(entry, reading.fields.get("context", "context")),
         )
+
+
+def _context(row: Row, column: str) -> str | None:
+    """What a judge is told besides; None where the rows have no such column."""
+    value: object = row.get(column)
+    return None if column not in row else "" if value is None else str(value)
+
+
+def _options(row: Row, column: str, place: str) -> tuple[str, ...]:
+    value: object = row.get(column)
+    if value is None:
+        return ()
+    listed = cast("list[object]", value) if isinstance(value, list) else []
+    if not listed:
+        raise TaskError(
+            "the options of a question are no list",
+            where=f"{place}, {column!r}",
+            expected="a list of texts",
+            found=repr(cast("object", value))[:80],
+            remedy="write them as a list; data sets that are built in (`vlmerge tasks`) are read as they are",
+        )
+    return tuple(_checked_text(option, column, place, "option", row) for option in listed)
+
+
+def _letter(reference: str, options: Sequence[str], place: str) -> str:
+    """The letter of the option that a reference is, by its letter or its text."""
+    known = letters(options)
+    if reference in known:
+        return reference
+    if reference in options:
+        return known[options.index(reference)]
+    raise TaskError(
+        "the answer of a question is none of its options",
+        where=place,
+        expected=f"one of {', '.join(known)}, or an option as it is written",
+        found=reference[:80],
+        remedy="correct the answer or the options",
+    )
 
 
 def _text(row: Row, column: str, place: str, what: str) -> str:

@@ -133,7 +133,7 @@ def contamination(search: Sequence[Question], validation: Sequence[Question], ho
         for (first, first_tasks), (second, second_tasks) in combinations(sets.items(), 2)
         for first_task, first_questions in first_tasks.items()
         for second_task, second_questions in second_tasks.items()
-        if (leak := _leak((first, second), (first_task, second_task), first_questions, second_questions))
+        if (leak := leak_between((first, second), (first_task, second_task), first_questions, second_questions))
     )
 
 
@@ -144,7 +144,10 @@ def _by_task(questions: Sequence[Question]) -> dict[str, list[Question]]:
     return tasks
 
 
-def _leak(sets: tuple[str, str], tasks: tuple[str, str], first: Sequence[Question], second: Sequence[Question]) -> Leak | None:
+def leak_between(
+    sets: tuple[str, str], tasks: tuple[str, str], first: Sequence[Question], second: Sequence[Question]
+) -> Leak | None:
+    """What two lists of questions share; None where that is nothing."""
     shared = {unit for question in first for unit in units(question)} & {
         unit for question in second for unit in units(question)
     }

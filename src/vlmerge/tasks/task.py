@@ -96,7 +96,7 @@ class ReferenceTask:
 
     def score(self, question: Question, answer: str) -> float:
         """Score of an answer, 0..1; the best over the question's references."""
-        return self.scorer(answer, question.references)
+        return self.scorer(answer, question.references, question.options)
 
     def aggregate(self, scores: Sequence[float]) -> float:
         """The mean over questions."""
