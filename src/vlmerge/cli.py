@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -114,6 +115,7 @@ def check(
         from vlmerge.outlook import outlook
 
         ahead = outlook(what, result, folder)
+        result = replace(result, plan=ahead.plan)
     screen = console()
     if not as_json:
         screen.print(render(result))

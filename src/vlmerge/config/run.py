@@ -16,17 +16,20 @@ from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
+from vlmerge.config.recipe import plain_recipe
+from vlmerge.config.recipe_blocks import Recipe
 from vlmerge.config.run_blocks import (
+    CHOOSING,
     FIRST_SIGMA,
     DecodingSpec,
     GenomeSpec,
     MergeSpec,
     RuntimeSpec,
     SearchSpec,
-    SpaceSpec,
     TaskSpec,
     ValidationSpec,
 )
+from vlmerge.config.space_blocks import SpaceSpec
 from vlmerge.config.yaml_file import read_yaml
 from vlmerge.types import Decoding
 
@@ -107,15 +110,36 @@ class RunConfig(Block):
                     found=found,
                     remedy="a larger `max_fevals`, or a smaller `global_fevals`",
                 )
+        self._algorithm_fits()
         if self.search.population and self.search.population > self.search.max_fevals:
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
 
+    def _algorithm_fits(self) -> None:
+        name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
+        if chooses and name != "auto" and name.partition(":")[0] not in CHOOSING:
+            raise complaint(
+                f"{name} searches numbers alone, and here a method is to be chosen, too",
+                expected="auto, catcma, random, or optuna:SAMPLER",
+                found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
+                remedy="take `algorithm` out, or name one method",
+            )
+        if self.genome is not None and self.search.start != "auto":
+            remedy = "take it out; `random_init: true` starts at random genes"
+            raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
+
+    @property
+    def algorithm(self) -> str:
+        """Who searches; never `auto`."""
+        if self.search.algorithm != "auto":
+            return self.search.algorithm
+        return "catcma" if self.merge is not None and len(self.merge.methods) > 1 else "cma-es"
+
     def completed(self) -> RunConfig:
         """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
         coarse = min(self.search.global_fevals, self.search.max_fevals)
-        search = {"sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
+        search = {"algorithm": self.algorithm, "sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
         every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
         named = self.preset is not None or any(task.preset for task in every)
@@ -231,6 +255,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         update={
             "merge": block(config.merge),
             "genome": block(config.genome),
+            "search": _with_start(config.search, folder),
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
             "validation": validation,
@@ -239,9 +264,19 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
     )
 
 
+def _with_start(search: SearchSpec, folder: Path) -> SearchSpec:
+    if search.start_file is not None:
+        return search.model_copy(update={"start": str(local_path(search.start_file, folder) or Path(folder, search.start_file))})
+    if isinstance(search.start, Recipe):
+        return search.model_copy(update={"start": search.start.rewritten(ref=lambda ref: ref.relative_to(folder))})
+    return search
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, ModelRef):
         return value.plain()
+    if isinstance(value, Recipe):
+        return plain_recipe(value)
     if isinstance(value, Block):
         absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
         return {key: _plain(each) for key, each in value if key not in absent}
