@@ -1,7 +1,7 @@
 """Whether fresh questions agree that a stage of the search found something: then a finer one follows, else the search ends.
 
-A stage's mean is compared with the mean of the stage before, on the validation questions, paired, whole picture groups drawn with
-replacement. The decision is written down before anything is done about it, so that a run that goes on does not decide again.
+A stage's mean is compared with the mean of the stage before, on the validation questions, paired, whole picture groups drawn
+with replacement. The decision is written down before anything is done about it: a run that goes on does not decide again.
 What using validation for it means for the claim stands in docs/search.md.
 """
 

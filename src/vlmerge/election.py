@@ -66,5 +66,6 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
 def _finalists(store: Store) -> dict[str, Trial]:
     """Row → trial, in the order in which ties are decided."""
     best = leaders(store, searched=True)
-    order = sorted(best, key=lambda row: ({"global": 1, "mean": 2, "best": 3}.get(row.partition(":")[0], 0), best[row][1].trial))
+    late = {"global": 1, "mean": 2, "best": 3}
+    order = sorted(best, key=lambda row: (late.get(row.partition(":")[0], 0), best[row][1].trial))
     return {row: best[row][1] for row in order}

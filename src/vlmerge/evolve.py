@@ -94,7 +94,7 @@ def unsearched(setting: Setting) -> dict[str, str]:
 
 
 def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store: Store, watch: Watch) -> Handed:
-    """One stage of the search: asks, tries and tells generation after generation; hands on the distribution that it ends with."""
+    """One stage of the search: asks, tries and tells generation after generation; hands on its last distribution."""
     optimizer = stage.optimizer(handed)
     known = store.generations(number)
     optimizer.replay(known)

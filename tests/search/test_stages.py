@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vlmerge.config import ModelRef, RunConfig, dump_recipe, parse_recipe, parse_run
 from vlmerge.errors import ConfigError
-from vlmerge.search import baselines, stages
+from vlmerge.search import Distribution, Handed, baselines, decided, notes, stages
 
 HOST, OTHER, BASE = ModelRef("org/vlm"), ModelRef("org/ja"), ModelRef("org/base")
 MODELS = [str(HOST), str(OTHER), str(BASE)]
@@ -27,7 +27,9 @@ def test_the_global_stage_comes_first_and_starts_at_the_best_baseline() -> None:
     first, second = stages(run({"models": MODELS}), 6, HOST, [{HOST: 0.4, OTHER: 0.6}])
     assert (first.name, first.start, first.sigma, first.budget) == ("global", (0.4, 0.6, 0.0), 0.2, 40)
     assert (second.name, second.sigma, second.budget) == ("groups", 0.1, 360)
-    assert second.optimizer((0.5, 0.7, -0.1)).mean == (0.5, 0.7, -0.1) * 4
+    handed = Handed(first.space, Distribution((0.5, 0.7, -0.1), 0.07))
+    assert second.begin(handed) == Distribution((0.5, 0.7, -0.1) * 4, 0.1)
+    assert second.optimizer(handed).mean == (0.5, 0.7, -0.1) * 4
 
 
 @given(st.integers(1, 300), st.integers(0, 100), st.sampled_from([1, 2, "layer"]))

@@ -265,8 +265,9 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
 
 
 def _with_start(search: SearchSpec, folder: Path) -> SearchSpec:
-    if search.start_file is not None:
-        return search.model_copy(update={"start": str(local_path(search.start_file, folder) or Path(folder, search.start_file))})
+    named = search.start_file
+    if named is not None:
+        return search.model_copy(update={"start": str(local_path(named, folder) or Path(folder, named))})
     if isinstance(search.start, Recipe):
         return search.model_copy(update={"start": search.start.rewritten(ref=lambda ref: ref.relative_to(folder))})
     return search
@@ -279,12 +280,21 @@ def _plain(value: object) -> Any:
         return plain_recipe(value)
     if isinstance(value, Block):
         absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
-        return {key: _plain(each) for key, each in value if key not in absent}
+        plain = {key: _plain(each) for key, each in value if key not in absent}
+        return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in cast("tuple[object, ...]", value)]
     return value
+
+
+def _short(merge: MergeSpec) -> dict[str, Any]:
+    """One method and one space as files have them: without a list."""
+    space = [_plain(space) for space in merge.space]
+    method = list(merge.method)
+    spaces = "auto" if not space else space[0] if len(space) == 1 else space
+    return {"method": method[0] if len(method) == 1 else method, "space": spaces}
 
 
 def _differences(key: str, ours: Any, theirs: Any) -> Iterator[str]:

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET
+from vlmerge.config.recipe import parse_recipe
 from vlmerge.config.recipe_blocks import ParametersField, Recipe
 from vlmerge.config.recipe_checks import find_method, value_problems
 from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
+from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
 FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
@@ -98,6 +100,20 @@ def _algorithm(value: str) -> str:
     raise misfit(f"{', '.join(ALGORITHMS)}, or optuna:SAMPLER (e.g. optuna:tpe)", value, "choose one of these")
 
 
+def _start(value: object) -> object:
+    if isinstance(value, Recipe):
+        return value
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise misfit(f"{', '.join(STARTS)}, a recipe's file, or a run folder", value, "name one of these")
+    try:
+        return parse_recipe(cast("Mapping[str, Any]", value), "search.start")
+    except ConfigError as error:
+        detail = {"expected": error.expected or "", "found": error.found or "", "remedy": error.remedy or ""}
+        raise complaint(error.what, **detail) from error
+
+
 class SearchSpec(Block):
     """How the search goes.
 
@@ -108,8 +124,8 @@ class SearchSpec(Block):
         global_fevals: How many of them go to one number per model (`merge:` only); 0: none.
         seed: From 1.
         start: Where the first stage of a `merge:` run begins: `auto`, at the best hand-set merge; `host`, as it is; `equal`
-            weights; `chat_vector` (`chat_vector:NAME` where there are several), host + model − base; `random`; a recipe's file; or
-            a run folder, at its winner. When the run has begun, a recipe stands here itself.
+            weights; `chat_vector` (`chat_vector:NAME` where there are several), host + model − base; `random`; a recipe's file;
+            or a run folder, at its winner. When the run has begun, a recipe stands here itself.
         global_sigma: First step size of the stage of one number per model.
         sigma: First step size of the stage after it; None until the run is read, then 0.1 (`merge:`) or 1/6 (`genome:`). Stages
             after that begin with half of it.
@@ -122,7 +138,7 @@ class SearchSpec(Block):
         {
             "sigma0": "called `sigma` here",
             "force_population_size": "called `population` here",
-            "timeout": "not offered: which candidates are slow would differ from run to run. `decoding: max_new_tokens` bounds answers",
+            "timeout": "not offered: which candidates are late differs from run to run. `decoding: max_new_tokens` bounds them",
             "strategy": "not needed: candidates are merged in place, one after the other",
             "in_memory": "always so here",
             "vllm": "not needed: models are merged in place and asked by vlmerge itself",
@@ -134,7 +150,7 @@ class SearchSpec(Block):
     max_fevals: Whole = Field(default=400, ge=1)
     global_fevals: Whole = Field(default=40, ge=0)
     seed: Whole = Field(default=1, ge=1, lt=2**32)
-    start: Recipe | Text = "auto"
+    start: Annotated[Recipe | Text, PlainValidator(_start)] = "auto"
     global_sigma: Number = Field(default=0.2, gt=0)
     sigma: Number | None = Field(default=None, gt=0)
     population: Whole | None = Field(default=None, ge=2)
@@ -155,6 +171,18 @@ def _unlike(models: tuple[ModelRef, ...]) -> tuple[ModelRef, ...]:
     return models
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _spaces(value: object) -> object:
+    if value == "auto":
+        return ()
+    if value == []:
+        raise misfit("auto, a space, or a list of spaces", value, "leave it out for auto")
+    return (value,) if isinstance(value, Mapping | SpaceSpec) else value
+
+
 class MergeSpec(Block):
     """vlmerge's own form of what may be searched.
 
@@ -163,8 +191,8 @@ class MergeSpec(Block):
         base_model: The common ancestor. Methods that need one take it from here; the others only for the baselines.
         vlm: The host; None: the first VLM.
         method: One with numbers to search: a weight for each model, slerp's t (two models, `base_model` one of them), or what
-            `space: parameters` names. A list of methods: which one is searched, too, and their parameters with it.
-        space: What is searched; a list of spaces, coarse to fine; or `auto`.
+            `space: parameters` names. Several of them: which one is searched, too, and their parameters with it.
+        space: What is searched; several spaces, coarse to fine; none: `auto`.
         parameters: Of the method, the same in every candidate (density, lambda, …); what is searched cannot stand here.
         normalize: Whether the weights are divided by their sum.
         protect: Substrings of tensor names that stay the host's, in candidates and baselines alike.
@@ -175,8 +203,8 @@ class MergeSpec(Block):
     models: Annotated[tuple[Model, ...], AfterValidator(not_empty)]
     base_model: Model | None = None
     vlm: Model | None = None
-    method: Text | tuple[Text, ...] = "linear"
-    space: Literal["auto"] | SpaceSpec | tuple[SpaceSpec, ...] = "auto"
+    method: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ("linear",)
+    space: Annotated[tuple[SpaceSpec, ...], BeforeValidator(_spaces)] = ()
     parameters: ParametersField = Field(default_factory=dict)
     normalize: bool = False
     protect: tuple[Text, ...] = ()
@@ -186,9 +214,8 @@ class MergeSpec(Block):
     @model_validator(mode="after")
     def _fits_the_method(self) -> MergeSpec:
         _unlike(self.models)
-        if not self.methods or not self.spaces:
-            what = "`method` lists no method" if not self.methods else "`space` lists no space"
-            raise complaint(what, expected="at least one", remedy="name one, or leave it out")
+        if not self.methods:
+            raise complaint("`method` lists no method", expected="at least one", remedy="name one, or leave it out")
         if len(set(self.methods)) < len(self.methods):
             raise complaint("`method` names one twice", expected="each method once", found=", ".join(self.methods))
         for method in self.methods:
@@ -270,14 +297,12 @@ class MergeSpec(Block):
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods to choose from; mostly one."""
-        return (self.method,) if isinstance(self.method, str) else self.method
+        return self.method
 
     @property
     def spaces(self) -> tuple[SpaceSpec, ...]:
         """The spaces, coarse to fine. Of `auto` all that a run may come to."""
-        if self.space == "auto":
-            return AUTO
-        return self.space if isinstance(self.space, tuple) else (self.space,)
+        return self.space or AUTO
 
     @property
     def searched(self) -> tuple[ModelRef, ...]:

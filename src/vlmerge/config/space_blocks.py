@@ -124,7 +124,7 @@ class SpaceSpec(Block):
         if isinstance(listed, str):
             listed = [listed]
         if isinstance(listed, list | tuple):
-            names = cast("list[Any]", list(cast("list[Any]", listed)))
+            names = list(cast("list[Any]", listed))
             if all(isinstance(name, str) for name in names):
                 given["parameters"] = {name: {} for name in names}
         elif isinstance(listed, Mapping):

@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 from vlmerge.config import Filtered, MergeSpec, ModelRef, ParameterValue, Recipe, Slice, SliceSource, Source
 from vlmerge.config.method_table import METHODS
@@ -99,7 +98,7 @@ class GroupSpace:
     def _key(self, group: str, column: Column) -> str:
         """The name of the gene that a group's column takes its number from."""
         per = self._spec(column.parameter).per
-        if per == "group" or self.groups == ("all",) and per == "model":
+        if per == "group" or (self.groups == ("all",) and per == "model"):
             return self._name(group, column)
         return self._name("all", column if per == "model" else Column(column.parameter, None))
 
@@ -114,9 +113,13 @@ class GroupSpace:
                         found.setdefault(self._key(group, column), []).append((index, column))
         return found
 
-    @cached_property
+    @property
     def genes(self) -> tuple[Gene, ...]:
         """Which method, where there are several; then group after group, and what is tied at the end."""
+        return self._genes
+
+    @cached_property
+    def _genes(self) -> tuple[Gene, ...]:
         found: list[Gene] = []
         if len(self.merge.methods) > 1:
             found.append(Gene(METHOD, choices=self.merge.methods))
@@ -126,7 +129,7 @@ class GroupSpace:
             found.append(Gene(name, how.low, how.high, scale=how.scale))
         return tuple(found)
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         """`group/model`, with `/parameter` where that is not the weight."""
         return tuple(gene.name for gene in self.genes)
@@ -135,7 +138,7 @@ class GroupSpace:
     def _places(self) -> Mapping[str, int]:
         return {name: place for place, name in enumerate(self.names)}
 
-    @cached_property
+    @property
     def start(self) -> Genome:
         """Equal weights, half way for slerp, and of other parameters what they start at."""
         return self._filled({})
@@ -194,7 +197,11 @@ class GroupSpace:
     def _neutral(self, parameter: str) -> float:
         """What a method does that is not told of the parameter, within the gene's bounds."""
         default = next(
-            (METHODS[name].parameters[parameter].default for name in self.merge.methods if parameter in METHODS[name].parameters),
+            (
+                METHODS[name].parameters[parameter].default
+                for name in self.merge.methods
+                if parameter in METHODS[name].parameters
+            ),
             None,
         )
         how = self._spec(parameter).searched(parameter)

@@ -1,8 +1,9 @@
 """Coarse to fine: which searches follow one another in a run, each from the distribution of the one before.
 
 How many genes a search carries was measured on the demo family: 12 to 15 at 168 candidates and 192 questions; 21 pay with 768
-questions (docs/search.md). Hence the rule: ten candidates for each gene, and at most 15 · √(questions / 192) genes. `space: auto`
-takes a further stage only where both hold; spaces that a run lists are taken as they are, and `notes` says what they exceed.
+questions (docs/search.md). Hence the rule: ten candidates for each gene, and at most 15 · √(questions / 192) genes. `space:
+auto` takes a further stage only where both hold; spaces that a run lists are taken as they are, and `notes` says what they
+exceed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from vlmerge.config import MergeSpec, ModelRef, RunConfig, SpaceSpec
 from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
-from vlmerge.search.optimizer import Optimizer, plan
+from vlmerge.search.optimizers import Optimizer, optimizer, plan
 from vlmerge.search.space import Handed, SearchSpace
 from vlmerge.search.starts import Starting
 from vlmerge.types import Genome
@@ -74,8 +75,9 @@ class Stage:
 
     def optimizer(self, handed: Handed | None = None) -> Optimizer:
         """A fresh optimizer; `handed` as in `begin`."""
-        first = self.begin(handed)
-        return Optimizer(first.mean, first.sigma, self.seed, self.population, self.generations)
+        name, _, sampler = self.algorithm.partition(":")
+        options = {**self.options, "sampler": sampler} if sampler else self.options
+        return optimizer(name, self.space.genes, self.begin(handed), self.seed, self.population, self.generations, options)
 
 
 def stages(
@@ -127,7 +129,7 @@ def stage_name(number: int) -> str:
 
 def _spaces(merge: MergeSpec, host: ModelRef, layers: int) -> list[GroupSpace]:
     """One number per model, then the run's own spaces; `auto` is its first alone."""
-    wanted = merge.spaces[:1] if merge.space == "auto" else merge.spaces
+    wanted = merge.space or merge.spaces[:1]
     fine = [grouped(merge, host, layers, space) for space in wanted]
     return [coarsest(fine[0]), *fine]
 
@@ -176,7 +178,7 @@ def decided(config: RunConfig, layers: int, host: ModelRef, questions: int) -> R
         host: Its host.
         questions: Search questions whose tasks count.
     """
-    if config.merge is None or config.merge.space != "auto":
+    if config.merge is None or config.merge.space:
         return config
     return _with_spaces(config, config.merge.spaces[: 1 + _further(config, layers, host, questions)])
 
@@ -199,8 +201,7 @@ def _further(config: RunConfig, layers: int, host: ModelRef, questions: int) -> 
 
 def _with_spaces(config: RunConfig, spaces: tuple[SpaceSpec, ...]) -> RunConfig:
     assert config.merge is not None
-    space = spaces[0] if len(spaces) == 1 else spaces
-    return config.model_copy(update={"merge": config.merge.model_copy(update={"space": space})})
+    return config.model_copy(update={"merge": config.merge.model_copy(update={"space": spaces})})
 
 
 def notes(config: RunConfig, layers: int, host: ModelRef, questions: int | None = None) -> list[str]:
@@ -224,7 +225,7 @@ def notes(config: RunConfig, layers: int, host: ModelRef, questions: int | None 
                     f"{stage.name}: {questions} search questions carry about {carried(questions)} genes, and this stage has "
                     f"{genes}; {needed(genes)} questions would carry them"
                 )
-    if config.merge.space == "auto" and questions is None:
+    if not config.merge.space and questions is None:
         genes = len(grouped(config.merge, host, layers, config.merge.spaces[1]).genes)
         budget = config.search.global_fevals + CANDIDATES_PER_GENE * (genes + len(planned[-1].space.genes))
         found.append(
