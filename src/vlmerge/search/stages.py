@@ -8,8 +8,9 @@ from typing import Literal
 
 from vlmerge.config import ModelRef, RunConfig
 from vlmerge.search.genome_space import GenomeSpace
+from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.group_space import GroupSpace, grouped
-from vlmerge.search.optimizer import Optimizer, plan
+from vlmerge.search.optimizers import CmaEs, Optimizer, plan
 from vlmerge.search.space import SearchSpace
 from vlmerge.types import Genome
 
@@ -44,7 +45,8 @@ class Stage:
     def optimizer(self, mean: Genome | None = None) -> Optimizer:
         """A fresh optimizer; `mean` is the last stage's, where there was one."""
         start = self.start if self.start is not None else self.space.start if mean is None else self.space.lift(mean)
-        return Optimizer(start, self.sigma, self.seed, self.population, self.generations)
+        genes = tuple(Gene(name) for name in self.space.names)
+        return CmaEs(genes, Distribution(start, self.sigma), self.seed, self.population, self.generations)
 
 
 def stages(
