@@ -6,12 +6,13 @@ from vlmerge.search.baselines import Baseline, baselines
 from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
-from vlmerge.search.optimizers import Optimizer, default_population, plan
+from vlmerge.search.optimizers import OPTIMIZERS, Optimizer, default_population, optimizer, plan
 from vlmerge.search.space import Handed, SearchSpace, model_labels
 from vlmerge.search.stages import Stage, decided, notes, stages
 from vlmerge.search.starts import read_start, with_start
 
 __all__ = [
+    "OPTIMIZERS",
     "Baseline",
     "Distribution",
     "Gene",
@@ -28,6 +29,7 @@ __all__ = [
     "grouped",
     "model_labels",
     "notes",
+    "optimizer",
     "plan",
     "read_start",
     "stages",
