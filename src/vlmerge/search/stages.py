@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vlmerge.config import ModelRef, RunConfig
-from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, grouped
 from vlmerge.search.optimizers import CmaEs, Optimizer, plan
 from vlmerge.search.space import SearchSpace
