@@ -128,7 +128,8 @@ def test_the_seed_decides(name: str, space: str) -> None:
 
 def test_the_hash_seed_decides_nothing() -> None:
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_optimizer as t; print(t.digest_of_everything())"
+    here = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {here!r}); import test_optimizer; print(test_optimizer.digest_of_everything())"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, env={**os.environ, "PYTHONHASHSEED": seed}
     )
@@ -280,12 +281,12 @@ def test_a_wrong_value_of_an_option_is_told_with_what_was_expected() -> None:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_what_cannot_be_is_refused(name: str) -> None:
     start = Distribution((0.0,), 0.1)
-    for seed, population, generations, given in (
+    for seed, population, generations, begin in (
         (0, 4, 2, start), (1, 0, 2, start), (1, 4, -1, start), (1, 4, 2, Distribution((0.0, 1.0), 0.1)),
         (1, 4, 2, Distribution((0.0,), 0.0)), (1, 4, 2, Distribution((0.0,), 0.1, ((-1.0,),))),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=r"seeds|population|numbers|step size|variance"):
-            optimizer(name, [FREE], given, seed, population, generations)
+            optimizer(name, [FREE], begin, seed, population, generations)
 
 
 @given(st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=12))

@@ -55,7 +55,7 @@ class CatCma(Optimizer):
         options: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(genes, start, seed, population, generations)
-        from cmaes import CatCMAwM
+        from cmaes import CatCMAwM  # pyright: ignore[reportMissingTypeStubs]
 
         self.options = read_options(CatCmaOptions, "catcma", options or {})
         self._real = [place for place, gene in enumerate(self.genes) if not gene.choices]

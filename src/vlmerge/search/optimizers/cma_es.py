@@ -34,8 +34,8 @@ class CmaEsOptions:
             with a small one and a small step; Hansen, 2009).
         growth: Factor of the population from one restart to the next.
         tolx: A distribution has collapsed when every standard deviation is below this.
-        inject: Genomes that stand first in the first generation: baselines, winners of other runs. What they teach is cut to the
-            length of a usual step (Hansen, 2011).
+        inject: Genomes that stand first in the first generation: baselines, winners of other runs. What they teach is cut to
+            the length of a usual step (Hansen, 2011).
     """
 
     active: bool = True
@@ -75,7 +75,7 @@ class CmaEs(Optimizer):
     and `distribution` are then those of the descent whose last generation had the best median.
 
     Args:
-        genes: Real numbers, with bounds or without (`cma`'s BoundTransform: a smooth map that is the identity but near a bound).
+        genes: Real numbers, with bounds or without (`cma`'s BoundTransform: a smooth map, the identity except near a bound).
         start: First mean, step size and covariance.
         seed: From 1.
         population: Candidates of a generation, up to the first restart.
@@ -126,7 +126,7 @@ class CmaEs(Optimizer):
         if self.options.tolx != CmaEsOptions.tolx:
             said["tolx"] = self.options.tolx
         with self._own():
-            strategy = cma.CMAEvolutionStrategy(list(mean), sigma, said)
+            strategy: Any = cma.CMAEvolutionStrategy(list(mean), sigma, said)
             correlation = self._covariance / np.outer(deviations, deviations)
             if not self.options.diagonal and np.any(correlation != np.eye(len(self.genes))):
                 strategy.sm.C = correlation
@@ -226,6 +226,6 @@ class CmaEs(Optimizer):
             size = first * self.options.growth**self._large
         population = max(2, min(int(size), self._left))
         step = np.linalg.cholesky(self._covariance) @ drawn.standard_normal(len(self.genes))
-        mean = within(self.genes, np.array(self.start.mean) + self.start.sigma * step)
+        mean = within(self.genes, [at + self.start.sigma * float(by) for at, by in zip(self.start.mean, step, strict=True)])
         strategy = self._strategy(mean, sigma, population, int(drawn.randint(1, 2**31)))
         self._descent = _Descent(strategy, population, small, limit)

@@ -133,14 +133,14 @@ class Optimizer(ABC):
             RunFolderError: It asks for other genomes than are stored.
         """
         for generation in generations:
-            asked = None if self.done else self.ask()
+            asked = [] if self.done else self.ask()
             if asked != [tuple(genome) for genome in generation.genomes]:
                 raise RunFolderError(
                     "the search cannot be rebuilt from its record",
                     where=f"generation {generation.generation} of stage {generation.stage}",
                     expected="the stored genomes, to the last bit",
-                    found="other genomes: this machine or its versions of numpy and of the optimizer's package are not those that "
-                    "began the run",
+                    found="other genomes: this machine or its versions of numpy and of the optimizer are not "
+                    "those that began the run",
                     remedy="go on where the run began, or start anew in another folder",
                 )
             if generation.fitness is not None:

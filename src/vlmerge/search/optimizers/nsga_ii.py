@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, cast
@@ -96,34 +98,30 @@ class NsgaII(Optimizer):
 
     def _fresh(self) -> Any:
         """pymoo's object, with the first generation in it."""
-        from pymoo.algorithms.moo.nsga2 import NSGA2, binary_tournament
-        from pymoo.core.mixed import MixedVariableDuplicateElimination, MixedVariableMating
-        from pymoo.core.population import Population
-        from pymoo.operators.selection.tournament import TournamentSelection
-
         first = [within(self._boxed, genome) for genome in self.options.inject][: self.population]
         first += [within(self._boxed, self._draws.one()) for _ in range(self.population - len(first))]
-        elimination = MixedVariableDuplicateElimination()
-        tournament = TournamentSelection(func_comp=binary_tournament)
-        mating = MixedVariableMating(tournament, eliminate_duplicates=elimination, n_max_iterations=TRIES)
-        algorithm: Any = NSGA2(
+        elimination = _pymoo("core.mixed").MixedVariableDuplicateElimination()
+        nsga = _pymoo("algorithms.moo.nsga2")
+        tournament = _pymoo("operators.selection.tournament").TournamentSelection(func_comp=nsga.binary_tournament)
+        mating = _pymoo("core.mixed").MixedVariableMating(tournament, eliminate_duplicates=elimination, n_max_iterations=TRIES)
+        algorithm = nsga.NSGA2(
             pop_size=max(2, self.population),
             n_offsprings=self.population,
-            sampling=cast("Any", Population.new(X=[self._named(genome) for genome in first])),
+            sampling=_population([self._named(genome) for genome in first]),
             mating=mating,
             eliminate_duplicates=False,
         )
         return algorithm.setup(self._problem(1), termination=("n_gen", self.generations + 1), seed=self.seed, verbose=False)
 
     def _problem(self, objectives: int) -> Any:
-        from pymoo.core.problem import Problem
-        from pymoo.core.variable import Choice, Real
-
+        variable = _pymoo("core.variable")
         kinds = {
-            str(place): Choice(options=list(range(len(gene.choices)))) if gene.choices else Real(bounds=(gene.low, gene.high))
+            str(place): variable.Choice(options=list(range(len(gene.choices))))
+            if gene.choices
+            else variable.Real(bounds=(gene.low, gene.high))
             for place, gene in enumerate(self._boxed)
         }
-        return Problem(vars=kinds, n_obj=objectives, n_ieq_constr=1)
+        return _pymoo("core.problem").Problem(vars=kinds, n_obj=objectives, n_ieq_constr=1)
 
     def _named(self, genome: Genome) -> dict[str, float | int]:
         return {
@@ -152,8 +150,6 @@ class NsgaII(Optimizer):
         return self._sigma
 
     def _draw(self) -> list[Genome]:
-        from pymoo.core.population import Population
-
         with self._own():
             if self._algorithm is None:
                 self._algorithm = self._fresh()
@@ -161,7 +157,7 @@ class NsgaII(Optimizer):
             found: list[Any] = [] if infills is None else [each.X for each in infills][: self.population]
             # A space of few choices has no more that is new.
             found += [self._named(within(self._boxed, self._draws.one())) for _ in range(self.population - len(found))]
-            self._asked = Population.new(X=found)
+            self._asked = _population(found)
         names = [str(place) for place in range(len(self.genes))]
         return [within(self._boxed, [float(each[name]) for name in names]) for each in found]
 
@@ -176,13 +172,23 @@ class NsgaII(Optimizer):
             self._asked.set("F", np.array([[0.0] * objectives if s is None else [-each for each in s] for s in scores]))
             # A violated constraint ranks behind every candidate that keeps it, in every generation.
             self._asked.set("G", np.array([[1.0 if score is None else -1.0] for score in scores]))
-            self._asked.apply(lambda each: each.evaluated.update(("F", "G")))
+            for each in self._asked:
+                each.evaluated.update(("F", "G"))
             self._algorithm.problem = self._problem(objectives)
             self._algorithm.tell(infills=self._asked)
         real = [place for place, gene in enumerate(self.genes) if not gene.choices]
         if real and len(genomes) > 1:
-            scaled = np.array(genomes)[:, real] / [self.genes[place].scale for place in real]
-            self._sigma = max(float(np.sqrt(np.mean(np.var(scaled, axis=0)))), math.ulp(1.0))
+            variances = [statistics.pvariance([genome[at] / self.genes[at].scale for genome in genomes]) for at in real]
+            self._sigma = max(math.sqrt(statistics.fmean(variances)), math.ulp(1.0))
+
+
+def _pymoo(module: str) -> Any:
+    """A module of pymoo, which has no types."""
+    return importlib.import_module(f"pymoo.{module}")
+
+
+def _population(genomes: Sequence[Mapping[str, float | int]]) -> Any:
+    return _pymoo("core.population").Population.new(X=list(genomes))
 
 
 def front(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
