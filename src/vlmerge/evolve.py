@@ -87,7 +87,8 @@ def unsearched(setting: Setting) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if "global" not in names:
         genome = setting.config.genome is not None
-        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else "no candidates for it"
+        begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
+        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else begins
     if names == {"global"}:
         reasons["mean"] = "one group only: the distribution's mean is the row `global`"
     return reasons

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from vlmerge.config import ModelRef, RunConfig, dump_recipe, parse_recipe, parse_run
 from vlmerge.errors import ConfigError
-from vlmerge.search import Distribution, Handed, baselines, decided, notes, stages
+from vlmerge.search import Distribution, Handed, baselines, stages
 
 HOST, OTHER, BASE = ModelRef("org/vlm"), ModelRef("org/ja"), ModelRef("org/base")
 MODELS = [str(HOST), str(OTHER), str(BASE)]

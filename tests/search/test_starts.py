@@ -115,10 +115,16 @@ def test_task_arithmetic_is_a_start_of_a_linear_search() -> None:
 @pytest.mark.parametrize(
     ("recipe", "says"),
     [
-        ({"merge_method": "linear", "models": [{"model": "org/other", "parameters": {"weight": 1}}]}, "models that the run does not"),
-        (sliced((0.4, 0.6), (0.5, 0.7), merge_method="dare_linear", base_model=str(BASE)), "has another method|base takes no part"),
-        ({"merge_method": "linear", "models": [{"model": MODELS[0], "parameters": {"weight": [0.1, 0.9]}}],
-          "parameters": {"normalize": False}}, "the space cannot say it"),
+        ({"merge_method": "linear", "models": [{"model": "org/other", "parameters": {"weight": 1}}]}, "models that the run"),
+        (
+            {"merge_method": "ties", "base_model": str(BASE), "models": [{"model": MODELS[0], "parameters": {"weight": 1}}]},
+            "has another method",
+        ),
+        (
+            {"merge_method": "linear", "models": [{"model": MODELS[0], "parameters": {"weight": [0.1, 0.9]}}]}
+            | {"parameters": {"normalize": False}},
+            "the space cannot say it",
+        ),
         ({"merge_method": "linear", "slices": sliced((0.4, 0.6))["slices"]}, "another number of layers"),
     ],
 )  # fmt: skip

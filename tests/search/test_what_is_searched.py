@@ -47,7 +47,9 @@ def spaces(draw: st.DrawFn) -> GroupSpace:
         "separate": draw(st.lists(st.sampled_from(["embed", "head"]), unique=True)),
         "modules": draw(st.sampled_from([[], ["attention"], ["mlp", "norms"], ["attention", "mlp", "norms"], STUDY])),
     }
-    space |= draw(st.sampled_from([{"groups": 1}, {"groups": 2}, {"groups": "layer"}, {"curve": "linear"}, {"curve": "quadratic"}]))
+    space |= draw(
+        st.sampled_from([{"groups": 1}, {"groups": 2}, {"groups": "layer"}, {"curve": "linear"}, {"curve": "quadratic"}])
+    )
     return made(block, **space)
 
 
@@ -132,7 +134,7 @@ def test_the_studys_sizes() -> None:
 
 def test_a_quadratic_curve_goes_through_its_knots() -> None:
     space = made("linear", curve="quadratic", separate=[])
-    genome = {name: 0.0 for name in space.names} | {"first layer/vlm": 1.0, "middle layer/vlm": 2.0, "last layer/vlm": 5.0}
+    genome = dict.fromkeys(space.names, 0.0) | {"first layer/vlm": 1.0, "middle layer/vlm": 2.0, "last layer/vlm": 5.0}
     found = effective(space.decode(tuple(genome.values())), "weight", LAYERS)
     depths = [found[f"layers.{layer}.mlp.down_proj.weight", HOST] for layer in range(LAYERS)]
     assert depths == pytest.approx([1 + 2 * x**2 * 2 for x in np.linspace(0, 1, LAYERS)])
@@ -210,7 +212,9 @@ def test_children_inherit_variance_and_a_part_of_the_correlation() -> None:
     siblings = found[one, other] / found[one, one]
     assert 0 < siblings < 1
     parents = 0.6 / np.sqrt(2.0)
-    cousins = found[one, places["norm+head/ja"]] / np.sqrt(found[one, one] * found[places["norm+head/ja"], places["norm+head/ja"]])
+    cousins = found[one, places["norm+head/ja"]] / np.sqrt(
+        found[one, one] * found[places["norm+head/ja"], places["norm+head/ja"]]
+    )
     assert cousins == pytest.approx(siblings * parents)
 
 

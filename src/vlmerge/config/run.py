@@ -125,6 +125,13 @@ class RunConfig(Block):
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
             )
+        if name == "nsga-ii":
+            raise complaint(
+                "nsga-ii searches for a front between several objectives, and a run has one score",
+                expected="auto, cma-es, catcma, random, or optuna:SAMPLER",
+                found=name,
+                remedy="take `algorithm` out",
+            )
         if self.genome is not None and self.search.start != "auto":
             remedy = "take it out; `random_init: true` starts at random genes"
             raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)

@@ -115,7 +115,9 @@ class Race:
         return tuple(
             place
             for place in running
-            if sum(self._worse(scores[rival, asked] - scores[place, asked], asked) <= level for rival in running if rival != place)
+            if sum(
+                self._worse(scores[rival, asked] - scores[place, asked], asked) <= level for rival in running if rival != place
+            )
             >= self.survivors
         )
 
