@@ -12,7 +12,7 @@ OUT    ?= runs/demo
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench bench-disk bench-gpu screenshot zoo wheel clean
+.PHONY: help setup demo test check format docs docs-serve bench bench-disk bench-gpu screenshot zoo wheel clean
 .DELETE_ON_ERROR:
 
 help: ## this list
@@ -40,8 +40,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## evolve the built-in tiny family: offline, 2 CPU cores, a few minutes; ends with the table and the page
 	$(BIN)/vlmerge demo --out $(OUT) $(ARGS)
 
-test: $(READY) ## run all tests (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY) ## run all tests, a file at a time on each core (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 check: $(READY) ## lint, format check, types (pyright strict), import layers
 	$(BIN)/ruff check .
@@ -52,6 +52,13 @@ check: $(READY) ## lint, format check, types (pyright strict), import layers
 format: $(READY) ## put the code in shape (ruff)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY) ## build the documentation's site into site/, English and Japanese; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict $(ARGS)
+	@echo "site/index.html  (search needs a server: make docs-serve)"
+
+docs-serve: $(READY) ## show the site on 127.0.0.1:8000, built anew whenever a page changes
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve $(ARGS)
 
 bench: $(READY) ## on 2 CPU cores: seconds per candidate beside `generate`, start-up times, how costs grow (JSON in runs/bench)
 	$(BIN)/python benchmarks/candidate.py --json runs/bench/candidate.json $(ARGS)
@@ -77,6 +84,6 @@ wheel: $(READY) ## build dist/*.whl
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 clean: ## remove what can be made again: the environment, caches, dist (run folders stay)
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find src tests benchmarks zoo -name __pycache__ -type d -prune -exec rm -rf {} +
 	find src -maxdepth 1 -name '*.egg-info' -prune -exec rm -rf {} +

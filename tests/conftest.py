@@ -26,7 +26,10 @@ os.environ.update(
 )
 for _variable in ("HF_TOKEN", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_DATASETS_CACHE"):
     os.environ.pop(_variable, None)
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+if "PYTEST_XDIST_WORKER" in os.environ:  # One of several, each on a core of its own.
+    os.environ["OMP_NUM_THREADS"] = "1"
+else:
+    os.environ.setdefault("OMP_NUM_THREADS", "2")
 
 # Time limits per example say more about the machine than about the code; in CI the same examples are drawn every time.
 settings.register_profile("vlmerge", deadline=None, derandomize="CI" in os.environ)

@@ -80,12 +80,14 @@ def test_an_unknown_task_names_the_nearest(name: str, near: str) -> None:
     assert f"write {near!r}" in refusal(name=name)
 
 
-@pytest.mark.parametrize("name", ["gpqa_main_zeroshot", "drop", "my_own_lm_eval_task"])
-def test_a_task_of_another_harness_is_said_not_to_be_supported_yet(name: str) -> None:
-    message = refusal(name=name)
-    assert "lm-evaluation-harness are not supported yet" in message
-    assert ".jsonl" in message
+def test_a_name_that_nothing_has_is_told_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refusal(name="my_own_lm_eval_task")
+    assert "a built-in task" in message
     assert "hf:org/name" in message
+    monkeypatch.setattr("vlmerge.tasks.harness_index.installed", lambda: False)
+    message = refusal(name="my_own_lm_eval_task")
+    assert "tasks of lm-evaluation-harness need that installed" in message
+    assert "pip install 'vlmerge[lm-eval]'" in message
 
 
 def test_unknown_metrics_and_presets_name_the_nearest(mine: str) -> None:

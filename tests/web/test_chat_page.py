@@ -75,8 +75,8 @@ def test_the_runs_models_answer_side_by_side(browser: Browser, panel_of_run: Ser
     assert roles[0] == "winner"
     assert len(set(roles)) == len(roles) >= 2
     # The model that was merged in place says what the exported one says.
-    assert answers[0] == (said_by(runs / "small" / "model") or "(空の回答)")
-    assert answers[roles.index("host")] == (said_by(FAMILY / "vlm") or "(空の回答)")
+    assert answers[0] == (said_by(runs / "small" / "model") or "（空の回答）")
+    assert answers[roles.index("host")] == (said_by(FAMILY / "vlm") or "（空の回答）")
     assert browser.run("document.documentElement.scrollWidth") == width
 
 

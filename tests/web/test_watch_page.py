@@ -59,7 +59,7 @@ def test_a_run_is_shown_at_every_width_in_both_languages(browser: Browser, watch
     assert browser.run("document.documentElement.lang") == lang
     assert browser.run("document.querySelector('#state').textContent") == {"en": "finished", "ja": "完了"}[lang]
     assert browser.run("document.documentElement.scrollWidth") == width
-    assert browser.run("[...document.querySelectorAll('.card img')].every((image) => image.complete && image.naturalWidth)")
+    browser.until("[...document.querySelectorAll('.card img')].every((image) => image.complete && image.naturalWidth)")
     assert browser.run("document.querySelectorAll('#chart .dot').length") > 8
     # No phrase is missing: keys would stand there instead.
     assert not browser.run(r"/\b(web|chat)\.[a-z]+|undefined|NaN|\{\w+\}/.test(document.body.innerText)")

@@ -31,8 +31,8 @@ class Distribution:
     Attributes:
         mean: One number for each gene.
         sigma: Step size.
-        covariance: Of the genes, before multiplication with sigma²; rows of a symmetric matrix. None: the genes' scales,
-            squared, on the diagonal.
+        covariance: Of the genes, before multiplication with sigma²; rows of a symmetric matrix. None: the squares of the genes'
+            scales on the diagonal.
     """
 
     mean: tuple[float, ...]

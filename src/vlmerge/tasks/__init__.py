@@ -19,7 +19,7 @@ from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
 from vlmerge.tasks.harness import check_spec, load_harness_task
-from vlmerge.tasks.harness_index import INSTALL, installed
+from vlmerge.tasks.harness_index import INSTALL
 from vlmerge.tasks.hub import Commits, open_dataset
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
@@ -114,10 +114,7 @@ def check_names(
     for key, spec in specs.items():
         name = lm_eval_name(spec)
         if name is not None:
-            near = nearest(name, BUILT_IN) if not installed() else None
-            if near is not None:
-                raise _unknown_task(name, f"{begin}{key}.name")
-            check_spec(spec, name, search_path, f"{begin}{key}.name")
+            check_spec(spec, name, search_path, f"{begin}{key}.name", tuple(BUILT_IN))
             continue
         if spec.metric is not None:
             metric_named(spec.metric, f"{begin}{key}.metric")
@@ -214,7 +211,7 @@ def load_task(
         TaskError: unknown name, metric or preset; missing or unreadable source; anything wrong with a row; no question left.
     """
     if (harness := lm_eval_name(spec)) is not None:
-        return load_harness_task(spec, harness, task_name(spec), search_path)
+        return load_harness_task(spec, harness, task_name(spec), search_path, tuple(BUILT_IN))
     protocol_name = spec.preset or preset
     protocol = preset_named(protocol_name) if protocol_name else None
     definition = BUILT_IN.get(spec.name)
@@ -298,11 +295,11 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
     return open_dataset(hub["repository"], split=spec.split, config=hub["config"], revision=hub["revision"], commits=commits)
 
 
-def _unknown_task(name: str, where: str | None = None) -> TaskError:
+def _unknown_task(name: str) -> TaskError:
     near = nearest(name, BUILT_IN)
     return TaskError(
         f"unknown task {name!r}",
-        where=where or f"task {name!r}",
+        where=f"task {name!r}",
         expected=f"a built-in task ({', '.join(BUILT_IN)}), a .jsonl or .parquet file, or hf:org/name",
         found=f"{name}, which is none of these (tasks of lm-evaluation-harness need `{INSTALL}`)",
         remedy=f"write {near!r}"

@@ -160,7 +160,7 @@ class HarnessTask:
         return options[likelihoods.index(max(likelihoods))]
 
 
-def check_spec(spec: TaskSpec, name: str, search_path: Sequence[str], where: str) -> None:
+def check_spec(spec: TaskSpec, name: str, search_path: Sequence[str], where: str, others: Sequence[str] = ()) -> None:
     """Refuses what can be refused before anything is read.
 
     Raises:
@@ -174,10 +174,12 @@ def check_spec(spec: TaskSpec, name: str, search_path: Sequence[str], where: str
                 found=f"{key}: {getattr(spec, key)}",
                 remedy="take it out; what a task of lm-eval asks and how stands in its own YAML",
             )
-    manager_of(name, search_path, where)
+    manager_of(name, search_path, where, others)
 
 
-def load_harness_task(spec: TaskSpec, name: str, label: str, search_path: Sequence[str] = ()) -> HarnessTask:
+def load_harness_task(
+    spec: TaskSpec, name: str, label: str, search_path: Sequence[str] = (), others: Sequence[str] = ()
+) -> HarnessTask:
     """Loads one of lm-eval's tasks.
 
     Args:
@@ -185,12 +187,13 @@ def load_harness_task(spec: TaskSpec, name: str, label: str, search_path: Sequen
         name: Its name in lm-eval.
         label: What the run calls it.
         search_path: Folders with tasks.
+        others: Names of tasks that are not lm-eval's, one of which may have been meant.
 
     Raises:
         TaskError: It cannot be loaded, is not made of single documents, or has no metric that a run can use.
     """
     where = f"task {name!r}"
-    manager = manager_of(name, search_path, where)
+    manager = manager_of(name, search_path, where, others)
     with quiet():
         try:
             task = manager.load([name])["tasks"][name]

@@ -30,24 +30,26 @@ def version() -> str:
     return metadata.version("lm_eval")
 
 
-def manager_of(name: str, search_path: Sequence[str], where: str) -> Any:
+def manager_of(name: str, search_path: Sequence[str], where: str, others: Sequence[str] = ()) -> Any:
     """lm-eval's TaskManager that knows a task.
 
     Args:
         name: Name of a task.
         search_path: Folders beside those that come with lm-eval; what is in them goes first.
         where: Where the name stands.
+        others: Names of tasks that are not lm-eval's, one of which may have been meant.
 
     Raises:
         TaskError: lm-eval is not installed, a folder is missing, nothing has the name, or it is a group's or a tag's.
     """
     if not installed():
+        near = nearest(name, others)
         raise TaskError(
             f"unknown task {name!r}: it is not built in, and tasks of lm-evaluation-harness need that installed",
             where=where,
             expected="a built-in task (`vlmerge tasks`), a .jsonl or .parquet file, hf:org/name, or lm-evaluation-harness",
             found="no package lm_eval",
-            remedy=INSTALL,
+            remedy=f"write {near!r}" if near else INSTALL,
         )
     for folder in search_path:
         if not Path(folder).is_dir():
@@ -62,7 +64,7 @@ def manager_of(name: str, search_path: Sequence[str], where: str) -> Any:
     own = _manager(tuple(search_path), False) if search_path else None
     manager = own if own is not None and name in own.task_index else _manager(tuple(search_path), True)
     if name not in manager.task_index:
-        near = nearest(name, manager.all_tasks)
+        near = nearest(name, (*others, *manager.all_tasks))
         mine = ", ".join(own.all_tasks) if own is not None else ""
         raise TaskError(
             f"unknown task {name!r}",

@@ -34,7 +34,9 @@ class CatCma(Optimizer):
     """CatCMA with Margin (Hamano et al., 2025, arXiv:2504.07884; the `cmaes` package).
 
     A normal distribution over the real genes and a probability for each choice of the categorical ones, learnt together from
-    ranks; the margin keeps every choice possible. A generation of one candidate is asked for but teaches nothing.
+    ranks. The margin keeps every choice possible: with k categorical genes, the choices of each but the most probable one keep
+    at least 1 − 0.73^(1/k) together; 27 % of the candidates where there is one such gene, 10 % where there are three. A
+    generation of one candidate is asked for but teaches nothing.
 
     Args:
         genes: Real ones, with bounds or without, and categorical ones; either alone will do.

@@ -178,11 +178,13 @@ class CmaEs(Optimizer):
         if not self._told:
             return Distribution(self.start.mean, float(strategy.sigma), self.start.covariance)
         mean = strategy.mean
-        if self._bounded:
+        if self._bounded or not strategy.gp.isidentity:
             mean = strategy.gp.pheno(mean, into_bounds=strategy.boundary_handler.repair)
         matrix: Any = strategy.sm.covariance_matrix
         deviations = np.ones(len(self.genes)) * strategy.sigma_vec.scaling
         learnt = np.outer(deviations, deviations) * (np.eye(len(self.genes)) if matrix is None else matrix)
+        if not strategy.gp.isidentity:  # cma has passed a covariance's condition beyond 1e12 on to a linear map of its own.
+            learnt = strategy.gp._tf_matrix @ learnt @ strategy.gp._tf_matrix.T
         return Distribution(tuple(float(number) for number in mean), float(strategy.sigma), rows(learnt))
 
     def _draw(self) -> list[Genome]:

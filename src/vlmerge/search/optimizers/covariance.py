@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from vlmerge.search.genes import Distribution, Gene
 
-SMALLEST = 1e-12
-"""Smallest eigenvalue of the correlation matrix: what rounding has made negative is brought to it."""
+SMALLEST = 1e-6
+"""Smallest eigenvalue of the correlation matrix: genes that moved as one may part, first by a thousandth of their step."""
 
 
 def first_covariance(genes: Sequence[Gene], start: Distribution) -> NDArray[np.float64]:
@@ -19,6 +19,8 @@ def first_covariance(genes: Sequence[Gene], start: Distribution) -> NDArray[np.f
     Args:
         genes: Their scales are the standard deviations where the start has no covariance.
         start: A search's start.
+
+    Eigenvalues of the correlation matrix below `SMALLEST` are brought to it.
 
     Raises:
         ValueError: A covariance of another size, or one that is none: not symmetric, a variance that is not above 0, or
