@@ -1,4 +1,4 @@
-"""Runs over every kind of space: genes are searched, stages follow one another or do not, and a run goes on where it stopped."""
+"""Runs over every kind of space: genes are searched, stages follow one another or do not, a run goes on where it stopped."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The space of `merge:`: the method's parameters, for each model and each group of tensors; and, of several methods, which.
 
-Groups are embeddings, runs of layers (or modules of a run), and final norm with lm_head: few, because a layer-wise search loses to
-three numbers at the budgets that people have. The coarsest form has one group. Every number of a recipe is a sum of genes by
+Groups are embeddings, runs of layers (or modules of a run), and final norm with lm_head: few, because a layer-wise search loses
+to three numbers at the budgets that people have. The coarsest form has one group. Every number of a recipe is a sum of genes by
 fixed shares (one gene; several on a curve; the same one where genes are tied), brought within its bounds.
 """
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from vlmerge.search.genes import Distribution, Gene
 
 KEPT = 0.25
-"""Share of a correlation that is inherited. Genes that were one number would be fully correlated; but their common direction is what
-the coarse stage has searched already, and the differences between them are what the finer one is for."""
+"""Share of a correlation that is inherited. Genes that were one number would be fully correlated; but their common direction is
+what the coarse stage has searched already, and the differences between them are what the finer one is for."""
 
 Row = tuple[tuple[int, float], ...]
 """(coarse gene, share): where a gene's number comes from; empty: from nowhere."""
