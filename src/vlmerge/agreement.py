@@ -97,7 +97,10 @@ def go_on(number: int, planned: Sequence[Stage], least: float, store: Store, ben
         with store.transaction():
             store.set("agreements", [*stored, asdict(known)])
             if not known.agreed and left:
+                done = planned[: number + 1]
                 store.set("left_out", {**store.get("left_out", {}), **{stage.row: reason for stage in left}})
+                store.set("budget", sum(stage.budget for stage in done))
+                store.set("stages", [{"name": stage.name, "budget": stage.budget} for stage in done])
     watch.say(known.line(left[0].name if left else None))
     return bool(left) and known.agreed
 

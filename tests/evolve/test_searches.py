@@ -72,6 +72,8 @@ def test_stages_follow_one_another_while_validation_agrees(tmp_path: Path) -> No
         assert not only["agreed"]
         assert "did not agree" in store.get("left_out")["mean:finer"]
         assert store.trial("mean:finer") is None
+        assert [stage["name"] for stage in store.get("stages")] == ["global", "groups"]
+        assert store.get("budget") == len(searched(ended))
     assert any("the search ends here" in line for line in said.lines)
     assert "did not agree" in (ended / "report.html").read_text()
 
