@@ -170,7 +170,12 @@ def evolve(
     task_search_path: SearchPath = None,
     lang: LangOption = Lang.en,
 ) -> None:
-    """The search. Run it again with the same folder: it goes on where it stopped."""
+    """The search. Run it again with the same folder: it goes on where it stopped.
+
+    What mergekit-evolve has on its command line stands in the run file: max-fevals, sigma0, force-population-size are
+    `search: {max_fevals, sigma, population}`, batch-size is `runtime: {batch_size}`, storage-path is --out; the final model is
+    always written. docs/search.md has the others.
+    """
     _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
 
 

@@ -123,7 +123,7 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
 
 
 def try_mean(stage: Stage, mean: Genome, bench: Bench, watch: Watch) -> None:
-    """The distribution's mean stands for election beside the best candidate; that of one number per model is the row `global`."""
+    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`."""
     trial = bench.try_recipe(stage.row, "mean", stage.space.decode(mean), genome=mean)
     watch.tried(trial, bench.score(trial, "search"))
 

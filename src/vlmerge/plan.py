@@ -78,7 +78,9 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
     """
     run = read_start(run)
     found = run if questions is None else decided(run, layers, host, questions)
-    planned = tuple(PlannedStage(stage.name, len(stage.space.genes), stage.budget) for stage in stages(found, layers, host))
+    searches = stages(found, layers, host)
+    searches[0].optimizer()  # Refuses an algorithm, or an option of it, that cannot be.
+    planned = tuple(PlannedStage(stage.name, len(stage.space.genes), stage.budget) for stage in searches)
     hand_set = baselines(run, host)
     can_be = [each for each in hand_set if each.recipe is not None]
     return Plan(

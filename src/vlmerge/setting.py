@@ -14,7 +14,7 @@ from vlmerge.merge import Prepared, prepare_models
 from vlmerge.plan import check_room, merged_dtype
 from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
 from vlmerge.runtime.processors import require_processor
-from vlmerge.search import decided, read_start, with_start
+from vlmerge.search import decided, read_start, stages, with_start
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
 
@@ -68,7 +68,9 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
         check_room(folder.path, models.checkpoints[models.host].total_bytes)
         placement = _placement(pinned.runtime, models, pinned)
         used = pinned.model_copy(update={"runtime": _spec(placement)})
-        used = decided(used, models.anatomies[models.host].layers, models.host, sets.counted("search"))
+        layers = models.anatomies[models.host].layers
+        used = decided(used, layers, models.host, sets.counted("search"))
+        stages(used, layers, models.host)[0].optimizer()  # Refuses an algorithm that cannot be, before anything is loaded.
     else:
         models = _prepare(used, cached_only=True)
         placement = _stored_placement(used, store)
