@@ -18,14 +18,23 @@ MODELS = [str(FAMILY / name) for name in ("vlm", "ja", "base")]
 TWO = {"models": MODELS[:2], "base_model": MODELS[2]}
 
 
+@pytest.fixture(autouse=True)
+def few_hand_set_merges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The host and two others are enough here, and save most of the time."""
+    from vlmerge import evolve as loop
+
+    listed = loop.baselines
+    monkeypatch.setattr(loop, "baselines", lambda *given: listed(*given)[:3])
+
+
 def few(merge: dict[str, Any], **search: Any) -> dict[str, Any]:
     """A run of few candidates and questions."""
     return small_run(
         merge={**TWO, **merge},
-        tasks=[task("search", 6)],
-        validation=[task("validation", 6)],
+        tasks=[task("search", 4)],
+        validation=[task("validation", 4)],
         holdout=None,
-        search={"max_fevals": 10, "global_fevals": 4, "population": 2, **search},
+        search={"max_fevals": 6, "global_fevals": 2, "population": 2, **search},
         decoding={"max_new_tokens": 8},
     )
 
@@ -58,7 +67,7 @@ def test_stages_follow_one_another_while_validation_agrees(tmp_path: Path) -> No
     assert {stage for stage, _ in searched(whatever)} == {0, 1, 2}
     with Store.read_only(whatever / "run.sqlite") as store:
         first, second = store.get("agreements")
-        assert (first["stage"], first["before"], first["agreed"], first["questions"]) == ("groups", "global", True, 6)
+        assert (first["stage"], first["before"], first["agreed"], first["questions"]) == ("groups", "global", True, 4)
         assert (second["stage"], second["before"]) == ("finer", "groups")
         assert store.trial("mean:finer") is not None
         assert "mean:finer" in store.get("standing")
