@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,6 +32,14 @@ class Lang(StrEnum):
 
     en = "en"
     ja = "ja"
+
+
+class LoggerName(StrEnum):
+    """Where a run can be watched besides."""
+
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
 
 
 class Device(StrEnum):
@@ -150,7 +158,7 @@ def merge(
 
     summary = merge_with_card(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
-    for warning in summary.pairing.warnings:
+    for warning in summary.warnings:
         screen.print(f"note: {warning}", markup=False)
     if summary.zeroed:
         note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"
@@ -163,11 +171,15 @@ def merge(
     screen.print(f"terms of its parents together: {summary.terms} (`vlmerge check` lists them)", markup=False)
 
 
-@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))
+@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first",
+                            "vlmerge evolve run.yaml --log tensorboard"))  # fmt: skip
 def evolve(
     run: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="What to merge, what to search, which questions.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the name of the file.")] = None,
     task_search_path: SearchPath = None,
+    log: Annotated[
+        list[LoggerName] | None, typer.Option(help="Where to watch it besides, as `loggers:` of the run; may be repeated.")
+    ] = None,
     lang: LangOption = Lang.en,
 ) -> None:
     """The search. Run it again with the same folder: it goes on where it stopped.
@@ -176,7 +188,7 @@ def evolve(
     `search: {max_fevals, sigma, population}`, batch-size is `runtime: {batch_size}`, storage-path is --out; the final model is
     always written. docs/search.md has the others.
     """
-    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
+    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [], [name.value for name in log or []])
 
 
 @app.command(epilog=example("vlmerge watch runs/demo", "vlmerge watch runs --port 8800 --no-browser --lang ja"))
@@ -195,10 +207,17 @@ def watch(
 
 
 @app.command(
-    epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json")
-)
+    epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json",
+                   "vlmerge report runs/demo --optuna demo.db")
+)  # fmt: skip
 def report(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")], lang: LangOption = Lang.en, as_json: Json = False
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    lang: LangOption = Lang.en,
+    optuna: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.db", help="Also as a study of Optuna's, for `optuna-dashboard sqlite:///FILE.db`."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Figures and report.html, also while the run goes on."""
     from vlmerge.report import results_table, write_report
@@ -206,6 +225,7 @@ def report(
     from vlmerge.terminal import console
 
     page = write_report(run, lang=lang.value)
+    count = None if optuna is None else _write_study(run, optuna)
     if as_json:
         print((run / "results.json").read_text(encoding="utf-8"))
         return
@@ -213,6 +233,8 @@ def report(
     with Store.read_only(run / STORE_NAME) as store:
         screen.print(results_table(store))
     screen.print(f"page: {page}", markup=False)
+    if count is not None:
+        screen.print(f"study of {count} trials: {optuna} (optuna-dashboard sqlite:///{optuna})", markup=False)
 
 
 @app.command(epilog=example("vlmerge export runs/demo my-vlm", "vlmerge export runs/demo trial-17 --trial 17"))
@@ -227,6 +249,37 @@ def export(
 
     chosen = run_export(run, out, trial, progress=ByteProgress())
     console().print(f"trial {chosen.trial} ({chosen.label}), verified: {out}", markup=False)
+
+
+@app.command(epilog=example("vlmerge push runs/demo my-name/my-vlm --private", "vlmerge push my-vlm my-name/my-vlm --json"))
+def push(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A finished run folder (its winner), or a model that vlmerge wrote.")
+    ],
+    repository: Annotated[
+        str, typer.Argument(metavar="REPO", help="Repository on the hub, user/name; made if it is not there.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Seen by its owner alone.")] = False,
+    revision: Annotated[str, typer.Option(help="Branch; made if it is not there.")] = "main",
+    licence_checked: Annotated[
+        bool, typer.Option("--licence-checked", help="I have read the licences, and they let me: do not refuse.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """A model onto the hub, in one commit, compared with the disk afterwards. Log in before with `hf auth login`."""
+    from vlmerge.push import pack
+    from vlmerge.push import push as run_push
+    from vlmerge.terminal import console, print_json
+
+    notes = console(error=True)
+    parcel = pack(folder, private=private, licence_checked=licence_checked)
+    for line in parcel.lines():
+        notes.print(line, markup=False)
+    pushed = run_push(parcel, repository, private=private, revision=revision, say=lambda line: notes.print(line, markup=False))
+    if as_json:
+        print_json(asdict(pushed))
+        return
+    console().print(f"{pushed.files} files on the hub, each as on this disk: {pushed.address}", markup=False)
 
 
 @app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",
@@ -372,8 +425,9 @@ def main(*, own_process: bool = False) -> None:
 # ── inside ──
 
 
-def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = ()) -> None:
+def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = (), loggers: Sequence[str] = ()) -> None:
     from vlmerge.config.file_kinds import load_only_run
+    from vlmerge.config.run import LoggerSpec
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
@@ -382,11 +436,22 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
         more = (str(folder.absolute()) for folder in search_path)
         folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
         config = config.model_copy(update={"task_search_path": folders})
+    known = {spec.name for spec in config.loggers}
+    more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
+    config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
     check_run_names(config, str(run_file))
     # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve
 
     print_outcome(run_evolve(config, out, TerminalObserver(), lang=lang.value), out)
+
+
+def _write_study(run: Path, file: Path) -> int:
+    from vlmerge.optuna_study import write_study
+    from vlmerge.store import STORE_NAME, Store
+
+    with Store.read_only(run / STORE_NAME) as store:
+        return write_study(store, file)
 
 
 def _ask_on_a_page(

@@ -35,12 +35,14 @@ THUMBNAIL_PIXELS = 256
 def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
     """The run as used, if the folder has begun: the one that is asked for may be given as it was asked for then, or as used.
 
+    Loggers are no part of what a run is: those of the one that is asked for count.
+
     Raises:
         RunFolderError: It is another one; with what differs.
     """
     if store.get("config_asked") is None:
         return None
-    begun, in_use = _parsed(store, "config_asked"), recorded_run(store)
+    begun, in_use = (_with_loggers(each, config) for each in (_parsed(store, "config_asked"), recorded_run(store)))
     differences = diff_runs(begun, config)
     if differences and diff_runs(in_use, _with_smaller_batches(config, in_use)):
         raise RunFolderError(
@@ -56,6 +58,13 @@ def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
 def recorded_run(store: Store) -> RunConfig:
     """The run as used, of a folder that has begun."""
     return _parsed(store, "config")
+
+
+def remember_loggers(store: Store, used: RunConfig) -> None:
+    """Of a run that goes on with other loggers; whoever goes on with its run.yaml next has them too."""
+    text = dump_run(used)
+    if store.get("config") != text:
+        store.set("config", text)
 
 
 def write_run(folder: RunFolder) -> None:
@@ -259,6 +268,10 @@ def _parsed(store: Store, key: str) -> RunConfig:
 
 def _with_batch_size(config: RunConfig, size: object) -> RunConfig:
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": size})})
+
+
+def _with_loggers(config: RunConfig, other: RunConfig) -> RunConfig:
+    return config.model_copy(update={"loggers": other.loggers})
 
 
 def _with_smaller_batches(config: RunConfig, in_use: RunConfig) -> RunConfig:

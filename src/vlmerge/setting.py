@@ -12,7 +12,7 @@ from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
 from vlmerge.plan import check_room, merged_dtype
-from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
+from vlmerge.recording import check_models, check_questions, record_setting, remember_loggers, stored_config, write_run
 from vlmerge.runtime.processors import require_processor
 from vlmerge.search import decided, read_start, stages, with_start
 from vlmerge.store import Store
@@ -84,6 +84,7 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     else:
         check_models(store, models.checkpoints)
         check_questions(store, sets)
+        remember_loggers(store, used)
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)

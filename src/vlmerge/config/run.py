@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
-from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
+from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, problems_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
@@ -23,6 +23,7 @@ from vlmerge.config.run_blocks import (
     FIRST_SIGMA,
     DecodingSpec,
     GenomeSpec,
+    LoggerSpec,
     MergeSpec,
     RuntimeSpec,
     SearchSpec,
@@ -36,6 +37,7 @@ from vlmerge.types import Decoding
 __all__ = [
     "DecodingSpec",
     "GenomeSpec",
+    "LoggerSpec",
     "MergeSpec",
     "RunConfig",
     "RuntimeSpec",
@@ -57,6 +59,13 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _loggers_once(loggers: tuple[LoggerSpec, ...]) -> tuple[LoggerSpec, ...]:
+    names = [logger.name for logger in loggers]
+    if len(set(names)) < len(names):
+        raise misfit("every logger once", ", ".join(names), "take the second one out")
+    return loggers
+
+
 class RunConfig(Block):
     """One evolution.
 
@@ -71,6 +80,7 @@ class RunConfig(Block):
         decoding: How answers are generated, over the preset's.
         runtime: Where and how models run.
         task_search_path: Folders with tasks of lm-eval beside those that come with it. Python code in them is run.
+        loggers: Where the run can be watched besides; no part of what the run is.
         random_init: Start at random genes instead of equal weights (`genome:` only).
         allow_contaminated_holdout: Go on where a holdout image was searched, and mark every number CONTAMINATED.
     """
@@ -85,6 +95,7 @@ class RunConfig(Block):
     decoding: DecodingSpec = DecodingSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     task_search_path: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    loggers: Annotated[tuple[LoggerSpec, ...], BeforeValidator(_listed), AfterValidator(_loggers_once)] = ()
     random_init: bool = False
     allow_contaminated_holdout: bool = False
 
@@ -250,6 +261,10 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         path = spec.path and str(local_path(spec.path, folder) or Path(folder, spec.path))
         return spec.model_copy(update={"name": name, "path": path})
 
+    def logger(spec: LoggerSpec) -> LoggerSpec:
+        place = spec.folder and str(local_path(spec.folder, folder) or Path(folder, spec.folder))
+        return spec.model_copy(update={"folder": place})
+
     def block(part: MergeSpec | GenomeSpec | None) -> MergeSpec | GenomeSpec | None:
         if part is None:
             return None
@@ -266,6 +281,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
             "validation": validation,
+            "loggers": tuple(logger(spec) for spec in config.loggers),
             "task_search_path": tuple(str(local_path(each, folder) or Path(folder, each)) for each in config.task_search_path),
         }
     )

@@ -423,3 +423,41 @@ class RuntimeSpec(Block):
     dtype: Literal["auto"] | DtypeField = "auto"
     batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[Whole, Field(ge=1)] | None = None
+
+
+LoggerName = Literal["wandb", "tensorboard", "mlflow"]
+LOGGER_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"wandb": ("project", "entity"), "tensorboard": ("folder",), "mlflow": ("project", "uri")}
+)
+"""Logger → the keys that it has beside its name."""
+
+
+class LoggerSpec(Block):
+    """Where the run is to be watched besides; it changes nothing of the run.
+
+    Attributes:
+        name: `wandb`, `tensorboard` or `mlflow`.
+        project: Of W&B, or the experiment of MLflow; None: vlmerge.
+        entity: Of W&B: user or team; None: the person's own.
+        folder: Of TensorBoard: where event files go; None: `tensorboard/` in the run folder.
+        uri: Of MLflow: its tracking server; None: MLFLOW_TRACKING_URI, else `mlruns/` in the run folder.
+    """
+
+    name: LoggerName
+    project: Text | None = None
+    entity: Text | None = None
+    folder: Text | None = None
+    uri: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> LoggerSpec:
+        own = LOGGER_KEYS[self.name]
+        for key in ("project", "entity", "folder", "uri"):
+            if getattr(self, key) is not None and key not in own:
+                raise complaint(f"{self.name} has no `{key}`", expected=", ".join(own), found=key, remedy="take it out")
+        return self

@@ -20,14 +20,15 @@ EMBEDDINGS, HEAD = "embeddings", "norm+head"
 EMBEDDING_FILTERS, HEAD_FILTERS = ("embed_tokens",), ("lm_head", "model.norm")
 MODULE_FILTERS: Mapping[str, tuple[str, ...]] = {
     "attention": ("self_attn",),
-    "q/k": ("q_proj", "k_proj", "q_norm", "k_norm"),
+    "q/k": ("q_proj", "k_proj"),
     "v/o": ("v_proj", "o_proj"),
     "mlp": (".mlp.",),
     "gate/up": ("gate_proj", "up_proj"),
     "down": ("down_proj",),
     "norms": ("norm",),
 }
-"""Module → substrings of its tensors' names; asked in this order, since norms of queries and keys are the attention's."""
+"""Module → substrings of its tensors' names; asked in this order, since norms of queries and keys are the attention's,
+where that is not divided."""
 
 ENDS = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
 TENSORS = (
