@@ -182,3 +182,12 @@ def test_a_space_that_cannot_be_is_refused_with_the_reason(block: dict[str, Any]
 def test_an_option_of_mergekit_evolve_says_what_it_is_here(key: str) -> None:
     with pytest.raises(ConfigError, match=f"`{key}` is (called|not)"):
         run({"models": MODELS}, search={key: 1})
+
+
+def test_a_finer_stage_begins_with_the_method_that_the_last_one_chose() -> None:
+    config = run({"models": MODELS, "base_model": str(BASE), "method": ["linear", "ties"]}, search={"population": 40})
+    first, second = stages(config, 6, HOST)
+    handed = Handed(first.space, Distribution((1.0, 0.4, 0.6, 0.0), 0.1))
+    asked = second.optimizer(handed).ask()
+    assert sum(genome[0] == 1.0 for genome in asked) > 25
+    assert {genome[0] for genome in first.optimizer().ask()} == {0.0, 1.0}

@@ -25,6 +25,8 @@ from vlmerge.types import Genome
 CANDIDATES_PER_GENE = 10
 GENES_CARRIED, QUESTIONS_ASKED = 15, 192
 """So many genes were carried by so many questions; the number grows with the root of the questions, as errors shrink."""
+HELD = 0.8
+"""First probability that the last stage's choice of a method keeps for itself in the next one; the rest is divided equally."""
 NAMES = ("groups", "finer", "finest")
 
 
@@ -76,7 +78,9 @@ class Stage:
     def optimizer(self, handed: Handed | None = None) -> Optimizer:
         """A fresh optimizer; `handed` as in `begin`."""
         name, _, sampler = self.algorithm.partition(":")
-        options = {**self.options, "sampler": sampler} if sampler else self.options
+        options = {**self.options, "sampler": sampler} if sampler else dict(self.options)
+        if name == "catcma" and handed is not None:
+            options = {"hold": HELD, **options}
         return optimizer(name, self.space.genes, self.begin(handed), self.seed, self.population, self.generations, options)
 
 
