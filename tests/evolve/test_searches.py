@@ -126,8 +126,9 @@ def test_parameters_ties_curves_and_a_start_are_searched(tmp_path: Path) -> None
     slices = searched(path)[-1][1].slices
     assert len(slices) == 6
     # The winner of a run is where another one begins.
-    second = few({"method": "ties", "space": {**space, "groups": 2}}, start=str(path), max_fevals=4, global_fevals=2)
+    merge = {"models": MODELS, "method": ["ties", "linear"], "space": space}  # A hand-set merge may have won.
+    second = few(merge, start=str(path), max_fevals=4, global_fevals=2)
     observer = Quiet()
     on = evolve(load(tmp_path / "second", second), tmp_path / "second" / "run", observer)
     used = yaml.safe_load((on / "run.yaml").read_text())
-    assert used["search"]["start"]["merge_method"] in ("linear", "ties", "task_arithmetic")
+    assert used["search"]["start"]["merge_method"] in ("linear", "ties")
