@@ -332,3 +332,9 @@ def test_interrupted_equals_uninterrupted(
     again.replay(whole[:cut])
     rest = drive(again, seed)
     assert [(g.genomes, g.mean, g.sigma) for g in whole[cut:]] == [(g.genomes, g.mean, g.sigma) for g in rest]
+
+
+def test_without_optuna_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"vlmerge\[optuna\]"):
+        optimizer("optuna", [FREE], Distribution((0.0,), 0.1), 1, 4, 2)
