@@ -1,11 +1,13 @@
 """What would pair and what would not, memory, disk, licences: from configs, tokenizers and tensor headers alone.
 
-No torch for a recipe. A run's host is to be asked, so that its processor is loaded, too.
+No torch for a recipe whose numbers are the same for all tensors. A run's host is to be asked, so that its processor is loaded,
+too.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +25,9 @@ from vlmerge.config.parameter_values import scalars
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
+from vlmerge.idle_filters import idle_filters
 from vlmerge.licences import NOT_STATED, Duty, apart, duties, verdict
-from vlmerge.merge import PIECE, pair_models
+from vlmerge.merge import PIECE, pair_models, steps_to_take
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
@@ -158,7 +161,7 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     Raises:
         CheckpointError: A model that is missing, gated, incomplete or unsafe; a run's host that cannot be asked.
         MismatchError: Models that do not fit together.
-        ConfigError: Slices that do not fit the models.
+        ConfigError: Slices that do not fit the models; a tensor without a value, or with values that give no result.
     """
     recipe = recipe_of(what)
     refs = recipe.opened_refs()
@@ -177,6 +180,10 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     else:
         pairing = pair_models(recipe, anatomies, host, segments)
         warnings = pairing.warnings
+        if isinstance(what, Recipe):
+            warnings += tuple(idle_filters(what, pairing))
+            if _values_differ(what):
+                steps_to_take(what, pairing)
     warnings += tuple(_made_for_others(opened))
     if isinstance(what, RunConfig):
         require_processor(opened[host], anatomies[host])
@@ -225,12 +232,11 @@ def render(result: CheckResult) -> Group:
     from rich.text import Text
 
     def short(text: str) -> Text:
-        for name, label in by_length:
-            text = text.replace(name, label)
-        return Text(printable(text))
+        # At once, the longest first: one model's name may be the beginning of another's.
+        return Text(printable(named.sub(lambda found: labels[found[0]], text)))
 
-    labels = {row.name: Path(row.name).name if Path(row.name).is_dir() else row.name for row in result.models}
-    by_length = sorted(labels.items(), key=lambda each: -len(each[0]))
+    labels = _labels(result.models)
+    named = re.compile("|".join(map(re.escape, sorted(labels, key=len, reverse=True))))
     models = Table("model", "role", "family", "weights", "layers, rows", "host's tokens", "licence")
     for row in result.models:
         shared = "no tokenizer" if row.shared_tokens is None else f"{row.shared_tokens} of {result.host_tokens}"
@@ -271,9 +277,35 @@ def render(result: CheckResult) -> Group:
     return Group(models, tensors, asked, *map(short, lines))
 
 
+def _labels(rows: Sequence[ModelRow]) -> dict[str, str]:
+    """What the tables call models and adapters: folders by their last part, where that is nobody else's."""
+    found: dict[str, str] = {}
+    for row in rows:
+        if row.adapter is None:
+            found[row.name] = _last_part(row.name)
+            continue
+        own, adapter = row.name.removesuffix(f"+{row.adapter.name}"), row.adapter.name
+        short = {each: _last_part(each) for each in (own, adapter)}
+        found |= short | {row.name: f"{short[own]}+{short[adapter]}"}
+    times = Counter(found.values())
+    return {name: label if times[label] == 1 else name for name, label in found.items()}
+
+
+def _last_part(name: str) -> str:
+    return Path(name).name if Path(name).is_dir() else name
+
+
 def recipe_of(what: Recipe | RunConfig) -> Recipe:
     """The recipe itself; for a run a merge of all its models: what pairs there pairs in every candidate over all of them."""
     return what if isinstance(what, Recipe) else _as_recipe(what)
+
+
+def _values_differ(recipe: Recipe) -> bool:
+    """Whether only the tensors can tell if all of its values have a result: filters, gradients, what is added to a density."""
+    spec = METHODS[recipe.merge_method]
+    return not spec.parameters.keys().isdisjoint(("epsilon", "eps")) or any(
+        isinstance(value, tuple) for given in recipe.parameter_sets() for value in given.values()
+    )
 
 
 def _adapter_lines(row: ModelRow, adapter: AdapterRow) -> list[str]:
@@ -430,10 +462,7 @@ def _cut_bytes(recipe: Recipe, each: TensorPair) -> int:
     """What cutting one tensor takes in a merge to disk."""
     if not METHODS[recipe.merge_method].by_matrix or not is_matrix(each.role, each.shape):
         return 0
-    levels = [recipe.parameters, *(source.parameters for source in recipe.models or ())]
-    for part in recipe.slices or ():
-        levels += [part.parameters, *(source.parameters for source in part.sources)]
-    share = _largest_rank(recipe.merge_method, levels)
+    share = _largest_rank(recipe.merge_method, recipe.parameter_sets())
     if share >= 1:
         return 0
     factors = _factor_bytes(each, share, len(each.inputs_but(recipe.base_model)))

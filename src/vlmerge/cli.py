@@ -148,7 +148,7 @@ def merge(
 
     summary = merge_with_card(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
-    for warning in summary.pairing.warnings:
+    for warning in summary.warnings:
         screen.print(f"note: {warning}", markup=False)
     if summary.zeroed:
         note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"

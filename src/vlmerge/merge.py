@@ -24,6 +24,7 @@ from vlmerge.anatomy import (
 from vlmerge.checkpoint import Checkpoint, Progress, Verified, licence_of, write_checkpoint
 from vlmerge.config.recipe import Recipe, Source, dump_recipe
 from vlmerge.errors import CandidateFailure, ConfigError, MismatchError, NoResult
+from vlmerge.idle_filters import idle_filters
 from vlmerge.licences import duties, verdict
 from vlmerge.result_config import edited_config
 from vlmerge.result_tokenizer import tokenizer_of, vocabulary_of
@@ -81,6 +82,7 @@ class MergeSummary:
             number although its parents did not, was found while they were computed: else there is no summary.
         terms: The strictest terms of the parents' licences together, in one sentence.
         zeroed: Tensors that are zero because the recipe's own numbers make them so.
+        idle: What the recipe says of its filters that met no tensor.
     """
 
     out: Path
@@ -91,6 +93,12 @@ class MergeSummary:
     verified: Verified
     terms: str
     zeroed: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know."""
+        return (*self.pairing.warnings, *self.idle)
 
     @property
     def merged(self) -> int:
@@ -139,7 +147,7 @@ def merge(
     started = time.perf_counter()
     opened = prepared if prepared is not None else prepare(recipe, progress=progress)
     pairing = opened.pairing_for(recipe)
-    steps = _steps(recipe, pairing)
+    steps = steps_to_take(recipe, pairing)
     infos = [TensorInfo(each.name, spelling(output_dtype(recipe, each)), each.shape, "") for each in pairing.tensors]
     side_files, edited = tokenizer_of(recipe, pairing, opened.checkpoints)
     labels = model_labels(tuple(opened.checkpoints))
@@ -164,6 +172,7 @@ def merge(
         verified=verified,
         terms=verdict(duties({labels[ref]: licence_of(opened.checkpoints[ref]) for ref in parents})),
         zeroed=tuple(zeroed),
+        idle=tuple(idle_filters(recipe, pairing)),
     )
 
 
@@ -214,7 +223,12 @@ def prepare_models(
     return prepare(recipe, cached_only=cached_only, progress=progress)
 
 
-def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
+def steps_to_take(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
+    """What to do for each tensor of the result; None where the host's is kept. Loads torch.
+
+    Raises:
+        ConfigError: A tensor without a value; values with which there is no result.
+    """
     from vlmerge.methods import resolve_values
 
     try:
@@ -224,7 +238,7 @@ def _steps(recipe: Recipe, pairing: Pairing) -> list[Step | None]:
             "the recipe's values give no result",
             where=recipe.name or "the recipe",
             found=failure.reason,
-            remedy="change the weights, or set `normalize: false`",
+            remedy="change these numbers" + (", or set `normalize: false`" if "sum to zero" in failure.reason else ""),
         ) from failure
 
 

@@ -58,16 +58,26 @@ def linear(*folders: Path) -> Recipe:
     return Recipe.model_validate({"merge_method": "linear", "models": models})
 
 
+@pytest.fixture(scope="module", params=[*KNOWN, *UNKNOWN])
+def trio(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+    """A kind of decoder, and the folder with two models and a base of it."""
+    config, folder = (KNOWN | UNKNOWN)[request.param], tmp_path_factory.mktemp("trio")
+    for seed, name in enumerate(("one", "two", "base"), 1):
+        write(folder / name, config, seed)
+    return config, folder
+
+
 def merged(tmp_path: Path, one: dict[str, Any], two: dict[str, Any]) -> MergeSummary:
     return merge(linear(write(tmp_path / "one", one, 1), write(tmp_path / "two", two, 2)), tmp_path / "out")
 
 
-@pytest.mark.parametrize("config", [*KNOWN.values(), *UNKNOWN.values()], ids=[*KNOWN, *UNKNOWN])
-def test_two_of_a_kind_merge_wholly(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_two_of_a_kind_merge_wholly(tmp_path: Path, trio: tuple[dict[str, Any], Path]) -> None:
     from transformers import AutoModelForCausalLM
 
-    summary = merged(tmp_path, config, config)
-    one, two, result = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two", "out"))
+    config, folder = trio
+    summary = merge(linear(folder / "one", folder / "two"), tmp_path / "out")
+    one, two = (load_file(folder / name / "model.safetensors") for name in ("one", "two"))
+    result = load_file(tmp_path / "out" / "model.safetensors")
     assert summary.merged == len(result) == len(one)
     for name, tensor in result.items():
         rows = 28 if "embed_tokens" in name or "lm_head" in name else len(tensor)
@@ -84,13 +94,46 @@ def test_two_of_a_kind_merge_wholly(tmp_path: Path, config: dict[str, Any]) -> N
     )
 
 
-@pytest.mark.parametrize("config", [*KNOWN.values(), *UNKNOWN.values()], ids=[*KNOWN, *UNKNOWN])
-def test_sizes_from_shapes_are_those_of_config_and_class(tmp_path: Path, config: dict[str, Any]) -> None:
+def test_differences_from_a_base_merge_wholly(tmp_path: Path, trio: tuple[dict[str, Any], Path]) -> None:
+    """The host whole is the host; task arithmetic and TIES are their formulas; and the last of them loads and answers."""
+    from transformers import AutoModelForCausalLM
+
+    _, folder = trio
+    base, one, two = (load_file(folder / name / "model.safetensors") for name in ("base", "one", "two"))
+
+    def result(method: str, *weights: float, **named: str) -> dict[str, torch.Tensor]:
+        models = [
+            {"model": str(folder / name), "parameters": {"weight": w}} for name, w in zip(("one", "two"), weights, strict=True)
+        ]
+        merge(Recipe.model_validate({"merge_method": method, "models": models, **named}), tmp_path / method)
+        return load_file(tmp_path / method / "model.safetensors")
+
+    same = result("linear", 1, 0, vlm=str(folder / "one"))
+    assert list(same) == list(one)
+    assert all(torch.equal(tensor, one[name]) for name, tensor in same.items())
+    moved, elected = (result(method, 0.7, 0.4, base_model=str(folder / "base")) for method in ("task_arithmetic", "ties"))
+    for name, tensor in base.items():
+        rows = 28 if "embed_tokens" in name or "lm_head" in name else len(tensor)
+        first, second = (0.7 * (one[name] - tensor)[:rows], 0.4 * (two[name] - tensor)[:rows])
+        assert torch.allclose(moved[name][:rows], tensor[:rows] + first + second, rtol=1e-5, atol=1e-6), name
+        # Where their signs differ the larger one is left, divided by its own weight.
+        apart = torch.where(first.abs() > second.abs(), first / 0.7, second / 0.4)
+        total = torch.where(first * second > 0, (first + second) / 1.1, apart)
+        assert torch.allclose(elected[name][:rows], tensor[:rows] + total, rtol=1e-5, atol=1e-6), name
+        assert torch.equal(moved[name][rows:], tensor[rows:]), name
+    auto: Any = AutoModelForCausalLM
+    model, info = auto.from_pretrained(tmp_path / "ties", output_loading_info=True)
+    assert not {key: value for key, value in info.items() if value}
+    assert torch.isfinite(model(input_ids=torch.tensor([[1, 5, 6]])).logits).all()
+
+
+def test_sizes_from_shapes_are_those_of_config_and_class(trio: tuple[dict[str, Any], Path]) -> None:
     """Where config.json says all, shapes say the same; unknown kinds among them."""
     from transformers import AutoConfig
 
-    whole = AutoConfig.from_pretrained(write(tmp_path / "one", config, 1))
-    facts = opened(tmp_path / "one").facts
+    _, folder = trio
+    whole = AutoConfig.from_pretrained(folder / "one")
+    facts = opened(folder / "one").facts
     assert (facts.hidden, facts.intermediate, facts.layers) == (64, 48, 2)
     assert (facts.heads, facts.kv_heads) == (whole.num_attention_heads, whole.num_key_value_heads)
     assert facts.head_dim == (getattr(whole, "head_dim", None) or 64 // whole.num_attention_heads)

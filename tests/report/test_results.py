@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import Kind, build
 
-from vlmerge.report import rows, write_results
+from vlmerge.report import rows, write_report, write_results
 from vlmerge.report.results import standing
 from vlmerge.store import STORE_NAME, Store
 
@@ -24,7 +24,7 @@ def results(finished: Path) -> dict:
 
 
 def test_the_shape_is_schema_1(results: dict) -> None:
-    assert set(results) == {"schema", "rows", "trials", "holdout_views", "seconds_per_trial"}
+    assert set(results) == {"schema", "rows", "trials", "holdout_views", "seconds_per_trial", "selection", "sanity"}
     assert (results["schema"], results["trials"], results["holdout_views"]) == (1, 140, 1)
     assert results["seconds_per_trial"] == pytest.approx(1.03)
     for row in results["rows"]:
@@ -33,7 +33,7 @@ def test_the_shape_is_schema_1(results: dict) -> None:
         assert row["level"] == 0.95
         assert 0 <= row["low"] <= row["score"] <= row["high"] <= 100
         assert (row["winner_minus_row"] is None) == (row["candidate"] == "winner")
-        assert row["winner_minus_row"] is None or set(row["winner_minus_row"]) == {"mean", "low", "high"}
+        assert row["winner_minus_row"] is None or set(row["winner_minus_row"]) == {"mean", "low", "high", "p"}
     assert len({(row["candidate"], row["set"], row["task"]) for row in results["rows"]}) == len(results["rows"])
 
 
@@ -64,14 +64,28 @@ def test_differences_are_those_of_the_scores(results: dict) -> None:
             assert apart["mean"] == pytest.approx(winner[row["set"], row["task"]] - row["score"], abs=1e-3)
             assert apart["low"] <= apart["mean"] <= apart["high"]
     same = next(row for row in results["rows"] if row["candidate"] == "mean" and row["set"] == "holdout")
-    assert same["winner_minus_row"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    assert same["winner_minus_row"] == {"mean": 0.0, "low": 0.0, "high": 0.0, "p": 1.0}
 
 
 def test_the_file_is_the_same_every_time(finished: Path, tmp_path: Path) -> None:
     with Store.read_only(finished / STORE_NAME) as store:
-        written = write_results(store, tmp_path)
-    assert written.read_bytes() == (finished / "results.json").read_bytes()
-    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+        again = tmp_path / "again"
+        store.snapshot(tmp_path / STORE_NAME)
+        again.mkdir()
+        write_results(store, again)
+    write_report(tmp_path)
+    assert (tmp_path / "results.json").read_bytes() == (finished / "results.json").read_bytes()
+    assert [path.name for path in again.iterdir()] == ["results.json"]
+
+
+def test_the_best_of_many_is_said_to_owe_something_to_having_been_chosen(results: dict) -> None:
+    of = {(row["candidate"], row["set"]): row["score"] for row in results["rows"] if row["task"] == "all"}
+    told = results["selection"]
+    assert (told["set"], told["search"], told["fresh"]) == ("holdout", of["best", "search"], of["best", "holdout"])
+    unchosen = ["host", "swap:ja", "swap:base", "equal", "chat_vector:ja"]
+    lost = np.mean([of[row, "search"] - of[row, "holdout"] for row in unchosen])
+    assert told["by_hand"] == pytest.approx(lost, abs=1e-3)
+    assert told["bias"] == pytest.approx(told["search"] - told["fresh"] - lost, abs=1e-3)
 
 
 def test_before_the_election_the_best_try_of_a_row_stands_for_it(make_run: Callable[[Kind], Path]) -> None:

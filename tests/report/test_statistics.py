@@ -2,8 +2,21 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from vlmerge.report.statistics import Interval, interval, mean_interval, resampled_task_means, task_means, weighted
+from vlmerge.report.statistics import (
+    DRAWS,
+    Interval,
+    holm,
+    interval,
+    mean_interval,
+    paired_p,
+    resampled_task_means,
+    tail,
+    task_means,
+    weighted,
+)
 
 GROUPS, EACH = 30, 3
 
@@ -26,12 +39,69 @@ def coverage(groups: np.ndarray, repeats: int = 250) -> float:
     return hits / repeats
 
 
-def test_intervals_cover_the_truth_when_questions_share_pictures() -> None:
-    assert 0.89 <= coverage(np.repeat(np.arange(GROUPS), EACH)) <= 0.985
+def skewed(random: np.random.Generator, sets: int, groups: int) -> np.ndarray:
+    """Sets × groups × questions: scores like those of good merges, mostly near 1, alike within a picture."""
+    luck = random.beta(4, 0.8, (sets, groups, 1))
+    return np.where(random.random((sets, groups, EACH)) < 0.6, luck, random.beta(3, 1, (sets, groups, EACH)))
+
+
+@pytest.mark.parametrize("groups", [64, 140])
+def test_nominal_95_percent_cover_at_least_94(groups: int) -> None:
+    """Over 9,600 invented sets of clustered, skewed scores, of as many pictures as the demo's sets have."""
+    truth, outside = skewed(np.random.default_rng(11), 400, 2000).mean(), tail(groups)
+    hits: list[bool] = []
+    for part in range(4):
+        random = np.random.default_rng(12 + part)
+        scores = skewed(random, 2400, groups)
+        times = random.multinomial(groups, np.full(groups, 1 / groups), size=2000) / groups
+        low, high = np.quantile(scores.mean(axis=2) @ times.T, [outside, 1 - outside], axis=1)
+        hits += ((low <= truth) & (truth <= high)).tolist()
+        found = mean_interval(scores[0].ravel(), np.repeat(np.arange(groups), EACH), draws=4000)  # The product's own.
+        assert (found.low, found.high) == (pytest.approx(low[0], abs=0.01), pytest.approx(high[0], abs=0.01))
+    assert np.mean(hits) >= 0.94
 
 
 def test_drawing_question_by_question_would_claim_too_much() -> None:
+    assert coverage(np.repeat(np.arange(GROUPS), EACH)) >= 0.9
     assert coverage(np.arange(GROUPS * EACH)) < 0.85
+
+
+def test_with_many_pictures_nothing_is_expanded() -> None:
+    assert tail(5) < tail(30) < tail(1000) < 0.025
+    assert tail(10**6) == pytest.approx(0.025, abs=1e-6)
+
+
+def test_p_values_are_even_where_nothing_differs_and_small_where_much_does() -> None:
+    random, groups = np.random.default_rng(8), np.repeat(np.arange(GROUPS), EACH)
+    tasks = np.zeros(GROUPS * EACH, dtype=np.int64)
+
+    def p(shift: float) -> float:
+        pair = np.stack([clustered(random) + shift, clustered(random)])
+        drawn = resampled_task_means(pair, tasks, groups, draws=300)
+        found = paired_p(drawn[:, 0, 0] - drawn[:, 1, 0])
+        assert found is not None
+        return found
+
+    null = [p(0.0) for _ in range(200)]
+    assert 0.02 <= np.mean([each < 0.05 for each in null]) <= 0.12
+    assert 0.4 <= np.mean(null) <= 0.6
+    assert max(p(0.4) for _ in range(5)) <= 2 / 301
+    assert paired_p(np.zeros(DRAWS)) == 1
+    assert paired_p(np.full(3, np.nan)) is None
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_one_comparison_and_bonferroni_and_keeps_the_order(alone: list[float]) -> None:
+    adjusted = holm(alone)
+    order = sorted(range(len(alone)), key=lambda place: alone[place])
+    assert [adjusted[place] for place in order] == sorted(adjusted)
+    assert adjusted[order[0]] == pytest.approx(min(1.0, len(alone) * alone[order[0]]))
+    for mine, found in zip(alone, adjusted, strict=True):
+        assert mine <= found <= 1
+
+
+def test_holm_as_in_a_worked_example() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
 
 
 def test_the_spread_is_that_of_group_means() -> None:

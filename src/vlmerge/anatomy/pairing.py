@@ -184,7 +184,7 @@ def pair(
     tensors = tuple(
         work.tensor(name, role, source_role) for name, role, source_role in _outline(anatomies[host], host, segments)
     )
-    warnings += [*work.missed(), *work.warnings]
+    warnings += [*work.missed(), *work.warnings, *work.idle()]
     known = {every_layer(role) for role in anatomies[host].roles}
     for ref in dict.fromkeys(member for segment in decoder_segments(segments) for member in segment.members):
         for kind in dict.fromkeys(every_layer(role) for role in anatomies[ref].roles if is_decoder(role)):
@@ -223,6 +223,16 @@ class _Work:
         return [
             f"{ref} has no {roles[0] if len(roles) == 1 else f'{kind} ({len(roles)} tensors)'}: the host's is kept"
             for (ref, kind), roles in self.missing.items()
+        ]
+
+    def idle(self) -> list[str]:
+        """One line for each entry of `protect` that protects nothing."""
+        roles = named_roles(self.anatomies[self.host].tensors, layout) if (layout := self.anatomies[self.host].layout) else {}
+        names = [each for name, role in roles.items() for each in (name, role, canonical_name(role))]
+        return [
+            f"`protect: {text}` protects nothing: no tensor of {self.host} has that in its name"
+            for text in self.protect
+            if not any(text in name for name in names)
         ]
 
     def segment(self, role: str) -> Segment:

@@ -19,7 +19,8 @@ class ParameterSpec:
         required: No default: leaving it out is an error.
         kind: `number`, or `flag` (true or false).
         ignored: Accepted because mergekit's own files hold it there, and without any effect on the result.
-        within: Values have to be above the first and up to the second; None: any number.
+        within: Values have to lie between these two, or be the second; None: any number.
+        with_least: Whether they may be the first, too.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ParameterSpec:
     kind: Literal["number", "flag"] = "number"
     ignored: bool = False
     within: tuple[float, float] | None = None
+    with_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ class MethodSpec:
 
 
 WEIGHT = ParameterSpec("weight", per_source=True, required=True)
-DENSITY = ParameterSpec("density", per_source=True, default=1.0)
-GAMMA = ParameterSpec("gamma", per_source=True, default=0.01)
+# mergekit takes a density of 40 for one of 1; whoever writes it means 40 per cent.
+DENSITY = ParameterSpec("density", per_source=True, default=1.0, within=(0.0, 1.0), with_least=True)
+GAMMA = ParameterSpec("gamma", per_source=True, default=0.01, within=(0.0, 1.0), with_least=True)
+TOPK = ParameterSpec("select_topk", default=1.0, within=(0.0, 1.0), with_least=True)
 EPSILON = ParameterSpec("epsilon", per_source=True, default=0.15)
 # OptMerge keeps one over the number of models, five in its benchmark.
 RANK = ParameterSpec("rank", per_source=True, default=0.2, within=(0.0, 1.0))
@@ -242,7 +246,7 @@ METHODS: Mapping[str, MethodSpec] = MappingProxyType(
             ),
             _spec(
                 "sce", "required", (0, None), "differences where models vary most, weighed by energy, of the elected sign",
-                _number("select_topk", 1.0), INT8_MASK,
+                TOPK, INT8_MASK,
             ),
             _spec(
                 "ram", "required", (0, None), "of each difference the mean over the models that have one there",

@@ -187,6 +187,17 @@ class Recipe(Block):
         blocks = {"models": whole.models, "slices": whole.slices, "modules": modules}
         return self.model_copy(update={**heads, **blocks, "parameters": parameters(self.parameters)})
 
+    def parameter_sets(self) -> list[Parameters]:
+        """Every set of parameters in it: the recipe's, and those of modules, slices and models."""
+        found: list[Parameters] = []
+
+        def seen(given: Parameters) -> Parameters:
+            found.append(given)
+            return given
+
+        self.rewritten(parameters=seen)
+        return found
+
     def opened_refs(self) -> tuple[ModelRef, ...]:
         """Every model that has to be opened: those that take part, those whose tokenizer is named, and `vlm`."""
         tokens = () if self.tokenizer is None else self.tokenizer.models()

@@ -120,11 +120,11 @@ def value_problems(parameter: ParameterSpec, value: ParameterValue, at: Location
 def _out_of_bounds(parameter: ParameterSpec, value: ParameterValue, at: Location) -> list[Problem]:
     if parameter.within is None:
         return []
-    above, most = parameter.within
-    wrong = [scalar for scalar in scalars(value) if not above < scalar <= most]
+    least, most = parameter.within
+    wrong = [scalar for scalar in scalars(value) if not (least < scalar <= most or (parameter.with_least and scalar == least))]
     if not wrong:
         return []
-    expected = f"a number above {above:g}, up to {most:g}"
+    expected = f"a number from {least:g} to {most:g}" if parameter.with_least else f"a number above {least:g}, up to {most:g}"
     return [Problem(f"`{parameter.name}` cannot have this value", at, expected, f"{wrong[0]:g}", "write another value")]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from vlmerge.report.results import ALL, Difference, Row, is_hand_set
+from vlmerge.report.statistics import LEVEL
 from vlmerge.store import Split, Store
 
 State = Literal[
@@ -96,9 +97,9 @@ def claim_set(store: Store, rows: Sequence[Row], candidate: str | None) -> Split
 
 
 def verdict(difference: Difference | None) -> Verdict:
-    """Whether the paired interval lies above zero, below it, or reaches across."""
-    if difference is None or difference.low is None or difference.high is None:
+    """Whether the winner is told apart from a row: by the p-value that is adjusted for all comparisons beside it."""
+    if difference is None or difference.p is None:
         return "unknown"
-    if difference.low > 0:
-        return "above"
-    return "below" if difference.high < 0 else "level"
+    if difference.p >= 1 - LEVEL:
+        return "level"
+    return "above" if difference.mean > 0 else "below"

@@ -42,6 +42,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         t=phrases,
         n1=_one_decimal,
         signed=_signed,
+        percent=_percent,
         jpeg=_jpeg,
         css=_source("style.css"),
         script=_source("page.js"),
@@ -142,6 +143,10 @@ def _one_decimal(value: float | None) -> str:
 
 def _signed(value: float | None) -> str:
     return "–" if value is None else f"{value:+.1f}".replace("-", "−")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _jpeg(data: bytes) -> str:

@@ -16,7 +16,9 @@ from vlmerge.report.statistics import (
     LEVEL,
     Floats,
     Integers,
+    holm,
     interval,
+    paired_p,
     resampled_task_means,
     task_means,
     weighted,
@@ -34,11 +36,18 @@ SEARCHED = frozenset({"winner", "global", "best", "mean"})
 
 @dataclass(frozen=True)
 class Difference:
-    """Winner minus row on the same questions, in points of 100; the interval is a paired one."""
+    """Winner minus row on the same questions, in points of 100.
+
+    Attributes:
+        mean: The difference.
+        low, high: Ends of its paired interval, for this comparison alone; None where one picture gives no idea of the spread.
+        p: Two-sided p-value, adjusted by Holm for all rows that the winner is compared with on this set and task.
+    """
 
     mean: float
     low: float | None
     high: float | None
+    p: float | None
 
 
 @dataclass(frozen=True)
@@ -109,13 +118,16 @@ def trial_rows(store: Store, trial: int) -> list[Row]:
     return [row for split in SPLITS for row in _set_rows(store, split, {"trial": trial})]
 
 
-def write_results(store: Store, folder: Path, found: Sequence[Row] | None = None) -> Path:
+def write_results(
+    store: Store, folder: Path, found: Sequence[Row] | None = None, more: Mapping[str, Any] | None = None
+) -> Path:
     """Writes results.json (schema 1) into a run folder, beside and renamed.
 
     Args:
         store: The run's store.
         folder: Where it goes.
         found: Rows, where they were computed before.
+        more: What else is said of the run, by key.
     """
     searched = [trial for trial in store.trials() if trial.kind == "searched"]
     contaminated = list(store.get("contaminated") or [])
@@ -125,6 +137,7 @@ def write_results(store: Store, folder: Path, found: Sequence[Row] | None = None
         "trials": len(searched),
         "holdout_views": int(store.get("holdout_views") or 0),
         "seconds_per_trial": seconds_per_trial(searched),
+        **(more or {}),
     }
     if contaminated:
         document["contaminated"] = contaminated
@@ -157,6 +170,7 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
         columns, names = [[task] for task in tasks], [task.task for task in tasks]
 
     winner = trials.index(places["winner"]) if places.get("winner") in trials else None
+    apart = {} if winner is None else _differences(means, drawn, winner, _pictures(columns, tasks, task_of, group_of))
     found: list[Row] = []
     for candidate, trial in places.items():
         for column, (name, members) in enumerate(zip(names, columns, strict=True)):
@@ -166,11 +180,6 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
             chosen = np.isin(task_of, [tasks.index(member) for member in members])
             groups = len(np.unique(group_of[chosen]))
             own = interval(float(means[at, column]), drawn[:, at, column], groups).scaled(100)
-            difference = None
-            if winner is not None and candidate != "winner" and not np.isnan(means[winner, column]):
-                paired = drawn[:, winner, column] - drawn[:, at, column]
-                apart = interval(float(means[winner, column] - means[at, column]), paired, groups).scaled(100)
-                difference = Difference(_round(apart.mean), _rounded(apart.low), _rounded(apart.high))
             found.append(
                 Row(
                     candidate=candidate,
@@ -185,9 +194,43 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
                     questions=int(chosen.sum()),
                     prompt=_joined(member.prompt for member in members),
                     decoding=_joined(member.decoding for member in members),
-                    winner_minus_row=difference,
+                    winner_minus_row=None if candidate == "winner" else apart.get((at, column)),
                 )
             )
+    return found
+
+
+def _pictures(
+    columns: Sequence[Sequence[TaskRecord]], tasks: Sequence[TaskRecord], task_of: Integers, group_of: Integers
+) -> list[int]:
+    """Picture groups behind each column."""
+    places = [[tasks.index(member) for member in members] for members in columns]
+    return [len(np.unique(group_of[np.isin(task_of, each)])) for each in places]
+
+
+def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int]) -> dict[tuple[int, int], Difference]:
+    """(Trial's place, column) → the winner minus that trial; p-values of a column are adjusted together.
+
+    Args:
+        means: Trials × columns.
+        drawn: Draws × trials × columns.
+        winner: The winner's place among the trials.
+        groups: Picture groups behind each column.
+    """
+    found: dict[tuple[int, int], Difference] = {}
+    for column in range(means.shape[1]):
+        if np.isnan(means[winner, column]):
+            continue
+        there = [at for at in range(len(means)) if not np.isnan(means[at, column])]
+        others = [at for at in there if at != winner]
+        paired = {at: drawn[:, winner, column] - drawn[:, at, column] for at in there}
+        alone = [paired_p(paired[at]) if groups[column] > 1 else None for at in others]
+        known = [p for p in alone if p is not None]
+        adjusted = dict(zip(others, holm(known), strict=True)) if len(known) == len(others) else {}
+        for at in there:
+            apart = interval(float(means[winner, column] - means[at, column]), paired[at], groups[column]).scaled(100)
+            p = 1.0 if at == winner else adjusted.get(at)
+            found[at, column] = Difference(_round(apart.mean), _rounded(apart.low), _rounded(apart.high), _rounded(p))
     return found
 
 

@@ -7,6 +7,8 @@ draws for every candidate, so that the difference of two candidates is a paired 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,8 +113,51 @@ def weighted(means: Floats, weights: Floats) -> Floats:
     return better @ np.abs(weights[counted]) / np.abs(weights[counted]).sum()
 
 
+def tail(groups: int, level: float = LEVEL) -> float:
+    """Share of the draws below an expanded percentile interval (and as many above it).
+
+    Args:
+        groups: Number of picture groups, from 2.
+        level: Coverage aimed at.
+    """
+    from scipy.special import ndtr, stdtrit  # pyright: ignore[reportMissingTypeStubs]
+
+    quantile = float(stdtrit(groups - 1, (1 - level) / 2))
+    return float(ndtr(quantile * math.sqrt(groups / (groups - 1))))
+
+
+def paired_p(resampled: Floats) -> float | None:
+    """Two-sided p-value of a difference being zero, from its resampled values; None without any.
+
+    The share of draws on the other side of zero, twice (Davison & Hinkley 1997, section 4.4); never 0, since one draw more
+    could have been there.
+    """
+    drawn = resampled[~np.isnan(resampled)]
+    if not len(drawn):
+        return None
+    below, above = int((drawn <= 0).sum()), int((drawn >= 0).sum())
+    return min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values (1979): rejecting those below α errs anywhere with a probability of at most α.
+
+    Args:
+        p_values: Of comparisons that are made together, whatever their dependence.
+
+    Returns:
+        One for each, in the same order, at most 1.
+    """
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    adjusted, most = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        most = max(most, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = most
+    return adjusted
+
+
 def interval(mean: float, resampled: Floats, groups: int, level: float = LEVEL) -> Interval:
-    """Percentile interval of resampled means (or differences of means) around the mean itself.
+    """Expanded percentile interval of resampled means (or differences of means) around the mean itself.
 
     Args:
         mean: The value on the questions as they are.
@@ -123,7 +168,8 @@ def interval(mean: float, resampled: Floats, groups: int, level: float = LEVEL) 
     drawn = resampled[~np.isnan(resampled)]
     if groups < 2 or not len(drawn):
         return Interval(mean, None, None)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    outside = tail(groups, level)
+    low, high = np.quantile(drawn, [outside, 1 - outside])
     return Interval(mean, float(low), float(high))
 
 

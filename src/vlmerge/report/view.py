@@ -13,6 +13,8 @@ from vlmerge.report.examples import Examples, read_examples
 from vlmerge.report.history import History, read_history
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
+from vlmerge.report.sanity import Sanity, sanity
+from vlmerge.report.selection import Selection, selection
 from vlmerge.store import ModelRecord, Split, Store, TaskRecord, Trial
 
 
@@ -43,6 +45,8 @@ class RunView:
         failures: Reason → number of failed candidates.
         seconds: Mean seconds of a candidate.
         meta: What the run noted about itself, by key.
+        selection: What the best candidate's search score owes to having been chosen by it; None where that cannot be said yet.
+        sanity: Writing, length and loops of every candidate's answers on the set of the claim.
     """
 
     name: str
@@ -60,6 +64,8 @@ class RunView:
     failures: Mapping[str, int]
     seconds: float | None
     meta: Mapping[str, Any]
+    selection: Selection | None
+    sanity: tuple[Sanity, ...]
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -112,11 +118,12 @@ def read_view(store: Store) -> RunView:
     leader = _leader(trials, places, history)
     models = tuple(store.models())
     layers = meta["layers"]
+    claim = read_claim(store, found, finished=bool(meta["finished"]))
     return RunView(
         name=str(store.get("name") or store.path.absolute().parent.name),
         standing=places,
         rows=found,
-        claim=read_claim(store, found, finished=bool(meta["finished"])),
+        claim=claim,
         history=history,
         examples=read_examples(store, found, int(meta["seed"] or 1)),
         leader=leader,
@@ -130,6 +137,8 @@ def read_view(store: Store) -> RunView:
         failures=dict(Counter(trial.reason or "" for trial in trials if trial.status == "failed").most_common()),
         seconds=seconds_per_trial(searched),
         meta=meta,
+        selection=selection(found, claim.set),
+        sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
     )
 
 

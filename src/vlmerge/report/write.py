@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from vlmerge.atomic import write_text
 from vlmerge.errors import RunFolderError
@@ -13,7 +15,7 @@ from vlmerge.report.fonts import find_typeface
 from vlmerge.report.page import render
 from vlmerge.report.phrases import Language, read_phrases
 from vlmerge.report.results import write_results
-from vlmerge.report.view import read_view
+from vlmerge.report.view import RunView, read_view
 from vlmerge.store import STORE_NAME, Store
 
 PAGE_NAME = "report.html"
@@ -43,7 +45,7 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
     """A run that goes on has no time for what its page does without: there it has figure 1 alone, as SVG."""
     view, phrases = read_view(store), read_phrases(lang)
     with _writing(folder):
-        write_results(store, folder, view.rows)
+        write_results(store, folder, view.rows, _more(view))
     whole = everything or view.finished
     images = draw_figures(
         history=view.history,
@@ -59,6 +61,13 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
     with _writing(folder):
         write_figures(folder, images)
         return write_text(folder / PAGE_NAME, page)
+
+
+def _more(view: RunView) -> dict[str, Any]:
+    return {
+        "selection": None if view.selection is None else asdict(view.selection),
+        "sanity": [asdict(one) for one in view.sanity],
+    }
 
 
 @contextlib.contextmanager
