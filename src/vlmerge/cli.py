@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,6 +32,14 @@ class Lang(StrEnum):
 
     en = "en"
     ja = "ja"
+
+
+class LoggerName(StrEnum):
+    """Where a run can be watched besides."""
+
+    wandb = "wandb"
+    tensorboard = "tensorboard"
+    mlflow = "mlflow"
 
 
 class Device(StrEnum):
@@ -161,15 +170,19 @@ def merge(
     screen.print(f"terms of its parents together: {summary.terms} (`vlmerge check` lists them)", markup=False)
 
 
-@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first"))
+@app.command(epilog=example("vlmerge evolve run.yaml", "vlmerge evolve run.yaml --out /content/drive/MyDrive/runs/first",
+                            "vlmerge evolve run.yaml --log tensorboard"))  # fmt: skip
 def evolve(
     run: Annotated[Path, typer.Argument(metavar="RUN.yaml", help="What to merge, what to search, which questions.")],
     out: Annotated[Path | None, typer.Option(help="Run folder; default: runs/ and the name of the file.")] = None,
     task_search_path: SearchPath = None,
+    log: Annotated[
+        list[LoggerName] | None, typer.Option(help="Where to watch it besides, as `loggers:` of the run; may be repeated.")
+    ] = None,
     lang: LangOption = Lang.en,
 ) -> None:
     """The search. Run it again with the same folder: it goes on where it stopped."""
-    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [])
+    _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [], [name.value for name in log or []])
 
 
 @app.command(epilog=example("vlmerge watch runs/demo", "vlmerge watch runs --port 8800 --no-browser --lang ja"))
@@ -188,10 +201,17 @@ def watch(
 
 
 @app.command(
-    epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json")
-)
+    epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json",
+                   "vlmerge report runs/demo --optuna demo.db")
+)  # fmt: skip
 def report(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")], lang: LangOption = Lang.en, as_json: Json = False
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    lang: LangOption = Lang.en,
+    optuna: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.db", help="Also as a study of Optuna's, for `optuna-dashboard sqlite:///FILE.db`."),
+    ] = None,
+    as_json: Json = False,
 ) -> None:
     """Figures and report.html, also while the run goes on."""
     from vlmerge.report import results_table, write_report
@@ -199,6 +219,7 @@ def report(
     from vlmerge.terminal import console
 
     page = write_report(run, lang=lang.value)
+    count = None if optuna is None else _write_study(run, optuna)
     if as_json:
         print((run / "results.json").read_text(encoding="utf-8"))
         return
@@ -206,6 +227,8 @@ def report(
     with Store.read_only(run / STORE_NAME) as store:
         screen.print(results_table(store))
     screen.print(f"page: {page}", markup=False)
+    if count is not None:
+        screen.print(f"study of {count} trials: {optuna} (optuna-dashboard sqlite:///{optuna})", markup=False)
 
 
 @app.command(epilog=example("vlmerge export runs/demo my-vlm", "vlmerge export runs/demo trial-17 --trial 17"))
@@ -222,21 +245,81 @@ def export(
     console().print(f"trial {chosen.trial} ({chosen.label}), verified: {out}", markup=False)
 
 
-@app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild",
-                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja",
-                            "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match"))  # fmt: skip
-def evaluate(
-    model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
-    task: Annotated[
-        list[str],
-        typer.Option(help="A built-in task, a file of questions, hf:org/name, or a task of lm-eval; may be repeated."),
+@app.command(epilog=example("vlmerge push runs/demo my-name/my-vlm --private", "vlmerge push my-vlm my-name/my-vlm --json"))
+def push(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="A finished run folder (its winner), or a model that vlmerge wrote.")
     ],
+    repository: Annotated[
+        str, typer.Argument(metavar="REPO", help="Repository on the hub, user/name; made if it is not there.")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Seen by its owner alone.")] = False,
+    revision: Annotated[str, typer.Option(help="Branch; made if it is not there.")] = "main",
+    licence_checked: Annotated[
+        bool, typer.Option("--licence-checked", help="I have read the licences, and they let me: do not refuse.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """A model onto the hub, in one commit, compared with the disk afterwards. Log in before with `hf auth login`."""
+    from vlmerge.push import pack
+    from vlmerge.push import push as run_push
+    from vlmerge.terminal import console, print_json
+
+    notes = console(error=True)
+    parcel = pack(folder, private=private, licence_checked=licence_checked)
+    for line in parcel.lines():
+        notes.print(line, markup=False)
+    pushed = run_push(parcel, repository, private=private, revision=revision, say=lambda line: notes.print(line, markup=False))
+    if as_json:
+        print_json(asdict(pushed))
+        return
+    console().print(f"{pushed.files} files on the hub, each as on this disk: {pushed.address}", markup=False)
+
+
+@app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild --out winner.json",
+                            "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja",
+                            "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match",
+                            "vlmerge evaluate --answers llava-jp.jsonl --task my.jsonl --out llava-jp.json",
+                            "vlmerge evaluate --endpoint http://127.0.0.1:8000/v1 --task my.jsonl --out server.json",
+                            "vlmerge evaluate --compare winner.json llava-jp.json server.json",
+                            "vlmerge evaluate my-model --task my.jsonl --judge endpoint=http://127.0.0.1:8000/v1 "
+                            "--judge model=gpt-oss"))  # fmt: skip
+def evaluate(
+    model: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL]", help="A folder, a run folder (its winner) or a hub id; of --compare: files."),
+    ] = None,
+    task: Annotated[
+        list[str] | None,
+        typer.Option(help="A built-in task, a file of questions, hf:org/name, or a task of lm-eval; may be repeated."),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split of the data set.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many questions.")] = None,
     metric: Annotated[str | None, typer.Option(help="Default: the task's own.")] = None,
     field: Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")] = None,
     preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment: sakana, colab-2024.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    judge: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="A key of the block `judge:` (endpoint, model, prompt, …); may be repeated."),
+    ] = None,
+    answers: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help='Score given answers, {"id", "answer"} a line; no model is run.')
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(metavar="URL", help="Ask a server that speaks OpenAI's chat protocol; most end in /v1.")
+    ] = None,
+    served: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="With --endpoint: the model's name there.")
+    ] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(metavar="NAME", help="With --endpoint: the environment variable that holds its key.")
+    ] = None,
+    parallel: Annotated[int, typer.Option(help="With --endpoint: most requests at a time.", min=1, max=256)] = 8,
+    fresh: Annotated[bool, typer.Option("--fresh", help="With --endpoint: ask again what was asked before.")] = False,
+    name: Annotated[str | None, typer.Option(help="What results and tables call it.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the results, for --compare.")] = None,
+    compare: Annotated[bool, typer.Option("--compare", help="One table of the systems in these files of --out.")] = False,
     task_search_path: SearchPath = None,
     num_fewshot: Annotated[int | None, typer.Option(help="Of tasks of lm-eval: examples before each question.")] = None,
     apply_chat_template: Annotated[
@@ -245,27 +328,63 @@ def evaluate(
     device: DeviceOption = Device.auto,
     as_json: Json = False,
 ) -> None:
-    """Score any VLM on a task."""
-    from vlmerge.evaluate import evaluate_model
+    """Score any VLM on a task; or given answers, or a server's; or compare such scores."""
+    if compare:
+        _compare(model or [], as_json)
+        return
+    if not task:
+        raise typer.BadParameter("Missing option '--task'.")
+    _one_system(model or [], answers, endpoint)
+    from vlmerge.evaluations import write_evaluations
     from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
-    keys = {"split": split, "limit": limit, "metric": metric, "fields": _pairs(field or []), "num_fewshot": num_fewshot}
-    specs = [{"name": name, **keys, "apply_chat_template": apply_chat_template or None} for name in task]
-    results = evaluate_model(
-        model,
-        specs,
-        preset=preset,
-        max_new_tokens=max_new_tokens,
-        device=device.value,
-        search_path=[str(folder.absolute()) for folder in task_search_path or []],
-        observer=TerminalObserver(),
-        progress=ByteProgress(),
-    )
+    observer = TerminalObserver()
+    keys = {"split": split, "limit": limit, "metric": metric, "fields": _pairs(field or [])}
+    keys |= {"num_fewshot": num_fewshot, "apply_chat_template": apply_chat_template or None, "judge": _judge(judge or [])}
+    specs = [{"name": each, **keys} for each in task]
+    if answers is not None:
+        from vlmerge.elsewhere import evaluate_answers
+
+        results = evaluate_answers(answers, specs, preset=preset, name=name, observer=observer)
+    elif endpoint is not None:
+        from vlmerge.elsewhere import evaluate_endpoint
+
+        results = evaluate_endpoint(
+            endpoint,
+            served,
+            specs,
+            preset=preset,
+            max_new_tokens=max_new_tokens,
+            key_env=api_key_env,
+            parallel=parallel,
+            fresh=fresh,
+            name=name,
+            observer=observer,
+        )
+    else:
+        from vlmerge.evaluate import evaluate_model
+
+        assert model is not None
+        results = evaluate_model(
+            model[0],
+            specs,
+            preset=preset,
+            max_new_tokens=max_new_tokens,
+            device=device.value,
+            search_path=[str(folder.absolute()) for folder in task_search_path or []],
+            name=name,
+            observer=observer,
+            progress=ByteProgress(),
+        )
+    if out is not None:
+        write_evaluations(out, results)
     if as_json:
         print_json([result.plain() for result in results])
         return
     for result in results:
         console().print(result.line(), markup=False)
+    if out is not None:
+        console().print(f"kept: {out}", markup=False)
 
 
 @app.command(epilog=example('vlmerge ask runs/demo/model picture.png "左に見えるのは何ですか?"',
@@ -318,12 +437,12 @@ app.add_typer(tasks_app, name="tasks", epilog=example("vlmerge tasks", "vlmerge 
 
 @tasks_app.callback(invoke_without_command=True)
 def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """Built-in tasks, metrics and presets."""
+    """Built-in tasks, metrics, prompts of judges and presets."""
     if context.invoked_subcommand is not None:
         return
     from vlmerge import listings
 
-    _list([listings.tasks(), listings.metrics(), listings.presets()], as_json)
+    _list([listings.tasks(), listings.metrics(), listings.judge_prompts(), listings.presets()], as_json)
 
 
 @app.command(epilog=example("vlmerge methods", "vlmerge methods --json"))
@@ -365,8 +484,9 @@ def main(*, own_process: bool = False) -> None:
 # ── inside ──
 
 
-def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = ()) -> None:
+def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = (), loggers: Sequence[str] = ()) -> None:
     from vlmerge.config.file_kinds import load_only_run
+    from vlmerge.config.run import LoggerSpec
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
@@ -375,11 +495,22 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
         more = (str(folder.absolute()) for folder in search_path)
         folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
         config = config.model_copy(update={"task_search_path": folders})
+    known = {spec.name for spec in config.loggers}
+    more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
+    config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
     check_run_names(config, str(run_file))
     # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve
 
     print_outcome(run_evolve(config, out, TerminalObserver(), lang=lang.value), out)
+
+
+def _write_study(run: Path, file: Path) -> int:
+    from vlmerge.optuna_study import write_study
+    from vlmerge.store import STORE_NAME, Store
+
+    with Store.read_only(run / STORE_NAME) as store:
+        return write_study(store, file)
 
 
 def _ask_on_a_page(
@@ -412,6 +543,55 @@ def _ask_on_a_page(
         lambda token: Chat(panel, title, generated, lang.value, token).site(),
         port=port, first_port=8785, browser=browser, say=print,
     )  # fmt: skip
+
+
+def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | None) -> None:
+    """Refuses to score nothing, or several things at once."""
+    given = [*models, *([f"--answers {answers}"] if answers else []), *([f"--endpoint {endpoint}"] if endpoint else [])]
+    if len(given) != 1:
+        raise ConfigError(
+            "there is nothing to score" if not given else "one system is scored at a time",
+            where="vlmerge evaluate",
+            expected="a model, --answers FILE.jsonl, or --endpoint URL",
+            found=", ".join(given) or "none of them",
+            remedy="name one; --out keeps what it scores, and --compare shows several in one table",
+        )
+
+
+def _compare(files: Sequence[str], as_json: bool) -> None:
+    from vlmerge.side_by_side import compare
+    from vlmerge.terminal import console, print_json
+
+    tables = compare([Path(file) for file in files])
+    if as_json:
+        print_json([table.plain() for table in tables])
+        return
+    screen = console()
+    for table in tables:
+        above, below = table.lines()
+        screen.print(above, markup=False)
+        screen.print(table.table())
+        screen.print(below, markup=False)
+
+
+def _judge(pairs: Sequence[str]) -> dict[str, object] | None:
+    """The block `judge:` from KEY=VALUE; values as YAML reads them, but for those that are text."""
+    if not pairs:
+        return None
+    import yaml
+
+    block: dict[str, object] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        try:
+            text = key in ("endpoint", "model", "prompt", "api_key_env")
+            block[key] = value if text else yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not equals or not value:
+            expected = "KEY=VALUE, e.g. model=gpt-oss or scale=[1,10]"
+            raise ConfigError("a key of a judge is not named in full", where="--judge", expected=expected, found=pair)
+    return block
 
 
 def _list(listings: Sequence[Listing], as_json: bool) -> None:

@@ -71,6 +71,10 @@ class TaskError(UserError):
     """Questions that cannot be asked: an empty task, a broken picture, a leak between the sets."""
 
 
+class EndpointError(UserError):
+    """A server that was asked over the network and cannot be, or does not answer as it should; or a budget that is used up."""
+
+
 class RunFolderError(UserError):
     """A run folder that is locked, belongs to another configuration, or cannot be written."""
 

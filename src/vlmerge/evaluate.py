@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
+from vlmerge.evaluations import Evaluation, evaluation, say_what_it_takes
 from vlmerge.store import AnswerRecord, Split
+from vlmerge.tasks.judge import JudgedTask, scores_of
 from vlmerge.tasks.task import AskingTask, Said
 from vlmerge.types import Answer, Decoding, Question
 
@@ -68,13 +69,17 @@ def evaluate(
         for (decoding, _), questions in alike.items()
         for answer in live.answer(questions, decoding, progress)
     }
+    mute = not any(answer.text.strip() for answer in answers.values())
+    if mute and not allow_empty and any(isinstance(asked.task, JudgedTask) for asked in tasks):
+        raise CandidateFailure("every answer is empty")  # No judge need be asked about it.
     records: list[AnswerRecord] = []
     for asked in tasks:
         if isinstance(asked.task, AskingTask):
             said = asked.task.ask(live.lm_eval(), asked.questions, progress)
         else:
             given = [answers[question.task, question.id] for question in asked.questions]
-            said = [Said(one.text, one.tokens, asked.task.score(one.question, one.text)) for one in given]
+            scores = scores_of(asked.task, asked.questions, [one.text for one in given])
+            said = [Said(one.text, one.tokens, score) for one, score in zip(given, scores, strict=True)]
         records += [
             AnswerRecord(split, asked.task.name, question.id, one.text, one.tokens, one.score)
             for question, one in zip(asked.questions, said, strict=True)
@@ -90,37 +95,6 @@ def example_prompt(live: Answering, asked: Asked) -> str:
     return asked.task.prompt(live.lm_eval(), question) if isinstance(asked.task, AskingTask) else live.prompt(question)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A checkpoint's score on one task, 0 to 100, with its bootstrap interval (clustered by picture) and its protocol."""
-
-    model: str
-    task: str
-    metric: str
-    metric_description: str
-    score: float
-    low: float | None
-    high: float | None
-    level: float
-    questions: int
-    decoding: str
-    prompt: str
-    source: str
-    answers: tuple[Mapping[str, Any], ...]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
-
-    def line(self) -> str:
-        """For a terminal."""
-        between = "" if self.low is None or self.high is None else f" [{self.low:.1f}, {self.high:.1f}]"
-        return (
-            f"{self.task}: {self.metric} {self.score:.1f}{between} on {self.questions} questions\n"
-            f"  {self.metric_description}\n  {self.decoding}; prompt {self.prompt!r}"
-        )
-
-
 def evaluate_model(
     model: str,
     specs: Sequence[Mapping[str, Any]],
@@ -129,6 +103,7 @@ def evaluate_model(
     max_new_tokens: int | None,
     device: str,
     search_path: Sequence[str] = (),
+    name: str | None = None,
     observer: Observer,
     progress: Progress | None = None,
 ) -> list[Evaluation]:
@@ -141,21 +116,20 @@ def evaluate_model(
         max_new_tokens: Longest answer, over the preset's.
         device: auto, cpu or cuda.
         search_path: Folders with tasks of lm-eval.
+        name: What results call it; None: as it is named here.
         observer: Shows how far it is.
         progress: Told of bytes downloaded.
 
     Raises:
         CheckpointError: A model that cannot be opened, or that cannot answer. One that says nothing gets the score of that.
     """
-    import numpy as np
-
     from vlmerge.ask import failing_as_error, load_model
     from vlmerge.config.run import RuntimeSpec, parse_tasks
-    from vlmerge.report.statistics import LEVEL, mean_interval
     from vlmerge.tasks.sets import ask_tasks, template_of
 
     tasks = parse_tasks(specs, "--task")
     asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens, search_path=search_path)
+    say_what_it_takes(asked, observer)
     live = load_model(
         model, RuntimeSpec.model_validate({"device": device}), template=template_of(tasks, preset), progress=progress
     )
@@ -167,28 +141,7 @@ def evaluate_model(
                 records = evaluate(live, [one], "holdout", observer.advance, allow_empty=True)
         finally:
             observer.end()
-        scores = [record.score for record in records]
-        groups = np.unique([question.group for question in one.questions], return_inverse=True)[1]
-        spread = mean_interval(np.array(scores), groups)
-        results.append(
-            Evaluation(
-                model=model,
-                task=one.task.name,
-                metric=one.task.metric,
-                metric_description=one.task.metric_description,
-                score=100 * one.task.aggregate(scores),
-                low=None if spread.low is None else 100 * spread.low,
-                high=None if spread.high is None else 100 * spread.high,
-                level=LEVEL,
-                questions=len(scores),
-                decoding=one.protocol,
-                prompt=example_prompt(live, one),
-                source=one.task.source,
-                answers=tuple(
-                    {"id": question.id, "question": question.text, "references": question.references}
-                    | {"answer": record.text, "score": record.score}
-                    for question, record in zip(one.questions, records, strict=True)
-                ),
-            )
-        )
+        texts, scores = [record.text for record in records], [record.score for record in records]
+        protocol = one.protocol, example_prompt(live, one)
+        results.append(evaluation(name or model, one, texts, scores, protocol))
     return results

@@ -14,6 +14,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Stage, baselines, stages
@@ -38,13 +39,16 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     Raises:
         UserError: Anything that the person can mend; what is finished stays in the folder.
     """
-    with open_run(path) as folder:
-        watch = Watch(folder, observer, lang)
+    require_installed(config.loggers)
+    with open_run(path) as folder, logging_to(config.loggers, folder, observer.say) as logbook:
+        watch = Watch(folder, observer, lang, logbook=logbook)
         if folder.store.get("finished"):
             stored_config(config, folder.store)  # Refuses another one.
             watch.report(final=True)
+            watch.log(finished=True)
             return folder.path
         setting = begin(config, folder, observer)
+        watch.log()
         bench = Bench(folder.store, setting.live, setting.sets)
         ranked = try_baselines(setting, bench, watch)
         mean: Genome | None = None
@@ -145,3 +149,4 @@ def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch
     export_winner(folder, winner, setting.models)
     folder.store.set("finished", True)
     watch.report(final=True)
+    watch.log(finished=True)

@@ -51,10 +51,14 @@ def export_winner(folder: RunFolder, winner: Trial, models: Prepared, progress: 
 
 
 def _write(store: Store, trial: Trial, out: Path, prepared: Prepared, progress: Progress | None) -> None:
-    from vlmerge.report import model_card
+    from vlmerge.report import CARD, card_pictures, model_card
 
     recipe = read_recipe(trial.recipe, trial.label)
-    merge(recipe, out, prepared=prepared, texts={"README.md": model_card(store, trial.trial)}, progress=progress)
+    standing = store.get("standing")
+    # They are about the winner, not about any other trial.
+    pictures = card_pictures(store) if standing and int(standing["winner"]) == trial.trial else {}
+    card = model_card(store, trial.trial, pictures)
+    merge(recipe, out, prepared=prepared, texts={CARD: card, **pictures}, progress=progress)
 
 
 def _choose(store: Store, number: int | None, run: Path) -> Trial:

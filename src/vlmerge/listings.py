@@ -42,9 +42,18 @@ def tasks() -> Listing:
 
 def metrics() -> Listing:
     """How answers are scored."""
-    from vlmerge.tasks import METRICS
+    from vlmerge.tasks import JUDGE, JUDGE_DESCRIPTION, METRICS
 
-    return Listing(("metric", "what it measures"), [(name, metric.description) for name, metric in METRICS.items()])
+    rows = [(name, metric.description) for name, metric in METRICS.items()]
+    return Listing(("metric", "what it measures"), [*rows, (JUDGE, JUDGE_DESCRIPTION)])
+
+
+def judge_prompts() -> Listing:
+    """Prompts of judges."""
+    from vlmerge.tasks import JUDGE_PROMPTS
+
+    rows = [(each.name, f"{each.low:g} to {each.high:g}", each.source) for each in JUDGE_PROMPTS.values()]
+    return Listing(("prompt of a judge", "points", "from"), rows)
 
 
 def presets() -> Listing:

@@ -122,7 +122,7 @@ def merge(
     out: Path,
     *,
     prepared: Prepared | None = None,
-    texts: Mapping[str, str] | None = None,
+    texts: Mapping[str, str | bytes] | None = None,
     progress: Progress | None = None,
 ) -> MergeSummary:
     """Merges to disk.

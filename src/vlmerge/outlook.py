@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.budgets import forecast
 from vlmerge.check import CheckResult
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
@@ -14,6 +15,7 @@ from vlmerge.plan import ROOM, Plan
 from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
 from vlmerge.store import SPLITS, STORE_NAME, Split, Store
+from vlmerge.tasks.judge import Estimate
 from vlmerge.tasks.sets import check_eyes, load_sets
 from vlmerge.types import size
 
@@ -42,6 +44,7 @@ class Outlook:
         tasks: What it would ask; empty where `away` is not.
         away: Questions on the hub, which a check does not fetch.
         leaks: What stands in two sets, if the run allows it.
+        judges: What judges would be asked.
         folder: The run folder.
         need_bytes: Room that the run's model needs on its disk.
         free_bytes: Room that is there.
@@ -52,6 +55,7 @@ class Outlook:
     tasks: tuple[PlannedTask, ...]
     away: tuple[str, ...]
     leaks: tuple[str, ...]
+    judges: tuple[Estimate, ...]
     folder: str
     need_bytes: int
     free_bytes: int
@@ -71,6 +75,7 @@ class Outlook:
         if self.away:
             lines.append(f"questions not looked at (they are on the hub): {', '.join(self.away)}")
         lines += [f"CONTAMINATED: {leak}" for leak in self.leaks]
+        lines += [judge.line() for judge in self.judges]
         lines.append(f"disk: {size(self.need_bytes)} for the run's model, {size(self.free_bytes)} free at {self.folder}")
         return [*lines, self._time()]
 
@@ -112,11 +117,13 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
     away = tuple(dict.fromkeys(spec.name for spec in specs if not Path(spec.path or spec.name).exists()))
     tasks: tuple[PlannedTask, ...] = ()
     leaks: tuple[str, ...] = ()
+    judges: tuple[Estimate, ...] = ()
     if not away:
         sets = load_sets(run)
         if not found.host_sees:
             check_eyes(sets, found.host)
         leaks = tuple(str(leak) for leak in sets.leaks)
+        judges = tuple(forecast(sets, found.plan))
         tasks = tuple(
             PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.protocol)
             for split in SPLITS
@@ -127,6 +134,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         tasks=tasks,
         away=away,
         leaks=leaks,
+        judges=judges,
         folder=str(folder),
         need_bytes=int(found.output_bytes * ROOM),
         free_bytes=free_bytes(folder),

@@ -13,6 +13,7 @@ import yaml
 
 from vlmerge import __version__
 from vlmerge.checkpoint import licence_of
+from vlmerge.config.judge_block import MAY_CHANGE
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.evaluate import example_prompt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from vlmerge.anatomy import Pairing
     from vlmerge.checkpoint import Checkpoint
     from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.run import TaskSpec
     from vlmerge.merge import Prepared
     from vlmerge.run_folder import RunFolder
     from vlmerge.runtime.live import LiveModel
@@ -35,14 +37,16 @@ THUMBNAIL_PIXELS = 256
 def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
     """The run as used, if the folder has begun: the one that is asked for may be given as it was asked for then, or as used.
 
+    Loggers are no part of what a run is: those of the one that is asked for count.
+
     Raises:
         RunFolderError: It is another one; with what differs.
     """
     if store.get("config_asked") is None:
         return None
-    begun, in_use = _parsed(store, "config_asked"), recorded_run(store)
-    differences = diff_runs(begun, config)
-    if differences and diff_runs(in_use, _with_smaller_batches(config, in_use)):
+    begun, in_use = (_with_loggers(each, config) for each in (_parsed(store, "config_asked"), recorded_run(store)))
+    differences = diff_runs(begun, _with_judges_of(config, begun))
+    if differences and diff_runs(in_use, _with_smaller_batches(_with_judges_of(config, in_use), in_use)):
         raise RunFolderError(
             "this folder holds a run with another configuration",
             where=str(store.path.parent),
@@ -50,12 +54,19 @@ def stored_config(config: RunConfig, store: Store) -> RunConfig | None:
             found="\n    ".join(differences),
             remedy="name another folder with --out, or take the changes back to go on",
         )
-    return in_use
+    return _with_judges_of(in_use, config)
 
 
 def recorded_run(store: Store) -> RunConfig:
     """The run as used, of a folder that has begun."""
     return _parsed(store, "config")
+
+
+def remember_loggers(store: Store, used: RunConfig) -> None:
+    """Of a run that goes on with other loggers or budgets of judges; who goes on with its run.yaml next has them too."""
+    text = dump_run(used)
+    if store.get("config") != text:
+        store.set("config", text)
 
 
 def write_run(folder: RunFolder) -> None:
@@ -261,7 +272,31 @@ def _with_batch_size(config: RunConfig, size: object) -> RunConfig:
     return config.model_copy(update={"runtime": config.runtime.model_copy(update={"batch_size": size})})
 
 
+def _with_loggers(config: RunConfig, other: RunConfig) -> RunConfig:
+    return config.model_copy(update={"loggers": other.loggers})
+
+
 def _with_smaller_batches(config: RunConfig, in_use: RunConfig) -> RunConfig:
     """The configuration with the batches in use, where it names larger ones: a run.yaml of before they were halved."""
     given, now = config.runtime.batch_size, in_use.runtime.batch_size
     return _with_batch_size(config, now) if isinstance(given, int) and isinstance(now, int) and given > now else config
+
+
+def _with_judges_of(config: RunConfig, other: RunConfig) -> RunConfig:
+    """The configuration with what changes no verdict (budget, price, …) as another one has it, task by task."""
+
+    def tasks(ours: tuple[TaskSpec, ...], theirs: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
+        alike = (task(one, two) for one, two in zip(ours, theirs, strict=False))
+        return (*alike, *ours[len(theirs) :])
+
+    def task(ours: TaskSpec, theirs: TaskSpec) -> TaskSpec:
+        if ours.judge is None or theirs.judge is None:
+            return ours
+        changed = {key: getattr(theirs.judge, key) for key in MAY_CHANGE}
+        return ours.model_copy(update={"judge": ours.judge.model_copy(update=changed)})
+
+    validation = config.validation
+    if validation.tasks and other.validation.tasks:
+        validation = validation.model_copy(update={"tasks": tasks(validation.tasks, other.validation.tasks)})
+    changed = {"tasks": tasks(config.tasks, other.tasks), "holdout": tasks(config.holdout, other.holdout)}
+    return config.model_copy(update={**changed, "validation": validation})

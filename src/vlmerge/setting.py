@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from vlmerge.adapters import open_model
 from vlmerge.anatomy import choose_host, dissect
+from vlmerge.budgets import forecast, require_keys, with_purses
 from vlmerge.checkpoint import pinned_ref
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
-from vlmerge.plan import check_room, merged_dtype
-from vlmerge.recording import check_models, check_questions, record_setting, stored_config, write_run
+from vlmerge.plan import check_room, merged_dtype, plan_of
+from vlmerge.recording import (
+    check_models,
+    check_questions,
+    record_setting,
+    remember_loggers,
+    stored_config,
+    write_run,
+)
 from vlmerge.runtime.processors import require_processor
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
@@ -58,7 +66,8 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     store = folder.store
     used = stored_config(config, store)
     _require_askable(config if used is None else used, cached_only=used is not None)
-    sets = load_sets(config if used is None else used, store.get("data_sets"))
+    sets = with_purses(load_sets(config if used is None else used, store.get("data_sets")), store)
+    require_keys(sets)
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
     if used is None:
@@ -74,12 +83,15 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
         check_eyes(sets, str(models.host))
     for warning in models.pairing.warnings:
         observer.say(f"note: {warning}")
+    for judged in forecast(sets, plan_of(used, models.host, models.anatomies[models.host].layers)):
+        observer.say(judged.line())
     live = LiveModel.load(models, placement, template=sets.template)
     if store.get("config_asked") is None:
         record_setting(store, folder.path.name, config, used, sets, models, live)
     else:
         check_models(store, models.checkpoints)
         check_questions(store, sets)
+        remember_loggers(store, used)
     write_run(folder)
     folder.publish()
     return Setting(used, sets, models, live)

@@ -75,6 +75,8 @@ class Question:
         kind: Optional label to filter by (e.g. "count").
         ready: 0: see `text`. Above 0: `text` is the prompt itself, of which at most the last so many tokens are read; the
             model's own token stands in it for each picture.
+        context: What a judge is told beside question and reference (what the picture shows, what to look for); the model never
+            sees it.
     """
 
     id: str
@@ -84,6 +86,7 @@ class Question:
     references: tuple[str, ...]
     kind: str | None = None
     ready: int = 0
+    context: str | None = None
 
     @cached_property
     def group(self) -> str:

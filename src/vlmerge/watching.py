@@ -12,6 +12,7 @@ from vlmerge.recording import write_run
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
+    from vlmerge.loggers import Logbook
     from vlmerge.run_folder import RunFolder
     from vlmerge.search import Optimizer, Stage
     from vlmerge.store import Trial
@@ -28,13 +29,22 @@ class Watch:
         observer: Who watches.
         lang: Language of the page.
         clock: Seconds that only grow.
+        logbook: Where else the run is watched.
     """
 
-    def __init__(self, folder: RunFolder, observer: Observer, lang: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        observer: Observer,
+        lang: str,
+        clock: Callable[[], float] = time.monotonic,
+        logbook: Logbook | None = None,
+    ) -> None:
         self._folder = folder
         self._observer = observer
         self._lang = lang
         self._now = clock
+        self._logbook = logbook
         self._best: float | None = None
         self._reported_at: float | None = None
         self._report_took = 0.0
@@ -81,8 +91,14 @@ class Watch:
             f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
         )
         write_run(self._folder)  # Batches may have been halved.
+        self.log()
         self._folder.publish()
         self.report()
+
+    def log(self, *, finished: bool = False) -> None:
+        """Brings loggers up to what the store holds; none of them can stop the run."""
+        if self._logbook is not None:
+            self._logbook.tell(finished=finished)
 
     def _best_with(self, scores: Sequence[float]) -> float:
         """Best score of a searched candidate, 0 to 100, these included; NaN where there is none."""

@@ -14,7 +14,10 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("**/*.md"), *(ROOT / "
 ONLY_PARSED = {
     r"vlmerge demo\b": "takes minutes; it is `evolve` of the demo's run file, which is run here with fewer candidates",
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
+    r"vlmerge evolve .*--log\b": "another whole run; tests/evolve/test_loggers.py runs one with every logger",
+    r"vlmerge push\b": "needs a hub; tests/checkpoint/test_push.py pushes to one on this machine",
     r"vlmerge evolve (evovlm|genome)\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
+    r"vlmerge evaluate .*--(answers|endpoint|compare)\b": "needs a server or given answers; tests/endpoints runs all three",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
 }
 """Commands of vlmerge that a test cannot wait for or must not send off: pattern → why, and what holds them instead."""
@@ -22,6 +25,9 @@ ONLY_PARSED = {
 OTHER_PROGRAMS = {
     "make": "test_docs.py holds that its targets exist",
     "source": "the shell's own",
+    "pip": "installs; the environment has every extra",
+    "hf": "the hub's own: asks for a token",
+    "optuna-dashboard": "serves until it is ended; tests/evolve/test_optuna_study.py opens the file by Optuna",
     "ssh": "needs another machine",
 }
 """Other programs in the documents: name → why it is not run."""

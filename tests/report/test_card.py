@@ -1,5 +1,7 @@
 """The card of an exported model: what the hub reads, and the same honesty as the page's."""
 
+import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,3 +112,56 @@ def test_a_merges_card_names_its_parents_on_the_hub(licences: tuple[str | None, 
     assert fields["pipeline_tag"] == "text-generation"
     assert "- 2 are, wholly or in part, those of `vlm`: vlm alone has it" in text
     assert "fingerprint" not in text
+
+
+def test_the_hubs_own_reader_takes_the_card(finished: Path, tmp_path: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    (tmp_path / "README.md").write_text(card_of(finished), encoding="utf-8")
+    card = ModelCard.load(tmp_path / "README.md")
+    data = card.data
+    assert (data.library_name, data.license, data.license_name) == ("transformers", "other", "licences-of-the-merged-models")
+    assert data.to_dict()["merged_licences"] == {"vlm": "apache-2.0", "ja": "llama2", "base": None}
+    rows = {row["task"]: row for row in json.loads((finished / "results.json").read_text())["rows"]
+            if (row["candidate"], row["set"]) == ("winner", "holdout")}  # fmt: skip
+    assert data.eval_results is not None
+    assert {result.dataset_type: result.metric_value for result in data.eval_results} == {
+        task: rows[task]["score"] for task in ("pictures-ja", "pictures-en")
+    }
+    low, high, questions = (rows["pictures-ja"][key] for key in ("low", "high", "questions"))
+    assert data.eval_results[0].metric_name == f"char_rouge_l of {questions} questions, 95 % interval {low:.1f}–{high:.1f}"
+    assert data.eval_results[0].task_type == "image-text-to-text"
+    assert data.model_name == "demo <run>, winner"
+
+
+def test_lineage_is_as_the_hub_writes_it() -> None:
+    from huggingface_hub import ModelCard
+
+    parents = [
+        Parent(name, name.split("/")[1], role, licence, None, None, False)
+        for name, role, licence in (("org/vlm", "host", "cc-by-nc-4.0"), ("org/lm", "source", "cc-by-nc-4.0"))
+    ]
+    text = merge_card("a merge", "linear", "merge_method: linear\n", parents, sees=True, merged=3, kept={})
+    data = ModelCard(text).data.to_dict()
+    assert (data["base_model"], data["base_model_relation"]) == (["org/vlm", "org/lm"], "merge")
+    assert data["license"] == "cc-by-nc-4.0"
+    assert "non-commercial" in data["tags"]
+
+
+@pytest.mark.parametrize("kind", [Kind(contaminated=True, generations=5), Kind(holdout=False, generations=5)])
+def test_searched_or_leaked_scores_are_no_results_for_the_hub(make_run: Callable[[Kind], Path], kind: Kind) -> None:
+    fields = yaml.safe_load(card_of(make_run(kind)).split("---\n", 2)[1])
+    assert "model-index" not in fields
+    assert ("contaminated-evaluation" in fields["tags"]) == kind.contaminated
+
+
+def test_the_cards_pictures_are_drawn_and_named(finished: Path) -> None:
+    from vlmerge.report import card_pictures
+
+    with Store.read_only(finished / STORE_NAME) as store:
+        pictures = card_pictures(store)
+        card = model_card(store, None, pictures)
+    assert set(pictures) == {"figures/search.png", "figures/recipe.png"}
+    assert all(data.startswith(b"\x89PNG") for data in pictures.values())
+    assert re.findall(r"!\[[^\]]+\]\(([^)]+)\)", card) == list(pictures)
+    assert "![" not in card_of(finished)

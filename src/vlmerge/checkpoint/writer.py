@@ -50,7 +50,7 @@ def write_checkpoint(
     *,
     config: Mapping[str, Any],
     side_files: Mapping[str, Path],
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | bytes],
     max_shard_bytes: int = MAX_SHARD_BYTES,
     progress: Progress | None = None,
 ) -> Verified:
@@ -63,7 +63,7 @@ def write_checkpoint(
             Each has to stay as it is until the next but one is asked for.
         config: Becomes config.json, keys in their order.
         side_files: Relative name → file whose contents are copied (`Checkpoint.side_files()`).
-        texts: Relative name → contents of further files, e.g. README.md.
+        texts: Relative name → contents of further files, e.g. README.md; text is written as UTF-8.
         max_shard_bytes: Above this the weights are split into shards with an index.
         progress: Told of the bytes written.
 
@@ -86,7 +86,8 @@ def write_checkpoint(
             (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, folder / name)
         for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(text.encode() if isinstance(text, str) else text)
         if len(shards) > 1:
             index = {
                 "metadata": {"total_size": sum(info.bytes for info in tensors)},

@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 import yaml
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
-from vlmerge.config.fields import Block, Text, complaint, not_empty, problems_of
+from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, problems_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
@@ -20,6 +20,7 @@ from vlmerge.config.run_blocks import (
     FIRST_SIGMA,
     DecodingSpec,
     GenomeSpec,
+    LoggerSpec,
     MergeSpec,
     RuntimeSpec,
     SearchSpec,
@@ -33,6 +34,7 @@ from vlmerge.types import Decoding
 __all__ = [
     "DecodingSpec",
     "GenomeSpec",
+    "LoggerSpec",
     "MergeSpec",
     "RunConfig",
     "RuntimeSpec",
@@ -54,6 +56,13 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
+def _loggers_once(loggers: tuple[LoggerSpec, ...]) -> tuple[LoggerSpec, ...]:
+    names = [logger.name for logger in loggers]
+    if len(set(names)) < len(names):
+        raise misfit("every logger once", ", ".join(names), "take the second one out")
+    return loggers
+
+
 class RunConfig(Block):
     """One evolution.
 
@@ -68,6 +77,7 @@ class RunConfig(Block):
         decoding: How answers are generated, over the preset's.
         runtime: Where and how models run.
         task_search_path: Folders with tasks of lm-eval beside those that come with it. Python code in them is run.
+        loggers: Where the run can be watched besides; no part of what the run is.
         random_init: Start at random genes instead of equal weights (`genome:` only).
         allow_contaminated_holdout: Go on where a holdout image was searched, and mark every number CONTAMINATED.
     """
@@ -82,6 +92,7 @@ class RunConfig(Block):
     decoding: DecodingSpec = DecodingSpec()
     runtime: RuntimeSpec = RuntimeSpec()
     task_search_path: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ()
+    loggers: Annotated[tuple[LoggerSpec, ...], BeforeValidator(_listed), AfterValidator(_loggers_once)] = ()
     random_init: bool = False
     allow_contaminated_holdout: bool = False
 
@@ -98,6 +109,13 @@ class RunConfig(Block):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
+        for place, task in enumerate(self.tasks):
+            if task.judge is not None and task.judge.budget is None:
+                raise complaint(
+                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
+                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
+                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
+                )
         if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
@@ -219,6 +237,10 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         path = spec.path and str(local_path(spec.path, folder) or Path(folder, spec.path))
         return spec.model_copy(update={"name": name, "path": path})
 
+    def logger(spec: LoggerSpec) -> LoggerSpec:
+        place = spec.folder and str(local_path(spec.folder, folder) or Path(folder, spec.folder))
+        return spec.model_copy(update={"folder": place})
+
     def block(part: MergeSpec | GenomeSpec | None) -> MergeSpec | GenomeSpec | None:
         if part is None:
             return None
@@ -234,6 +256,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
             "validation": validation,
+            "loggers": tuple(logger(spec) for spec in config.loggers),
             "task_search_path": tuple(str(local_path(each, folder) or Path(folder, each)) for each in config.task_search_path),
         }
     )

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 from pydantic import AfterValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
+from vlmerge.config.judge_block import JUDGE, JudgeSpec
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET
@@ -39,6 +40,7 @@ class TaskSpec(Block):
         apply_chat_template: Of a task of lm-eval: whether the host's chat template is put around its prompts; None: no.
         fewshot_as_multiturn: Of a task of lm-eval: whether examples are turns of the chat; None: yes.
         shuffle: Of a task of lm-eval: whether `limit` takes documents by chance (the same in every run), not the first.
+        judge: A chat endpoint that scores its answers; the metric is then `judge`.
     """
 
     name: Text = Field(min_length=1)
@@ -55,11 +57,24 @@ class TaskSpec(Block):
     apply_chat_template: bool | None = None
     fewshot_as_multiturn: bool | None = None
     shuffle: bool | None = None
+    judge: JudgeSpec | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _bare_name(cls, value: object) -> object:
         return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _judged_or_not(self) -> TaskSpec:
+        if self.judge is not None and self.metric not in (None, JUDGE):
+            remedy = "keep one of the two"
+            raise complaint(
+                "a task has a judge and another metric", expected=f"`metric: {JUDGE}`", found=self.metric or "", remedy=remedy
+            )
+        if self.judge is None and self.metric == JUDGE:
+            remedy = "add `judge: {endpoint: …, model: …}`"
+            raise complaint("the metric `judge` needs to know who judges", expected="a block `judge:`", remedy=remedy)
+        return self
 
 
 class ValidationSpec(Block):
@@ -314,3 +329,41 @@ class RuntimeSpec(Block):
     dtype: Literal["auto"] | DtypeField = "auto"
     batch_size: Annotated[Whole, Field(ge=1)] | Literal["auto"] = "auto"
     threads: Annotated[Whole, Field(ge=1)] | None = None
+
+
+LoggerName = Literal["wandb", "tensorboard", "mlflow"]
+LOGGER_KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"wandb": ("project", "entity"), "tensorboard": ("folder",), "mlflow": ("project", "uri")}
+)
+"""Logger → the keys that it has beside its name."""
+
+
+class LoggerSpec(Block):
+    """Where the run is to be watched besides; it changes nothing of the run.
+
+    Attributes:
+        name: `wandb`, `tensorboard` or `mlflow`.
+        project: Of W&B, or the experiment of MLflow; None: vlmerge.
+        entity: Of W&B: user or team; None: the person's own.
+        folder: Of TensorBoard: where event files go; None: `tensorboard/` in the run folder.
+        uri: Of MLflow: its tracking server; None: MLFLOW_TRACKING_URI, else `mlruns/` in the run folder.
+    """
+
+    name: LoggerName
+    project: Text | None = None
+    entity: Text | None = None
+    folder: Text | None = None
+    uri: Text | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bare_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _own_keys(self) -> LoggerSpec:
+        own = LOGGER_KEYS[self.name]
+        for key in ("project", "entity", "folder", "uri"):
+            if getattr(self, key) is not None and key not in own:
+                raise complaint(f"{self.name} has no `{key}`", expected=", ".join(own), found=key, remedy="take it out")
+        return self

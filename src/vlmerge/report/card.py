@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import yaml
 
 from vlmerge.errors import RunFolderError
+from vlmerge.report.card_index import model_index
+from vlmerge.report.card_pictures import PICTURES
 from vlmerge.report.card_sections import (
     Parent,
     code,
@@ -15,6 +17,7 @@ from vlmerge.report.card_sections import (
     introduction,
     models_section,
     page_of,
+    pictures_section,
     plain,
     recipe_section,
     tensors_section,
@@ -25,12 +28,13 @@ from vlmerge.report.results import ALL, Difference, Row, is_hand_set, rows, stan
 from vlmerge.store import ModelRecord, Store, Trial
 
 
-def model_card(store: Store, trial: int | None = None) -> str:
+def model_card(store: Store, trial: int | None = None, pictures: Collection[str] = ()) -> str:
     """Writes the card of a trial.
 
     Args:
         store: The run's store.
         trial: Number of the trial; None: the winner.
+        pictures: Which of `card_pictures` lie beside it.
 
     Returns:
         Markdown with YAML front matter.
@@ -48,10 +52,17 @@ def model_card(store: Store, trial: int | None = None) -> str:
     method = str(yaml.safe_load(chosen.recipe).get("merge_method", ""))
     return page_of(
         [
-            front_matter(models, pipeline, _languages(store)),
+            front_matter(
+                models,
+                pipeline,
+                _languages(store),
+                tags=["contaminated-evaluation"] if store.get("contaminated") else [],
+                results=model_index(store, chosen, title, pipeline),
+            ),
             f"# {plain(title)}",
             introduction(models, method, ", found with vlmerge. No weight was trained."),
             _scores(store, found, chosen, read_claim(store, found, finished=True) if is_winner else None),
+            pictures_section({file: text for file, text in PICTURES.items() if file in pictures}),
             recipe_section(models, chosen.recipe),
             _tensors(store, models),
             models_section(models),

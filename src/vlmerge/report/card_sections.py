@@ -14,6 +14,8 @@ from vlmerge.licences import apart, duties, verdict
 CARD = "README.md"
 HUB_ID = re.compile(r"^[\w.-]+/[\w.-]+$")
 """What the hub takes as the name of a base model; local folders are named in the text alone."""
+MERGED_LICENCES = "merged_licences"
+"""Key of the front matter: parent → its licence, null where none is stated. `vlmerge push` reads it."""
 HUB_LICENCE = re.compile(r"^[a-z0-9.-]+$")
 """What the hub takes as a licence: an identifier, not the heading of a text."""
 
@@ -52,17 +54,28 @@ class Parent:
         return [name for part in self.parts() if HUB_ID.match(name := part.partition("@")[0])]
 
 
-def front_matter(models: Sequence[Parent], pipeline: str | None, languages: Sequence[str] = ()) -> str:
+def front_matter(
+    models: Sequence[Parent],
+    pipeline: str | None,
+    languages: Sequence[str] = (),
+    *,
+    tags: Sequence[str] = (),
+    results: Sequence[Mapping[str, object]] = (),
+) -> str:
     """What the hub reads.
 
     Args:
         models: The parents.
         pipeline: What the model is for, in the hub's words.
         languages: Codes.
+        tags: Further tags.
+        results: The `model-index`.
     """
     licences = list(dict.fromkeys(one for model in models for one in apart(model.licence)))
     only = licences[0] if len(licences) == 1 else None
-    fields: dict[str, object] = {"library_name": "transformers", "tags": ["vlmerge", "merge"]}
+    asked = {duty.kind for duty in duties({model.label: model.licence for model in models})}
+    marks = [kind for kind in ("non-commercial",) if kind in asked]
+    fields: dict[str, object] = {"library_name": "transformers", "tags": ["vlmerge", "merge", *marks, *tags]}
     if only is not None and HUB_LICENCE.match(only):
         fields["license"] = only
     else:
@@ -74,6 +87,9 @@ def front_matter(models: Sequence[Parent], pipeline: str | None, languages: Sequ
         fields |= {"base_model": list(hub), "base_model_relation": "merge"}
     if languages:
         fields["language"] = list(languages)
+    fields[MERGED_LICENCES] = {model.label: model.licence for model in models}
+    if results:
+        fields["model-index"] = list(results)
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
 
 
@@ -110,6 +126,15 @@ def tensors_section(models: Sequence[Parent], merged: int, kept: Mapping[str, in
             reason = reason.replace(model.name, model.label)
         lines.append(f"- {count} are, wholly or in part, those of {code(host)}: {plain(reason)}")
     return "\n".join(lines)
+
+
+def pictures_section(pictures: Mapping[str, str]) -> str:
+    """Pictures that lie beside the card.
+
+    Args:
+        pictures: File → what it shows.
+    """
+    return "\n\n".join(f"![{plain(text)}]({file})" for file, text in pictures.items())
 
 
 def models_section(models: Sequence[Parent]) -> str:

@@ -47,6 +47,7 @@ def draw_figures(
     typeface: Typeface,
     contaminated: bool,
     brief: bool = False,
+    for_card: bool = False,
 ) -> dict[str, Image]:
     """Draws every figure that there is something to draw for.
 
@@ -59,6 +60,7 @@ def draw_figures(
         typeface: What they are set in.
         contaminated: Mark them as such.
         brief: Only `search`, and no PNG: all that the page of a run that goes on cannot do without.
+        for_card: Only what a model card shows.
 
     Returns:
         By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`.
@@ -77,7 +79,7 @@ def draw_figures(
 
         if history.points:
             add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))
-        if history.points and not brief:
+        if history.points and not brief and not for_card:
             add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
         if examples is not None and examples.shown:
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))

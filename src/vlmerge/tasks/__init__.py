@@ -15,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.config.judge_block import JUDGE
 from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks.builtin import JA_VG_VQA_500, JA_VLM_BENCH_IN_THE_WILD, BuiltIn
 from vlmerge.tasks.harness import check_spec, load_harness_task
 from vlmerge.tasks.harness_index import INSTALL
 from vlmerge.tasks.hub import Commits, open_dataset
+from vlmerge.tasks.judge import DESCRIPTION as JUDGE_DESCRIPTION
+from vlmerge.tasks.judge import JudgedTask, judge_prompt, judged_task
+from vlmerge.tasks.judge_prompts import JUDGE_PROMPTS
 from vlmerge.tasks.metrics import CharacterRougeL, ExactMatch, GatedWordRougeL, Metric, WordRougeL
 from vlmerge.tasks.presets import COLAB_2024, SAKANA, Preset
 from vlmerge.tasks.questions import Pictures, Reading, check_pictures, read_questions
@@ -35,10 +39,14 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "DEFAULT_METRIC",
+    "JUDGE",
+    "JUDGE_DESCRIPTION",
+    "JUDGE_PROMPTS",
     "METRICS",
     "PRESETS",
     "AskingTask",
     "BuiltIn",
+    "JudgedTask",
     "Leak",
     "Metric",
     "Pictures",
@@ -113,10 +121,11 @@ def check_names(
         preset_named(preset, f"{begin}preset")
     for key, spec in specs.items():
         name = lm_eval_name(spec)
+        _check_judge(spec, name, f"{begin}{key}")
         if name is not None:
             check_spec(spec, name, search_path, f"{begin}{key}.name", tuple(BUILT_IN))
             continue
-        if spec.metric is not None:
+        if spec.metric not in (None, JUDGE):
             metric_named(spec.metric, f"{begin}{key}.metric")
         if spec.preset is not None:
             preset_named(spec.preset, f"{begin}{key}.preset")
@@ -132,6 +141,24 @@ def check_names(
                 )
 
 
+def _check_judge(spec: TaskSpec, harness: str | None, where: str) -> None:
+    """Raises TaskError for a judge that a task cannot have, or that it needs and does not name."""
+    if spec.judge is not None:
+        if harness is not None:
+            remedy = "take `judge:` out"
+            raise TaskError("a task of lm-eval scores by itself", where=f"{where}.judge", found=spec.name, remedy=remedy)
+        judge_prompt(spec.judge, spec.name, f"{where}.judge.prompt")
+        return
+    definition = BUILT_IN.get(spec.name)
+    if definition is not None and definition.metric == JUDGE and spec.metric is None and harness is None:
+        raise TaskError(
+            f"the answers to {spec.name} are judged, and nothing says by whom",
+            where=where,
+            expected="`judge: {endpoint: …, model: …}`, an address that speaks OpenAI's chat protocol and a model there",
+            remedy="add it (of `vlmerge evaluate`: --judge endpoint=… --judge model=…), or name another metric",
+        )
+
+
 def lm_eval_name(spec: TaskSpec) -> str | None:
     """Its name in lm-evaluation-harness, where a task is one of lm-eval's: by its prefix, or because it is nothing else."""
     if spec.name.startswith(LM_EVAL):
@@ -143,7 +170,7 @@ def lm_eval_name(spec: TaskSpec) -> str | None:
 def metric_named(name: str, where: str = "metric") -> Metric:
     """The metric of that name; raises TaskError naming the nearest one."""
     if name not in METRICS:
-        raise _unknown("metric", name, METRICS, where)
+        raise _unknown("metric", name, (*METRICS, JUDGE), where)
     return METRICS[name]
 
 
@@ -194,7 +221,7 @@ def load_task(
     pictures: Pictures | None = None,
     commits: Commits | None = None,
     search_path: Sequence[str] = (),
-) -> Task | AskingTask:
+) -> Task | AskingTask | JudgedTask:
     """Reads a task's rows. Pictures are found, not opened (check_pictures opens them).
 
     Args:
@@ -216,7 +243,9 @@ def load_task(
     protocol = preset_named(protocol_name) if protocol_name else None
     definition = BUILT_IN.get(spec.name)
     named_metric = spec.metric or (protocol.metric if protocol else None) or (definition.metric if definition else None)
-    metric = metric_named(named_metric or DEFAULT_METRIC)
+    if spec.judge is None and named_metric == JUDGE:
+        _check_judge(spec, None, f"task {spec.name!r}")
+    metric = metric_named(named_metric or DEFAULT_METRIC) if spec.judge is None else None
     name = task_name(spec)
     table = _open(spec, definition, commits)
     reading = Reading(
@@ -228,12 +257,16 @@ def load_task(
         limit=spec.limit,
         pictures={} if pictures is None else pictures,
     )
+    asked = read_questions(table, reading)
+    if metric is None:
+        assert spec.judge is not None
+        return judged_task(name, table.source, asked, spec.judge, judge_prompt(spec.judge, spec.name, f"task {name!r}"))
     return ReferenceTask(
         name=name,
         metric=metric.name,
         metric_description=metric.description,
         source=table.source,
-        asked=read_questions(table, reading),
+        asked=asked,
         scorer=metric.load(),
     )
 
@@ -245,7 +278,7 @@ def load_tasks(
     pictures: Pictures | None = None,
     commits: Commits | None = None,
     search_path: Sequence[str] = (),
-) -> tuple[Task | AskingTask, ...]:
+) -> tuple[Task | AskingTask | JudgedTask, ...]:
     """The tasks of one set (search, validation or holdout), sharing pictures; raises TaskError for two of one name."""
     known: Pictures = {} if pictures is None else pictures
     seen: dict[str, str] = {}

@@ -12,7 +12,7 @@ from vlmerge.errors import TaskError
 from vlmerge.tasks.rows import Row, Table
 from vlmerge.types import Picture, Question
 
-FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind")
+FIELDS = ("id", "image", "images", "question", "answer", "answers", "kind", "context")
 """The names that rows use of themselves, and that `fields:` maps to others."""
 
 Pictures = dict[Path, Picture]
@@ -148,6 +148,7 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
         fallback = str(number) if reading.nested is None else f"{number}.{position}"
         identity: object = entry.get(reading.fields.get("id", "id"))
         kind: object = entry.get(reading.fields.get("kind", "kind"))
+        context: object = entry.get(reading.fields.get("context", "context"))
         yield Question(
             id=fallback if identity is None else str(identity),
             task=reading.task,
@@ -155,6 +156,7 @@ def _row_questions(table: Table, number: int, row: Row, reading: Reading) -> Ite
             pictures=pictures,
             references=_references(entry, reading.fields, place),
             kind=None if kind is None else str(kind),
+            context=None if context is None else str(context),
         )
 
 

@@ -1,0 +1,164 @@
+"""What a system scores on a task, with its interval, its protocol and every answer: made, written to a file, read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from vlmerge import __version__
+from vlmerge.atomic import write_text
+from vlmerge.errors import TaskError
+from vlmerge.tasks.judge import JudgedTask, estimate
+
+if TYPE_CHECKING:
+    from vlmerge.tasks.sets import Asked
+
+KIND = "vlmerge evaluation"
+"""What such a file says of itself."""
+
+ENTRIES = ("id", "question", "answer", "score", "group")
+"""What every answer in it has."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A system's score on one task, 0 to 100, with its bootstrap interval (clustered by picture) and its protocol.
+
+    Attributes:
+        model: What the system is called: a model's folder or hub id, or the name that was given.
+        task: Name of the task.
+        metric: Name of the metric.
+        metric_description: One line for tables.
+        score: 0 to 100.
+        low: Lower end of its interval; None where a single picture says nothing of spread.
+        high: Upper end.
+        level: Coverage aimed at.
+        questions: How many.
+        decoding: How answers came about.
+        prompt: A real prompt, as an example.
+        source: Where the questions are from.
+        answers: One entry per question: id, question, references, answer, score (0 to 1), group (what is resampled together).
+        judged: Of a judge: the figure as publications give it.
+    """
+
+    model: str
+    task: str
+    metric: str
+    metric_description: str
+    score: float
+    low: float | None
+    high: float | None
+    level: float
+    questions: int
+    decoding: str
+    prompt: str
+    source: str
+    answers: tuple[Mapping[str, Any], ...]
+    judged: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def line(self) -> str:
+        """For a terminal."""
+        between = "" if self.low is None or self.high is None else f" [{self.low:.1f}, {self.high:.1f}]"
+        judged = f": {self.judged}" if self.judged else ""
+        return (
+            f"{self.task}: {self.metric} {self.score:.1f}{between} on {self.questions} questions{judged}\n"
+            f"  {self.metric_description}\n  {self.decoding}; prompt {self.prompt!r}"
+        )
+
+
+def evaluation(
+    model: str, asked: Asked, texts: Sequence[str], scores: Sequence[float], protocol: tuple[str, str]
+) -> Evaluation:
+    """One task's result.
+
+    Args:
+        model: What the system is called.
+        asked: The task with its questions.
+        texts: One answer per question.
+        scores: One score per question, 0..1.
+        protocol: How answers came about, and a prompt as an example.
+    """
+    import numpy as np
+
+    from vlmerge.report.statistics import LEVEL, mean_interval
+
+    groups = np.unique([question.group for question in asked.questions], return_inverse=True)[1]
+    spread = mean_interval(np.array(scores), groups)
+    more: list[dict[str, Any]] = [{} for _ in texts]
+    judged = None
+    if isinstance(asked.task, JudgedTask):
+        verdicts = asked.task.verdicts(asked.questions, texts)  # All of them are kept: nobody is asked again.
+        more = [{"points": verdict.points, "verdict": verdict.text} for verdict in verdicts]
+        judged = asked.task.summary(asked.questions, verdicts)
+    return Evaluation(
+        model=model,
+        task=asked.task.name,
+        metric=asked.task.metric,
+        metric_description=asked.task.metric_description,
+        score=100 * asked.task.aggregate(scores),
+        low=None if spread.low is None else 100 * spread.low,
+        high=None if spread.high is None else 100 * spread.high,
+        level=LEVEL,
+        questions=len(scores),
+        decoding=protocol[0],
+        prompt=protocol[1],
+        source=asked.task.source,
+        answers=tuple(
+            {"id": question.id, "question": question.text, "references": question.references}
+            | {"answer": text, "score": score, "group": question.group}
+            | own
+            for question, text, score, own in zip(asked.questions, texts, scores, more, strict=True)
+        ),
+        judged=judged,
+    )
+
+
+def say_what_it_takes(asked: Sequence[Asked], observer: Any) -> None:
+    """Says before anything is asked what judges would cost; raises EndpointError for a judge whose key is not there."""
+    for one in asked:
+        if isinstance(one.task, JudgedTask):
+            _ = one.task.endpoint
+            observer.say(estimate(one.task, one.questions, 1).line())
+
+
+def write_evaluations(path: Path, results: Sequence[Evaluation]) -> None:
+    """Writes results to a file that `read_evaluations` reads; its folder is made."""
+    content = {"kind": KIND, "vlmerge": __version__, "results": [result.plain() for result in results]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_evaluations(path: Path) -> list[Evaluation]:
+    """Reads a file of `vlmerge evaluate --out`.
+
+    Raises:
+        TaskError: There is none, or it is something else.
+    """
+    what = f"a file that `vlmerge evaluate --out {path.name}` has written"
+    if not path.is_file():
+        raise TaskError("a file of results is missing", where=str(path), expected=what, remedy="correct the path")
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        if content["kind"] != KIND:
+            raise KeyError(str(content["kind"]))
+        names = {each.name for each in fields(Evaluation)}
+        results: list[Evaluation] = []
+        for given in cast("list[dict[str, Any]]", content["results"]):
+            answers: Any = tuple(cast("list[Mapping[str, Any]]", given["answers"]))
+            if not all(entry in answer for answer in answers for entry in ENTRIES):
+                raise KeyError("an answer without " + " or ".join(ENTRIES))
+            known: dict[str, Any] = {name: value for name, value in given.items() if name in names}
+            known["answers"] = answers
+            results.append(Evaluation(**known))
+        return results
+    except (ValueError, KeyError, TypeError) as error:
+        raise TaskError(
+            "this is no file of results", where=str(path), expected=what, found=str(error)[:200], remedy="evaluate again"
+        ) from error
