@@ -126,7 +126,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         if not found.host_sees:
             check_eyes(sets, found.host)
         leaks = tuple(str(leak) for leak in sets.leaks)
-        judges = tuple(forecast(sets, found.plan))
+        judges = tuple(forecast(sets, plan))
         tasks = tuple(
             PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.protocol)
             for split in SPLITS

@@ -36,15 +36,13 @@ VARIANTS: dict[str, tuple[str, Mapping[str, object]]] = {
     "cma-es, ipop": ("cma-es", {"restarts": "ipop", "tolx": 0.05}),
     "cma-es, bipop": ("cma-es", {"restarts": "bipop", "tolx": 0.05}),
     "cma-es, diagonal, not active": ("cma-es", {"diagonal": True, "active": False}),
-    "catcma, hold": ("catcma", {"hold": 0.5}),
     "optuna, cma-es": ("optuna", {"sampler": "cma-es"}),
     "optuna, qmc": ("optuna", {"sampler": "qmc"}),
-    "optuna, random": ("optuna", {"sampler": "random"}),
 }
 PAIRS = [(name, space) for name in VARIANTS for space in SPACES if VARIANTS[name][0] != "cma-es" or space == "real"]
 """Every algorithm with every kind of genes that it can search."""
 
-LEARNING = tuple(name for name in VARIANTS if name not in ("random", "optuna, qmc", "optuna, random"))
+LEARNING = tuple(name for name in VARIANTS if name not in ("random", "optuna, qmc"))
 
 each_pair = pytest.mark.parametrize(("name", "space"), PAIRS)
 
@@ -86,7 +84,7 @@ def digest_of_everything() -> str:
 def test_replay_equals_going_on(name: str, space: str) -> None:
     whole = drive(made(name, space))
     assert whole
-    for cut in (0, 1, len(whole) - 1, len(whole)):
+    for cut in (1, len(whole) - 1, len(whole)):
         again = made(name, space)
         again.replay(whole[:cut])
         assert again.told == cut
@@ -172,7 +170,7 @@ def test_two_side_by_side_do_not_meet(name: str, space: str) -> None:
 
 
 @each_pair
-@pytest.mark.parametrize(("population", "generations"), [(1, 3), (2, 3), (3, 5), (7, 4), (5, 0)])
+@pytest.mark.parametrize(("population", "generations"), [(1, 3), (2, 3), (7, 4), (5, 0)])
 def test_the_budget_is_never_exceeded_and_everything_stays_within_the_bounds(
     name: str, space: str, population: int, generations: int
 ) -> None:
@@ -320,7 +318,7 @@ def test_a_plan_never_exceeds_its_budget_and_wastes_less_than_a_generation(
         assert size == wanted
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 6), st.integers(1, 1000), st.data())
 def test_interrupted_equals_uninterrupted(
     genes: int, population: int, generations: int, seed: int, data: st.DataObject
@@ -334,3 +332,9 @@ def test_interrupted_equals_uninterrupted(
     again.replay(whole[:cut])
     rest = drive(again, seed)
     assert [(g.genomes, g.mean, g.sigma) for g in whole[cut:]] == [(g.genomes, g.mean, g.sigma) for g in rest]
+
+
+def test_without_optuna_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ConfigError, match=r"vlmerge\[optuna\]"):
+        optimizer("optuna", [FREE], Distribution((0.0,), 0.1), 1, 4, 2)

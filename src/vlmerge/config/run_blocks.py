@@ -195,7 +195,7 @@ def _spaces(value: object) -> object:
         return ()
     if value == []:
         raise misfit("auto, a space, or a list of spaces", value, "leave it out for auto")
-    return (value,) if isinstance(value, Mapping | SpaceSpec) else value
+    return (cast("object", value),) if isinstance(value, Mapping | SpaceSpec) else value
 
 
 class MergeSpec(Block):

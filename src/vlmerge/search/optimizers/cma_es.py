@@ -71,7 +71,8 @@ class CmaEs(Optimizer):
     """CMA-ES (Hansen, "The CMA Evolution Strategy: A Tutorial", 2016; the `cma` package).
 
     A generation of one candidate is asked for but teaches nothing: CMA-ES needs two. The search ends before its generations are
-    used up if the distribution collapses; with restarts it begins anew at a point that is drawn from the start. `mean`, `sigma`
+    used up if the distribution collapses; with restarts it begins anew, at a point that is drawn from the start, as long as
+    candidates for two generations are left. `mean`, `sigma`
     and `distribution` are then those of the descent whose last generation had the best median.
 
     Args:
@@ -158,34 +159,48 @@ class CmaEs(Optimizer):
     @property
     def mean(self) -> Genome:
         """Mean of the distribution after the last tell; the start before."""
-        return self.distribution.mean
+        kept = self._before()
+        return self._mean() if kept is None else kept.mean
 
     @property
     def sigma(self) -> float:
         """Step size after the last tell."""
-        return self.distribution.sigma
+        kept = self._before()
+        return float(self._descent.strategy.sigma) if kept is None else kept.sigma
 
     @property
     def distribution(self) -> Distribution:
         """Mean, step size and covariance of the best descent."""
+        kept = self._before()
+        return self._standing() if kept is None else kept
+
+    def _before(self) -> Distribution | None:
+        """The best of the descents that have ended, where the present one is not better."""
         if self._kept is not None and (self._descent.spent == 0 or self._kept[0] > self._descent.middle):
             return self._kept[1]
-        return self._standing()
+        return None
+
+    def _mean(self) -> Genome:
+        """The present descent's."""
+        strategy = self._descent.strategy
+        if self._descent.spent == 0:
+            return self.start.mean
+        mean = strategy.mean
+        if self._bounded or not strategy.gp.isidentity:
+            mean = strategy.gp.pheno(mean, into_bounds=strategy.boundary_handler.repair)
+        return tuple(float(number) for number in mean)
 
     def _standing(self) -> Distribution:
         """The present descent's distribution."""
         strategy = self._descent.strategy
-        if not self._told:
+        if self._descent.spent == 0:
             return Distribution(self.start.mean, float(strategy.sigma), self.start.covariance)
-        mean = strategy.mean
-        if self._bounded or not strategy.gp.isidentity:
-            mean = strategy.gp.pheno(mean, into_bounds=strategy.boundary_handler.repair)
         matrix: Any = strategy.sm.covariance_matrix
         deviations = np.ones(len(self.genes)) * strategy.sigma_vec.scaling
         learnt = np.outer(deviations, deviations) * (np.eye(len(self.genes)) if matrix is None else matrix)
         if not strategy.gp.isidentity:  # cma has passed a covariance's condition beyond 1e12 on to a linear map of its own.
             learnt = strategy.gp._tf_matrix @ learnt @ strategy.gp._tf_matrix.T
-        return Distribution(tuple(float(number) for number in mean), float(strategy.sigma), rows(learnt))
+        return Distribution(self._mean(), float(strategy.sigma), rows(learnt))
 
     def _draw(self) -> list[Genome]:
         with self._own():
@@ -204,7 +219,7 @@ class CmaEs(Optimizer):
         self._descent.spent += len(genomes)
         self._descent.middle = statistics.median(-math.inf if score is None else score for score in scores)
         if collapsed:
-            self._collapsed = self.options.restarts == "none" or self._left < 2
+            self._collapsed = self.options.restarts == "none" or self._left < 2 * self._population
         full = self._descent.limit is not None and self._descent.spent + self.population > self._descent.limit
         if (collapsed or full) and not self._collapsed:
             self._restart()
@@ -226,7 +241,7 @@ class CmaEs(Optimizer):
         else:
             self._large += 1
             size = first * self.options.growth**self._large
-        population = max(2, min(int(size), self._left))
+        population = max(2, min(int(size), self._left // 2))
         step = np.linalg.cholesky(self._covariance) @ drawn.standard_normal(len(self.genes))
         mean = within(self.genes, [at + self.start.sigma * float(by) for at, by in zip(self.start.mean, step, strict=True)])
         strategy = self._strategy(mean, sigma, population, int(drawn.randint(1, 2**31)))
