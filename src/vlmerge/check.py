@@ -452,9 +452,15 @@ def _buffers(
 
 def _remembered(run: RunConfig, pairing: Pairing | None) -> int:
     """What a run holds, beside parents, of differences that are cut to some of their directions."""
-    if pairing is None or run.merge is None or not METHODS[run.merge.method].by_matrix:
+    if pairing is None or run.merge is None:
         return 0
-    share, sources = _largest_rank(run.merge.method, [run.merge.parameters]), len(run.merge.searched)
+    merge = run.merge
+    method = next((name for name in merge.methods if METHODS[name].by_matrix), None)
+    if method is None:
+        return 0
+    highest = [space.parameters["rank"].searched("rank").high for space in merge.spaces if "rank" in space.parameters]
+    share = max([number for number in highest if number is not None] or [_largest_rank(method, [merge.parameters])])
+    sources = len(merge.searched_by(method))
     return sum(_factor_bytes(each, share, sources) for each in pairing.merged if is_matrix(each.role, each.shape))
 
 

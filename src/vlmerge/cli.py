@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -130,6 +130,7 @@ def check(
         from vlmerge.outlook import outlook
 
         ahead = outlook(what, result, folder)
+        result = replace(result, plan=ahead.plan)
     screen = console()
     if not as_json:
         screen.print(render(result))
@@ -188,7 +189,12 @@ def evolve(
     ] = None,
     lang: LangOption = Lang.en,
 ) -> None:
-    """The search. Run it again with the same folder: it goes on where it stopped."""
+    """The search. Run it again with the same folder: it goes on where it stopped.
+
+    What mergekit-evolve has on its command line stands in the run file: max-fevals, sigma0, force-population-size are
+    `search: {max_fevals, sigma, population}`, batch-size is `runtime: {batch_size}`, storage-path is --out; the final model is
+    always written. docs/search.md has the others.
+    """
     _evolve(run, out or Path("runs") / run.stem, lang, task_search_path or [], [name.value for name in log or []])
 
 

@@ -30,7 +30,7 @@ class Standing:
 def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     """Scores the finalists on validation and picks the best; without validation the search's own score picks.
 
-    Finalists are the best searched candidate, the distribution's mean, the global mean, and of each hand-set row its best on
+    Finalists are the best searched candidate, each stage's mean, and of each hand-set row its best on
     the search questions. Ties go to what needs less explaining: the hand-set rows, then the means, then the best candidate.
 
     Raises:
@@ -66,5 +66,6 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
 def _finalists(store: Store) -> dict[str, Trial]:
     """Row → trial, in the order in which ties are decided."""
     best = leaders(store, searched=True)
-    order = sorted(best, key=lambda row: ({"global": 1, "mean": 2, "best": 3}.get(row, 0), best[row][1].trial))
+    late = {"global": 1, "mean": 2, "best": 3}
+    order = sorted(best, key=lambda row: (late.get(row.partition(":")[0], 0), best[row][1].trial))
     return {row: best[row][1] for row in order}

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from vlmerge.agreement import go_on
 from vlmerge.bench import Bench, Observer
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
@@ -17,7 +18,7 @@ from vlmerge.export import export_winner
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
-from vlmerge.search import Stage, baselines, stages
+from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
 from vlmerge.store import Store
 from vlmerge.types import Genome
@@ -51,11 +52,14 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
         watch.log()
         bench = Bench(folder.store, setting.live, setting.sets)
         ranked = try_baselines(setting, bench, watch)
-        mean: Genome | None = None
-        for number, stage in enumerate(stages(setting.config, setting.layers, setting.models.host, ranked)):
-            mean = search(number, stage, mean, bench, folder.store, watch)
-            try_mean(stage, mean, bench, watch)
+        handed: Handed | None = None
+        planned = stages(setting.config, setting.layers, setting.models.host, ranked)
+        for number, stage in enumerate(planned):
+            handed = search(number, stage, handed, bench, folder.store, watch)
+            try_mean(stage, handed.mean, bench, watch)
             folder.publish()
+            if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
+                break
         standing = elect(folder.store, bench, watch)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
@@ -87,15 +91,16 @@ def unsearched(setting: Setting) -> dict[str, str]:
     reasons: dict[str, str] = {}
     if "global" not in names:
         genome = setting.config.genome is not None
-        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else "no candidates for it"
+        begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
+        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else begins
     if names == {"global"}:
         reasons["mean"] = "one group only: the distribution's mean is the row `global`"
     return reasons
 
 
-def search(number: int, stage: Stage, mean: Genome | None, bench: Bench, store: Store, watch: Watch) -> Genome:
-    """One stage of the search: asks, tries and tells generation after generation; gives the distribution's last mean."""
-    optimizer = stage.optimizer(mean)
+def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store: Store, watch: Watch) -> Handed:
+    """One stage of the search: asks, tries and tells generation after generation; hands on its last distribution."""
+    optimizer = stage.optimizer(handed)
     known = store.generations(number)
     optimizer.replay(known)
     asked, generation = len(known), sum(one.fitness is not None for one in known)
@@ -118,13 +123,12 @@ def search(number: int, stage: Stage, mean: Genome | None, bench: Bench, store: 
             store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
             generation += 1
             watch.generation(stage, generation, fitness, optimizer, seconds)
-    return optimizer.mean
+    return Handed(stage.space, optimizer.distribution)
 
 
 def try_mean(stage: Stage, mean: Genome, bench: Bench, watch: Watch) -> None:
-    """The distribution's mean stands for election beside the best candidate; the global stage's is the row `global`."""
-    label = "global" if stage.name == "global" else "mean"
-    trial = bench.try_recipe(label, "mean", stage.space.decode(mean), genome=mean)
+    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`."""
+    trial = bench.try_recipe(stage.row, "mean", stage.space.decode(mean), genome=mean)
     watch.tried(trial, bench.score(trial, "search"))
 
 

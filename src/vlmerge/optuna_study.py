@@ -144,24 +144,26 @@ def _trials(store: Store) -> list[Any]:
     return [_frozen(store, trial, names, ranges, rows.get(trial.trial, [])) for trial in trials]
 
 
-def _gene_names(store: Store) -> list[tuple[str, ...]]:
-    """The genes of each stage, with the stage before them where there are several: a name means one thing in a study."""
+def _gene_names(store: Store) -> dict[int | str, tuple[str, ...]]:
+    """The genes of each stage, by its number and by the row of its mean; with the stage before them where there are several: a
+    name means one thing in a study."""
     host = next(model.name for model in store.models() if model.is_host)
     found = stages(recorded_run(store), int(store.get("layers")), ModelRef.parse(host))
-    return [tuple(f"{stage.name}: {name}" if len(found) > 1 else name for name in stage.space.names) for stage in found]
+    names: dict[int | str, tuple[str, ...]] = {}
+    for number, stage in enumerate(found):
+        own = tuple(f"{stage.name}: {name}" if len(found) > 1 else name for name in stage.space.names)
+        names |= {number: own, stage.row: own}
+    return names
 
 
-def _genes(trial: Trial, names: Sequence[tuple[str, ...]]) -> dict[str, float]:
+def _genes(trial: Trial, names: Mapping[int | str, tuple[str, ...]]) -> dict[str, float]:
     if trial.genome is None:
         return {}
-    if trial.stage is not None:
-        return dict(zip(names[trial.stage], trial.genome, strict=True))
-    # A mean: of the first stage the row `global`, else of the last.
-    stage = names[0] if trial.label == "global" else names[-1]
-    return dict(zip(stage, trial.genome, strict=True))
+    stage = trial.label if trial.stage is None else trial.stage  # A mean is labelled as its row.
+    return dict(zip(names[stage], trial.genome, strict=True))
 
 
-def _ranges(names: Sequence[tuple[str, ...]], trials: Sequence[Trial]) -> Mapping[str, FloatDistribution]:
+def _ranges(names: Mapping[int | str, tuple[str, ...]], trials: Sequence[Trial]) -> Mapping[str, FloatDistribution]:
     """Genes have no bounds in the search, parameters of Optuna's need some: as far as the search has come."""
     from optuna.distributions import FloatDistribution
 
@@ -173,7 +175,11 @@ def _ranges(names: Sequence[tuple[str, ...]], trials: Sequence[Trial]) -> Mappin
 
 
 def _frozen(
-    store: Store, trial: Trial, names: Sequence[tuple[str, ...]], ranges: Mapping[str, FloatDistribution], rows: Sequence[str]
+    store: Store,
+    trial: Trial,
+    names: Mapping[int | str, tuple[str, ...]],
+    ranges: Mapping[str, FloatDistribution],
+    rows: Sequence[str],
 ) -> Any:
     from optuna.trial import FrozenTrial, TrialState
 

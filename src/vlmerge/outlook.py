@@ -11,7 +11,7 @@ from vlmerge.budgets import forecast
 from vlmerge.check import CheckResult
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
-from vlmerge.plan import ROOM, Plan
+from vlmerge.plan import ROOM, Plan, plan_of
 from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
 from vlmerge.store import SPLITS, STORE_NAME, Split, Store
@@ -40,7 +40,7 @@ class Outlook:
     """What is ahead of a run.
 
     Attributes:
-        plan: Its stages and baselines.
+        plan: Its stages and baselines; as many as its questions carry, where they are known.
         tasks: What it would ask; empty where `away` is not.
         away: Questions on the hub, which a check does not fetch.
         leaks: What stands in two sets, if the run allows it.
@@ -118,19 +118,22 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
     tasks: tuple[PlannedTask, ...] = ()
     leaks: tuple[str, ...] = ()
     judges: tuple[Estimate, ...] = ()
+    plan = found.plan
     if not away:
         sets = load_sets(run)
+        host = next(ref for ref in run.models if str(ref) == found.host)
+        plan = plan_of(run, host, plan.layers, sets.counted("search"))
         if not found.host_sees:
             check_eyes(sets, found.host)
         leaks = tuple(str(leak) for leak in sets.leaks)
-        judges = tuple(forecast(sets, found.plan))
+        judges = tuple(forecast(sets, plan))
         tasks = tuple(
             PlannedTask(split, one.task.name, len(one.questions), one.weight, one.task.metric, one.protocol)
             for split in SPLITS
             for one in sets[split]
         )
     return Outlook(
-        plan=found.plan,
+        plan=plan,
         tasks=tasks,
         away=away,
         leaks=leaks,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
-from vlmerge.search import baselines, stages
+from vlmerge.search import baselines, decided, notes, read_start, stages
 from vlmerge.types import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -39,12 +39,16 @@ class Plan:
         baselines: Rows of hand-set merges that are scored beside.
         baseline_merges: Merges that these rows take; the best of a row is shown.
         left_out: Row → why it cannot be.
+        notes: What else there is to say of the stages.
+        layers: Decoder layers of the host.
     """
 
     stages: tuple[PlannedStage, ...]
     baselines: tuple[str, ...]
     baseline_merges: int
     left_out: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+    layers: int = 0
 
     @property
     def candidates(self) -> int:
@@ -56,16 +60,27 @@ class Plan:
         searches = "; ".join(f"{stage.name}, {stage.genes} genes, {stage.candidates} candidates" for stage in self.stages)
         lines = [f"search: {searches}", f"baselines ({self.baseline_merges} merges): {', '.join(self.baselines)}"]
         lines += [f"left out: {row}, {reason}" for row, reason in self.left_out.items()]
+        lines += [f"note: {note}" for note in self.notes]
         return lines
 
 
-def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
+def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None = None) -> Plan:
     """The plan of a run over models whose host has that many decoder layers.
 
+    Args:
+        run: The run.
+        host: Its host.
+        layers: Decoder layers.
+        questions: Search questions that count; None: not known, so that of `space: auto` the first space is planned alone.
+
     Raises:
-        ConfigError: The search's space does not fit the number of layers.
+        ConfigError: The search's space does not fit the number of layers, or cannot say the start.
     """
-    planned = tuple(PlannedStage(stage.name, len(stage.space.names), stage.budget) for stage in stages(run, layers, host))
+    run = read_start(run)
+    found = run if questions is None else decided(run, layers, host, questions)
+    searches = stages(found, layers, host)
+    searches[0].optimizer()  # Refuses an algorithm, or an option of it, that cannot be.
+    planned = tuple(PlannedStage(stage.name, len(stage.space.genes), stage.budget) for stage in searches)
     hand_set = baselines(run, host)
     can_be = [each for each in hand_set if each.recipe is not None]
     return Plan(
@@ -73,6 +88,8 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int) -> Plan:
         baselines=tuple(dict.fromkeys(each.row for each in can_be)),
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
+        notes=tuple(notes(run, layers, host, questions)),
+        layers=layers,
     )
 
 

@@ -22,6 +22,7 @@ from vlmerge.recording import (
     write_run,
 )
 from vlmerge.runtime.processors import require_processor
+from vlmerge.search import decided, read_start, stages, with_start
 from vlmerge.store import Store
 from vlmerge.tasks.sets import Sets, check_eyes, load_sets
 
@@ -71,11 +72,14 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
     if used is None:
-        pinned = _pinned(config, observer)
+        pinned = _pinned(read_start(config), observer)
         models = _prepare(pinned, cached_only=True)
         check_room(folder.path, models.checkpoints[models.host].total_bytes)
         placement = _placement(pinned.runtime, models, pinned)
         used = pinned.model_copy(update={"runtime": _spec(placement)})
+        layers = models.anatomies[models.host].layers
+        used = decided(used, layers, models.host, sets.counted("search"))
+        stages(used, layers, models.host)[0].optimizer()  # Refuses an algorithm that cannot be, before anything is loaded.
     else:
         models = _prepare(used, cached_only=True)
         placement = _stored_placement(used, store)
@@ -132,7 +136,9 @@ def _pinned(config: RunConfig, observer: Observer) -> RunConfig:
         heads = {"base_model": swapped(part.base_model), "vlm": swapped(part.vlm)}
         return part.model_copy(update={"models": tuple(pinned[ref] for ref in part.models), **heads})
 
-    return config.model_copy(update={"merge": block(config.merge), "genome": block(config.genome)})
+    given = config.search.start
+    moved = config.model_copy(update={"merge": block(config.merge), "genome": block(config.genome)})
+    return moved if isinstance(given, str) else with_start(moved, given.rewritten(ref=lambda ref: pinned.get(ref, ref)))
 
 
 def _prepare(config: RunConfig, *, cached_only: bool) -> Prepared:

@@ -76,9 +76,9 @@ def test_every_default_is_written_out() -> None:
     plain = yaml.safe_load(dump_run(parse(MERGE)))
     assert plain["search"] == {
         "algorithm": "cma-es", "max_fevals": 400, "global_fevals": 40, "seed": 1, "global_sigma": 0.2, "sigma": 0.1,
-        "population": None,
+        "population": None, "options": {}, "start": "auto", "agreement": 0.9,
     }  # fmt: skip
-    assert plain["merge"]["space"] == {"groups": 2, "separate": ["embed", "head"], "modules": []}
+    assert plain["merge"]["space"] == "auto"
     assert plain["decoding"] == {"max_new_tokens": 128, "num_beams": 1, "temperature": 0.0, "top_p": 1.0,
                                  "repetition_penalty": 1.0, "seed": 1}  # fmt: skip
     assert plain["validation"] == {"fraction": 0.25, "tasks": None}
@@ -165,7 +165,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a separate thing twice": (
         {**MERGE, "merge": {**MERGE["merge"], "space": {"separate": ["head", "head"]}}}, "names something twice",
     ),
-    "algorithm": ({**MERGE, "search": {"algorithm": "random"}}, "cma-es"),
+    "algorithm": ({**MERGE, "search": {"algorithm": "tpe"}}, "optuna:SAMPLER"),
     "model twice": ({**MERGE, "merge": {"models": ["a", "a"]}}, "every model once"),
     "no models": ({**MERGE, "merge": {"models": []}}, "at least one entry"),
     "a model that YAML read as a flag": ({**MERGE, "merge": {"models": ["a", False]}}, "in quotes"),

@@ -153,7 +153,7 @@ def test_a_candidate_whose_answers_are_not_numbers_is_ranked_last(
 
     monkeypatch.setattr(LiveModel, "merge", spoiling)
     told: list[list[float | None]] = []
-    from vlmerge.search.optimizer import Optimizer
+    from vlmerge.search import Optimizer
 
     tell = Optimizer.tell
 

@@ -12,7 +12,8 @@ from vlmerge.config.run import load_run
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HONEST = EXAMPLES / "llava-1.5-elyza/honest.yaml"
 REPLICA = EXAMPLES / "llava-1.5-elyza/replica.yaml"
-RECIPES = sorted((EXAMPLES / "recipes").glob("*.yaml"))
+RECIPES = [*sorted((EXAMPLES / "recipes").glob("*.yaml")), EXAMPLES / "search/start-recipe.yaml"]
+SEARCHES = [path for path in sorted((EXAMPLES / "search").glob("*.yaml")) if path not in RECIPES]
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -25,7 +26,7 @@ def test_a_recipe_reads_and_reads_back(path: Path) -> None:
 
 def test_every_example_is_described() -> None:
     text = (EXAMPLES / "README.md").read_text()
-    for path in [HONEST, REPLICA, *RECIPES]:
+    for path in [HONEST, REPLICA, *RECIPES, *SEARCHES]:
         assert f"({path.relative_to(EXAMPLES)})" in text
 
 
@@ -71,3 +72,26 @@ def test_the_run_file_in_readme_is_one() -> None:
             run = parse_run(yaml.safe_load(block), name, root)
             assert run.merge is not None
             assert len(run.merge.models) == 3
+
+
+@pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.stem)
+def test_a_search_plans_its_stages_and_its_first_candidate_is_a_recipe(path: Path) -> None:
+    from vlmerge.search import read_start, stages
+
+    run = read_start(load_run(path))
+    assert run.merge is not None
+    planned = stages(run, 6, run.merge.models[0])
+    assert planned
+    assert sum(stage.budget for stage in planned) <= run.search.max_fevals
+    first = planned[0].optimizer()
+    assert read_back(planned[0].space.decode(first.ask()[0]))
+
+
+def read_back(recipe: object) -> bool:
+    """Whether a recipe survives its file."""
+    import yaml
+
+    from vlmerge.config.recipe_blocks import Recipe
+
+    assert isinstance(recipe, Recipe)
+    return parse_recipe(yaml.safe_load(dump_recipe(recipe)), "again") == recipe

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from vlmerge.anatomy import joined, segments_of
 from vlmerge.config import MergeSpec, ModelRef, dump_recipe, parse_recipe
 from vlmerge.errors import ConfigError
-from vlmerge.search import GroupSpace, grouped
+from vlmerge.search import Distribution, GroupSpace, Handed, coarsest, grouped
+from vlmerge.types import Genome
 
 HOST, OTHER, BASE = ModelRef("org/vlm"), ModelRef("org/ja"), ModelRef("org/base")
 METHODS: dict[str, dict[str, Any]] = {
@@ -39,32 +40,32 @@ def spaces(draw: st.DrawFn) -> GroupSpace:
     return grouped(MergeSpec.model_validate({**block, "protect": ["layernorm"], "dtype": "float16"}), HOST, layers)
 
 
-def coarsest(space: GroupSpace) -> GroupSpace:
-    """The space with one group for everything."""
-    return GroupSpace(space.merge, space.host, space.layers)
+def lifted(space: GroupSpace, coarse: GroupSpace, genome: Genome) -> Genome:
+    """The genome in a finer space."""
+    return space.lift(Handed(coarse, Distribution(genome, 0.1))).mean
 
 
 def parameter(space: GroupSpace) -> str:
     """What the genes are values of."""
-    return "t" if space.merge.method == "slerp" else "weight"
+    return "t" if space.merge.methods == ("slerp",) else "weight"
 
 
 def group_of(role: str, space: GroupSpace) -> str:
     """The group that a tensor belongs to, by the words of the design."""
-    named = [module for module in ("attention", "mlp", "norms") if module in space.modules]
+    named = [module for module in ("attention", "mlp", "norms") if module in space.layout.modules]
     # What is not named; norms where all are.
     rest = "" if len(named) < 3 else " norms"
     if role.startswith("embed"):
-        return "embeddings" if "embed" in space.separate else f"{_run(0, space)}{rest}"
+        return "embeddings" if "embed" in space.layout.separate else f"{_run(0, space)}{rest}"
     if not role.startswith("layers."):
         own = " norms" if "norm" in role and "norms" in named else rest
-        return "norm+head" if "head" in space.separate else f"{_run(space.layers - 1, space)}{own}"
+        return "norm+head" if "head" in space.layout.separate else f"{_run(space.layout.layers - 1, space)}{own}"
     part = "attention" if "self_attn" in role else "mlp" if ".mlp." in role else "norms"
     return f"{_run(int(role.split('.')[1]), space)}{f' {part}' if part in named else rest}"
 
 
 def _run(layer: int, space: GroupSpace) -> str:
-    first, end = next(each for each in space.ranges if layer in range(*each))
+    first, end = next(each for each in space.layout.ranges if layer in range(*each))
     return f"layers {first}-{end - 1}"
 
 
@@ -72,10 +73,10 @@ def _run(layer: int, space: GroupSpace) -> str:
 def test_every_tensor_has_the_gene_of_its_group_and_model(space: GroupSpace, data: st.DataObject) -> None:
     genome = tuple(data.draw(st.lists(genes, min_size=len(space.names), max_size=len(space.names))))
     by_name = dict(zip(space.names, genome, strict=True))
-    found = effective(space.decode(genome), parameter(space), space.layers)
-    for role in roles(space.layers):
+    found = effective(space.decode(genome), parameter(space), space.layout.layers)
+    for role in roles(space.layout.layers):
         group = group_of(role, space)
-        if space.merge.method == "slerp":
+        if space.merge.methods == ("slerp",):
             assert found[role, None] == by_name[f"{group}/t"]
             continue
         for model in space.merge.searched:
@@ -86,8 +87,8 @@ def test_every_tensor_has_the_gene_of_its_group_and_model(space: GroupSpace, dat
 def test_lifting_a_coarse_genome_changes_no_tensor(space: GroupSpace, data: st.DataObject) -> None:
     coarse = coarsest(space)
     genome = tuple(data.draw(st.lists(genes, min_size=len(coarse.names), max_size=len(coarse.names))))
-    before = effective(coarse.decode(genome), parameter(space), space.layers)
-    after = effective(space.decode(space.lift(genome)), parameter(space), space.layers)
+    before = effective(coarse.decode(genome), parameter(space), space.layout.layers)
+    after = effective(space.decode(lifted(space, coarse, genome)), parameter(space), space.layout.layers)
     assert {key: value for key, value in after.items() if value is not None} == {
         key: value for key, value in before.items() if value is not None
     }
@@ -100,8 +101,8 @@ def test_a_decoded_recipe_reads_back_to_the_last_bit(space: GroupSpace, data: st
     genome = tuple(data.draw(st.lists(allowed, min_size=len(space.names), max_size=len(space.names))))
     recipe = space.decode(genome)
     assert parse_recipe(yaml.safe_load(dump_recipe(recipe)), "recipe.yaml") == recipe
-    (whole,) = joined(segments_of(recipe, dict.fromkeys(recipe.model_refs(), space.layers), recipe.model_refs()[0]))
-    assert (whole.first, whole.layers, set(whole.starts)) == (0, space.layers, {0})
+    (whole,) = joined(segments_of(recipe, dict.fromkeys(recipe.model_refs(), space.layout.layers), recipe.model_refs()[0]))
+    assert (whole.first, whole.layers, set(whole.starts)) == (0, space.layout.layers, {0})
     assert space.decode(genome) == recipe
     assert (recipe.vlm, recipe.protect, recipe.dtype) == (HOST, ("layernorm",), "float16")
 

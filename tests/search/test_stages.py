@@ -10,9 +10,9 @@ import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from vlmerge.config import ModelRef, RunConfig, dump_recipe, parse_recipe, parse_run
+from vlmerge.config import ModelRef, RunConfig, dump_recipe, dump_run, parse_recipe, parse_run
 from vlmerge.errors import ConfigError
-from vlmerge.search import baselines, stages
+from vlmerge.search import Distribution, Handed, baselines, decided, notes, stages
 
 HOST, OTHER, BASE = ModelRef("org/vlm"), ModelRef("org/ja"), ModelRef("org/base")
 MODELS = [str(HOST), str(OTHER), str(BASE)]
@@ -27,7 +27,9 @@ def test_the_global_stage_comes_first_and_starts_at_the_best_baseline() -> None:
     first, second = stages(run({"models": MODELS}), 6, HOST, [{HOST: 0.4, OTHER: 0.6}])
     assert (first.name, first.start, first.sigma, first.budget) == ("global", (0.4, 0.6, 0.0), 0.2, 40)
     assert (second.name, second.sigma, second.budget) == ("groups", 0.1, 360)
-    assert second.optimizer((0.5, 0.7, -0.1)).mean == (0.5, 0.7, -0.1) * 4
+    handed = Handed(first.space, Distribution((0.5, 0.7, -0.1), 0.07))
+    assert second.begin(handed) == Distribution((0.5, 0.7, -0.1) * 4, 0.1)
+    assert second.optimizer(handed).mean == (0.5, 0.7, -0.1) * 4
 
 
 @given(st.integers(1, 300), st.integers(0, 100), st.sampled_from([1, 2, "layer"]))
@@ -109,3 +111,83 @@ def test_where_the_base_is_the_only_other_model_the_grid_is_with_it() -> None:
 def test_models_of_one_name_are_told_apart_by_their_whole_id() -> None:
     rows = baselines(run({"models": ["org/vlm", "one/ja", "two/ja"]}), HOST)
     assert [row.label for row in rows if row.label.startswith("swap:")] == ["swap:one/ja", "swap:two/ja"]
+
+
+@pytest.mark.parametrize(
+    ("questions", "max_fevals", "expected"),
+    [
+        (192, 400, ["global", "groups"]),
+        (491, 400, ["global", "groups"]),
+        (492, 400, ["global", "groups", "finer"]),
+        (492, 399, ["global", "groups"]),
+        (1106, 760, ["global", "groups", "finer", "finest"]),
+    ],
+)
+def test_the_automatic_space_goes_as_far_as_budget_and_questions_carry(
+    questions: int, max_fevals: int, expected: list[str]
+) -> None:
+    config = run({"models": MODELS}, search={"max_fevals": max_fevals})
+    used = decided(config, 6, HOST, questions)
+    found = stages(used, 6, HOST)
+    assert [stage.name for stage in found] == expected
+    assert all(stage.budget >= 9 * len(stage.space.genes) for stage in found[1:])
+    assert sum(stage.budget for stage in found) <= max_fevals
+    assert parse_run(yaml.safe_load(dump_run(used)), "run.yaml", Path("/elsewhere")) == used
+    assert [stage.sigma for stage in found] == [0.2, 0.1, 0.05, 0.05][: len(found)]
+
+
+def test_without_validation_there_is_nobody_to_ask_for_a_finer_stage() -> None:
+    config = run({"models": MODELS}, validation={"fraction": 0})
+    assert len(stages(decided(config, 6, HOST, 10_000), 6, HOST)) == 2
+
+
+def test_a_plan_says_what_is_not_carried_and_what_would_be() -> None:
+    config = run({"models": MODELS})
+    (few,) = notes(config, 6, HOST, 100)
+    assert "100 search questions carry about 10 genes, and this stage has 12; 123 questions would" in few
+    (ahead,) = notes(config, 6, HOST)
+    assert "24 genes follows from 492 search questions and 400 candidates on" in ahead
+    assert notes(config, 6, HOST, 192) == []
+
+
+def test_only_what_can_choose_searches_methods() -> None:
+    block = {"models": MODELS, "base_model": str(BASE), "method": ["linear", "ties"]}
+    assert run(block).algorithm == "catcma"
+    assert run(block, search={"algorithm": "optuna:tpe"}).algorithm == "optuna:tpe"
+    for algorithm, says in (("cma-es", "a method is to be chosen"), ("nsga-ii", "one score|to be chosen")):
+        with pytest.raises(ConfigError, match=says):
+            run(block, search={"algorithm": algorithm})
+
+
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        ({"space": []}, "auto, a space, or a list of spaces"),
+        ({"method": ["linear", "linear"]}, "names one twice"),
+        ({"space": {"parameters": ["density"]}}, "no parameter of linear"),
+        ({"method": "ties", "parameters": {"density": 0.5}, "space": {"parameters": ["density"]}}, "fixed under"),
+        ({"method": "della", "space": {"parameters": ["epsilon"]}}, "nobody knows within what"),
+        ({"space": {"parameters": {"weight": {"bounds": [2, 1]}}}}, "the bounds hold no value"),
+        ({"space": {"modules": ["attention", "q/k"]}}, "names something twice"),
+        ({"method": "ties", "space": [{"parameters": ["density"]}, {"groups": 3}]}, "no longer searches `density`"),
+        ({"method": "sce"}, "has no weights to search"),
+    ],
+)
+def test_a_space_that_cannot_be_is_refused_with_the_reason(block: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        run({"models": MODELS, "base_model": str(BASE), **block})
+
+
+@pytest.mark.parametrize("key", ["sigma0", "force_population_size", "timeout", "vllm"])
+def test_an_option_of_mergekit_evolve_says_what_it_is_here(key: str) -> None:
+    with pytest.raises(ConfigError, match=f"`{key}` is (called|not)"):
+        run({"models": MODELS}, search={key: 1})
+
+
+def test_a_finer_stage_begins_with_the_method_that_the_last_one_chose() -> None:
+    config = run({"models": MODELS, "base_model": str(BASE), "method": ["linear", "ties"]}, search={"population": 40})
+    first, second = stages(config, 6, HOST)
+    handed = Handed(first.space, Distribution((1.0, 0.4, 0.6, 0.0), 0.1))
+    asked = second.optimizer(handed).ask()
+    assert sum(genome[0] == 1.0 for genome in asked) > 25
+    assert {genome[0] for genome in first.optimizer().ask()} == {0.0, 1.0}

@@ -13,15 +13,16 @@ from vlmerge.config.run_blocks import (
     MergeSpec,
     RuntimeSpec,
     SearchSpec,
-    SpaceSpec,
     TaskSpec,
     ValidationSpec,
 )
+from vlmerge.config.space_blocks import GeneSpec, SpaceSpec
 
 __all__ = [
     "METHODS",
     "DecodingSpec",
     "Filtered",
+    "GeneSpec",
     "GenomeSpec",
     "MergeSpec",
     "MethodSpec",

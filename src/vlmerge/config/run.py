@@ -16,7 +16,10 @@ from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
+from vlmerge.config.recipe import plain_recipe
+from vlmerge.config.recipe_blocks import Recipe
 from vlmerge.config.run_blocks import (
+    CHOOSING,
     FIRST_SIGMA,
     DecodingSpec,
     GenomeSpec,
@@ -24,10 +27,10 @@ from vlmerge.config.run_blocks import (
     MergeSpec,
     RuntimeSpec,
     SearchSpec,
-    SpaceSpec,
     TaskSpec,
     ValidationSpec,
 )
+from vlmerge.config.space_blocks import SpaceSpec
 from vlmerge.config.yaml_file import read_yaml
 from vlmerge.types import Decoding
 
@@ -125,15 +128,43 @@ class RunConfig(Block):
                     found=found,
                     remedy="a larger `max_fevals`, or a smaller `global_fevals`",
                 )
+        self._algorithm_fits()
         if self.search.population and self.search.population > self.search.max_fevals:
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
 
+    def _algorithm_fits(self) -> None:
+        name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
+        if chooses and name != "auto" and name.partition(":")[0] not in CHOOSING:
+            raise complaint(
+                f"{name} searches numbers alone, and here a method is to be chosen, too",
+                expected="auto, catcma, random, or optuna:SAMPLER",
+                found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
+                remedy="take `algorithm` out, or name one method",
+            )
+        if name == "nsga-ii":
+            raise complaint(
+                "nsga-ii searches for a front between several objectives, and a run has one score",
+                expected="auto, cma-es, catcma, random, or optuna:SAMPLER",
+                found=name,
+                remedy="take `algorithm` out",
+            )
+        if self.genome is not None and self.search.start != "auto":
+            remedy = "take it out; `random_init: true` starts at random genes"
+            raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
+
+    @property
+    def algorithm(self) -> str:
+        """Who searches; never `auto`."""
+        if self.search.algorithm != "auto":
+            return self.search.algorithm
+        return "catcma" if self.merge is not None and len(self.merge.methods) > 1 else "cma-es"
+
     def completed(self) -> RunConfig:
         """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
         coarse = min(self.search.global_fevals, self.search.max_fevals)
-        search = {"sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
+        search = {"algorithm": self.algorithm, "sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
         every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
         named = self.preset is not None or any(task.preset for task in every)
@@ -253,6 +284,7 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         update={
             "merge": block(config.merge),
             "genome": block(config.genome),
+            "search": _with_start(config.search, folder),
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
             "validation": validation,
@@ -262,17 +294,37 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
     )
 
 
+def _with_start(search: SearchSpec, folder: Path) -> SearchSpec:
+    named = search.start_file
+    if named is not None:
+        return search.model_copy(update={"start": str(local_path(named, folder) or Path(folder, named))})
+    if isinstance(search.start, Recipe):
+        return search.model_copy(update={"start": search.start.rewritten(ref=lambda ref: ref.relative_to(folder))})
+    return search
+
+
 def _plain(value: object) -> Any:
     if isinstance(value, ModelRef):
         return value.plain()
+    if isinstance(value, Recipe):
+        return plain_recipe(value)
     if isinstance(value, Block):
         absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
-        return {key: _plain(each) for key, each in value if key not in absent}
+        plain = {key: _plain(each) for key, each in value if key not in absent}
+        return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in cast("tuple[object, ...]", value)]
     return value
+
+
+def _short(merge: MergeSpec) -> dict[str, Any]:
+    """One method and one space as files have them: without a list."""
+    space = [_plain(space) for space in merge.space]
+    method = list(merge.method)
+    spaces = "auto" if not space else space[0] if len(space) == 1 else space
+    return {"method": method[0] if len(method) == 1 else method, "space": spaces}
 
 
 def _differences(key: str, ours: Any, theirs: Any) -> Iterator[str]:

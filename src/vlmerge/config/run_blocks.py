@@ -6,15 +6,18 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.judge_block import JUDGE, JudgeSpec
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.problems import NOT_YET
-from vlmerge.config.recipe_blocks import ParametersField
+from vlmerge.config.recipe import parse_recipe
+from vlmerge.config.recipe_blocks import ParametersField, Recipe
 from vlmerge.config.recipe_checks import find_method, value_problems
+from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
+from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
 FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
@@ -98,57 +101,82 @@ class ValidationSpec(Block):
         return self
 
 
+ALGORITHMS = ("auto", "cma-es", "catcma", "random", "nsga-ii")
+"""Beside `optuna:SAMPLER`."""
+CHOOSING = ("catcma", "random", "optuna")
+"""Algorithms that can choose among methods."""
+STARTS = ("auto", "host", "equal", "chat_vector", "random")
+"""Beside `chat_vector:NAME`, a recipe and a run folder."""
+
+
+def _algorithm(value: str) -> str:
+    if value in ALGORITHMS or (value.startswith("optuna:") and len(value) > len("optuna:")):
+        return value
+    raise misfit(f"{', '.join(ALGORITHMS)}, or optuna:SAMPLER (e.g. optuna:tpe)", value, "choose one of these")
+
+
+def _start(value: object) -> object:
+    if isinstance(value, Recipe):
+        return value
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, Mapping):
+        raise misfit(f"{', '.join(STARTS)}, a recipe's file, or a run folder", value, "name one of these")
+    try:
+        return parse_recipe(cast("Mapping[str, Any]", value), "search.start")
+    except ConfigError as error:
+        detail = {"expected": error.expected or "", "found": error.found or "", "remedy": error.remedy or ""}
+        raise complaint(error.what, **detail) from error
+
+
 class SearchSpec(Block):
     """How the search goes.
 
     Attributes:
-        algorithm: Only CMA-ES so far.
+        algorithm: `auto` is cma-es, and catcma where a method is to be chosen.
+        options: Of the algorithm.
         max_fevals: Searched candidates, all stages together.
         global_fevals: How many of them go to one number per model (`merge:` only); 0: none.
         seed: From 1.
-        global_sigma: First step size of that stage.
-        sigma: First step size of the last stage; None until the run is read, then 0.1 (`merge:`) or 1/6 (`genome:`).
+        start: Where the first stage of a `merge:` run begins: `auto`, at the best hand-set merge; `host`, as it is; `equal`
+            weights; `chat_vector` (`chat_vector:NAME` where there are several), host + model − base; `random`; a recipe's file;
+            or a run folder, at its winner. When the run has begun, a recipe stands here itself.
+        global_sigma: First step size of the stage of one number per model.
+        sigma: First step size of the stage after it; None until the run is read, then 0.1 (`merge:`) or 1/6 (`genome:`). Stages
+            after that begin with half of it.
         population: Candidates of a generation; None: CMA-ES' 4 + ⌊3 ln genes⌋, enlarged so that generations fill the budget.
+        agreement: A stage is followed by a finer one if, on the validation questions, its mean is better than the mean of
+            the stage before in at least this share of the resamples; 0: whatever they say.
     """
 
-    algorithm: Literal["cma-es"] = "cma-es"
+    not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {
+            "sigma0": "called `sigma` here",
+            "force_population_size": "called `population` here",
+            "timeout": "not offered: which candidates are late differs from run to run. `decoding: max_new_tokens` bounds them",
+            "strategy": "not needed: candidates are merged in place, one after the other",
+            "in_memory": "always so here",
+            "vllm": "not needed: models are merged in place and asked by vlmerge itself",
+        }
+    )
+
+    algorithm: Annotated[Text, AfterValidator(_algorithm)] = "auto"
+    options: dict[Text, Any] = Field(default_factory=dict)
     max_fevals: Whole = Field(default=400, ge=1)
     global_fevals: Whole = Field(default=40, ge=0)
     seed: Whole = Field(default=1, ge=1, lt=2**32)
+    start: Annotated[Recipe | Text, PlainValidator(_start)] = "auto"
     global_sigma: Number = Field(default=0.2, gt=0)
     sigma: Number | None = Field(default=None, gt=0)
     population: Whole | None = Field(default=None, ge=2)
+    agreement: Number = Field(default=0.9, ge=0, le=1)
 
-
-class SpaceSpec(Block):
-    """Which numbers are searched (`space: auto` is this with its defaults): one per model for each group of tensors.
-
-    Attributes:
-        groups: Runs of layers, as equal as can be; or `layer`, each layer its own.
-        separate: What has numbers of its own: `embed`, the embeddings (else they go with the first layers), and `head`, the
-            final norm and lm_head (else with the last layers).
-        modules: Of every run of layers, what has numbers of its own: `attention`, `mlp`, `norms`. What is not named shares the
-            run's. With all three, what a family's layers hold besides goes with the norms.
-    """
-
-    groups: Annotated[Whole, Field(ge=1)] | Literal["layer"] = 2
-    separate: tuple[Literal["embed", "head"], ...] = ("embed", "head")
-    modules: tuple[Literal["attention", "mlp", "norms"], ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _auto(cls, value: object) -> object:
-        return {} if value == "auto" else value
-
-    @model_validator(mode="after")
-    def _each_once(self) -> SpaceSpec:
-        if len(set(self.separate)) < len(self.separate):
-            found = ", ".join(self.separate)
-            raise complaint("`separate` names something twice", expected="embed and head, each once", found=found)
-        if len(set(self.modules)) < len(self.modules):
-            found = ", ".join(self.modules)
-            raise complaint("`modules` names something twice", expected="attention, mlp, norms, each once", found=found)
-        return self
+    @property
+    def start_file(self) -> str | None:
+        """The file or folder that the start is in, where it is one."""
+        if not isinstance(self.start, str) or self.start in STARTS or self.start.startswith("chat_vector:"):
+            return None
+        return self.start
 
 
 def _unlike(models: tuple[ModelRef, ...]) -> tuple[ModelRef, ...]:
@@ -158,6 +186,18 @@ def _unlike(models: tuple[ModelRef, ...]) -> tuple[ModelRef, ...]:
     return models
 
 
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _spaces(value: object) -> object:
+    if value == "auto":
+        return ()
+    if value == []:
+        raise misfit("auto, a space, or a list of spaces", value, "leave it out for auto")
+    return (cast("object", value),) if isinstance(value, Mapping | SpaceSpec) else value
+
+
 class MergeSpec(Block):
     """vlmerge's own form of what may be searched.
 
@@ -165,8 +205,9 @@ class MergeSpec(Block):
         models: The models that have numbers of their own (a base that a method subtracts has none).
         base_model: The common ancestor. Methods that need one take it from here; the others only for the baselines.
         vlm: The host; None: the first VLM.
-        method: One that gives each model a weight, or slerp (two models, `base_model` one of them).
-        space: What is searched.
+        method: One with numbers to search: a weight for each model, slerp's t (two models, `base_model` one of them), or what
+            `space: parameters` names. Several of them: which one is searched, too, and their parameters with it.
+        space: What is searched; several spaces, coarse to fine; none: `auto`.
         parameters: Of the method, the same in every candidate (density, lambda, …); what is searched cannot stand here.
         normalize: Whether the weights are divided by their sum.
         protect: Substrings of tensor names that stay the host's, in candidates and baselines alike.
@@ -177,8 +218,8 @@ class MergeSpec(Block):
     models: Annotated[tuple[Model, ...], AfterValidator(not_empty)]
     base_model: Model | None = None
     vlm: Model | None = None
-    method: Text = "linear"
-    space: SpaceSpec = SpaceSpec()
+    method: Annotated[tuple[Text, ...], BeforeValidator(_listed)] = ("linear",)
+    space: Annotated[tuple[SpaceSpec, ...], BeforeValidator(_spaces)] = ()
     parameters: ParametersField = Field(default_factory=dict)
     normalize: bool = False
     protect: tuple[Text, ...] = ()
@@ -188,42 +229,105 @@ class MergeSpec(Block):
     @model_validator(mode="after")
     def _fits_the_method(self) -> MergeSpec:
         _unlike(self.models)
-        _available(self.method)
-        if self.method == "slerp" and (len(self.models) != 2 or self.base_model not in self.models):
+        if not self.methods:
+            raise complaint("`method` lists no method", expected="at least one", remedy="name one, or leave it out")
+        if len(set(self.methods)) < len(self.methods):
+            raise complaint("`method` names one twice", expected="each method once", found=", ".join(self.methods))
+        for method in self.methods:
+            self._fits(method)
+        if self.normalize and not any(METHODS[method].normalizes for method in self.methods):
+            what = f"{' or '.join(self.methods)} does not normalise"
+            raise complaint(what, expected="normalize: false", found="true", remedy="take it out")
+        self._fixed_parameters()
+        self._searched_parameters()
+        return self
+
+    def _fits(self, method: str) -> None:
+        _available(method)
+        if method == "slerp" and (len(self.models) != 2 or self.base_model not in self.models):
             found = f"{len(self.models)} models, base_model {self.base_model or 'not given'}"
             raise complaint("slerp is between two models, one of them `base_model`", expected="two models", found=found)
-        spec = METHODS[self.method]
-        if not spec.weighs and self.method != "slerp":
-            searchable = ", ".join(each.name for each in METHODS.values() if each.weighs or each.name == "slerp")
-            remedy = "merge once with `vlmerge merge`, or take another method"
-            raise complaint(f"{self.method} has no weights to search", expected=searchable, found=self.method, remedy=remedy)
-        if self.normalize and not spec.normalizes:
-            what = f"{self.method} does not normalise"
-            raise complaint(what, expected="normalize: false", found="true", remedy="take it out")
-        for name, value in self.parameters.items():
-            fixed = [key for key in spec.parameters if key not in ("weight", "t", "normalize")]
-            if name not in fixed:
-                what = f"`{name}` is no parameter of {self.method} that a run can fix"
-                raise complaint(what, expected=", ".join(fixed) or "none", found=name, remedy="take it out")
-            for problem in value_problems(spec.parameters[name], value, ("parameters", name)):
-                remedy = problem.remedy or ""
-                raise complaint(problem.what, expected=problem.expected or "", found=problem.found or "", remedy=remedy)
+        spec = METHODS[method]
+        searched = {name for space in self.spaces for name in space.parameters if name in spec.parameters}
+        if not spec.weighs and method != "slerp" and not searched:
+            numbers = [name for name in searchable(method) if name != "t"]
+            if numbers:
+                remedy = f"name what is searched: `space: {{parameters: {{{numbers[0]}: {{bounds: […], start: …}}}}}}`"
+            else:
+                remedy = "merge once with `vlmerge merge`, or take another method"
+            weighing = ", ".join(each.name for each in METHODS.values() if each.weighs or each.name == "slerp")
+            raise complaint(f"{method} has no weights to search", expected=weighing, found=method, remedy=remedy)
         if spec.subtracts:
             if self.base_model is None and spec.base == "required":
-                raise complaint(f"{self.method} needs a base", expected="a `base_model`", remedy="name the common ancestor")
-            if not self.searched:
+                raise complaint(f"{method} needs a base", expected="a `base_model`", remedy="name the common ancestor")
+            searched_models = self.searched_by(method)
+            if not searched_models:
                 raise complaint("nothing to search: the only model is the base", expected="another model", remedy="add one")
             fewest, most = spec.sources
-            if len(self.searched) < fewest or (most is not None and len(self.searched) > most):
+            if len(searched_models) < fewest or (most is not None and len(searched_models) > most):
                 wanted = f"{fewest} models besides the base" if most == fewest else f"at least {fewest} besides the base"
-                found = ", ".join(map(str, self.searched))
-                raise complaint(f"{self.method} is not for this many models", expected=wanted, found=found)
-        return self
+                found = ", ".join(map(str, searched_models))
+                raise complaint(f"{method} is not for this many models", expected=wanted, found=found)
+
+    def _fixed_parameters(self) -> None:
+        known = {name: spec for method in self.methods for name, spec in METHODS[method].parameters.items()}
+        of = " or ".join(self.methods)
+        for name, value in self.parameters.items():
+            fixed = [key for key in known if key not in ("weight", "t", "normalize")]
+            if name not in fixed:
+                what = f"`{name}` is no parameter of {of} that a run can fix"
+                raise complaint(what, expected=", ".join(fixed) or "none", found=name, remedy="take it out")
+            if any(name in space.parameters for space in self.spaces):
+                what = f"`{name}` is fixed under `parameters`, and searched under `space: parameters`"
+                raise complaint(what, expected="one of the two", found="both", remedy="take one out")
+            for problem in value_problems(known[name], value, ("parameters", name)):
+                remedy = problem.remedy or ""
+                raise complaint(problem.what, expected=problem.expected or "", found=problem.found or "", remedy=remedy)
+
+    def _searched_parameters(self) -> None:
+        known = list(dict.fromkeys(name for method in self.methods for name in searchable(method)))
+        of = " or ".join(self.methods)
+        names: list[str] = []
+        for space in self.spaces:
+            lost = [name for name in names if name not in space.parameters and name not in ("weight", "t")]
+            if lost:
+                what = f"a finer space no longer searches `{lost[0]}`"
+                raise complaint(what, expected="all that the space before it searches, and more", remedy=f"add {lost[0]} to it")
+            names = list(space.parameters)
+            for name, spec in space.parameters.items():
+                if name not in known:
+                    what = f"`{name}` is no parameter of {of} that can be searched"
+                    raise complaint(what, expected=", ".join(known), found=name, remedy="take it out")
+                how = spec.searched(name)
+                if name not in SEARCHED and (spec.bounds is None or how.start is None):
+                    what = f"nobody knows within what `{name}` is to be searched"
+                    expected = f"`{name}: {{bounds: [low, high], start: …}}`"
+                    raise complaint(what, expected=expected, found=name, remedy="give its bounds and start")
+                own = next(METHODS[method].parameters[name] for method in self.methods if name in METHODS[method].parameters)
+                for number in (how.low, how.high):
+                    for problem in [] if number is None else value_problems(own, number, ("space", "parameters", name)):
+                        what = f"the bounds of `{name}` hold values that it cannot have"
+                        raise complaint(what, expected=problem.expected or "", found=problem.found or "")
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods to choose from; mostly one."""
+        return self.method
+
+    @property
+    def spaces(self) -> tuple[SpaceSpec, ...]:
+        """The spaces, coarse to fine. Of `auto` all that a run may come to."""
+        return self.space or AUTO
 
     @property
     def searched(self) -> tuple[ModelRef, ...]:
-        """The models that have a weight to be searched."""
-        subtracts = METHODS[self.method].subtracts
+        """The models that have a number to be searched, by one method or another."""
+        found = [model for method in self.methods for model in self.searched_by(method)]
+        return tuple(model for model in self.models if model in found)
+
+    def searched_by(self, method: str) -> tuple[ModelRef, ...]:
+        """The models that have a number of their own in a method."""
+        subtracts = METHODS[method].subtracts
         return tuple(model for model in self.models if not (subtracts and model == self.base_model))
 
 
@@ -298,6 +402,11 @@ class GenomeSpec(Block):
         if self.base_model is not None and self.base_model not in self.models:
             remedy = "add the base to `models`, or take `base_model` out"
             raise complaint("slerp takes two models: a base that is not one of them has no place", remedy=remedy)
+
+
+def searchable(method: str) -> list[str]:
+    """Parameters of a method that are numbers and change the result."""
+    return [name for name, spec in METHODS[method].parameters.items() if spec.kind == "number" and not spec.ignored]
 
 
 def _available(method: str) -> None:

@@ -26,7 +26,9 @@ class Phrases:
         return key.rpartition(".")[2] if phrase is None else phrase.format(**values)
 
     def candidate(self, candidate: str) -> str:
-        """How a person reads `swap:ja`."""
+        """How a person reads `swap:ja`; `mean:finer` has a phrase of its own."""
+        if f"candidate.{candidate}" in self.table:
+            return self(f"candidate.{candidate}", name="")
         kind, _, name = candidate.partition(":")
         return self(f"candidate.{kind}", name=name) if f"candidate.{kind}" in self.table else candidate
 

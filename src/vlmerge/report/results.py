@@ -98,7 +98,7 @@ def standing(store: Store) -> dict[str, int]:
 
 def is_hand_set(candidate: str) -> bool:
     """Whether the candidate needed no search: a baseline."""
-    return candidate not in SEARCHED
+    return candidate.partition(":")[0] not in SEARCHED
 
 
 def rows(store: Store) -> list[Row]:

@@ -99,8 +99,8 @@ class RunView:
 
 
 META = (
-    "config", "left_out", "elected_on", "contaminated", "holdout_views", "finished", "budget", "stages", "started_at", "notes",
-    "seed", "vlmerge", "machine", "layers", "failures",
+    "config", "left_out", "elected_on", "contaminated", "holdout_views", "finished", "budget", "stages", "agreements",
+    "started_at", "notes", "seed", "vlmerge", "machine", "layers", "failures",
 )  # fmt: skip
 """Keys of the store that the report reads; any of them may be missing."""
 

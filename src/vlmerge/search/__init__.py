@@ -1,23 +1,37 @@
-"""Where to look next: spaces (genome ↔ recipe), the stages of a run, its free baselines, and the optimizer. No torch."""
+"""Where to look next: spaces (genome ↔ recipe), the stages of a run, where they begin, its free baselines, and the optimizer.
+
+No torch."""
 
 from vlmerge.search.baselines import Baseline, baselines
+from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.genome_space import GenomeSpace
-from vlmerge.search.group_space import GroupSpace, grouped
-from vlmerge.search.optimizer import Optimizer, default_population, plan
-from vlmerge.search.space import SearchSpace, model_labels
-from vlmerge.search.stages import Stage, stages
+from vlmerge.search.group_space import GroupSpace, coarsest, grouped
+from vlmerge.search.optimizers import OPTIMIZERS, Optimizer, default_population, optimizer, plan
+from vlmerge.search.space import Handed, SearchSpace, model_labels
+from vlmerge.search.stages import Stage, decided, notes, stages
+from vlmerge.search.starts import read_start, with_start
 
 __all__ = [
+    "OPTIMIZERS",
     "Baseline",
+    "Distribution",
+    "Gene",
     "GenomeSpace",
     "GroupSpace",
+    "Handed",
     "Optimizer",
     "SearchSpace",
     "Stage",
     "baselines",
+    "coarsest",
+    "decided",
     "default_population",
     "grouped",
     "model_labels",
+    "notes",
+    "optimizer",
     "plan",
+    "read_start",
     "stages",
+    "with_start",
 ]

@@ -11,7 +11,8 @@ from typing import Any
 
 from vlmerge.config import GenomeSpec, ModelRef, Recipe
 from vlmerge.errors import ConfigError
-from vlmerge.search.space import model_labels
+from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.space import Handed, model_labels
 from vlmerge.types import Genome
 
 NORMALIZED_BY_DEFAULT = ("linear", "ties", "dare_ties")
@@ -73,6 +74,11 @@ class GenomeSpace:
         )
 
     @property
+    def genes(self) -> tuple[Gene, ...]:
+        """Without bounds, as there: what a number means beyond them, `decode` says."""
+        return tuple(Gene(name) for name in self.names)
+
+    @property
     def parameters(self) -> tuple[str, ...]:
         """What each model has genes for."""
         if self.spec.merge_method == "slerp":
@@ -93,9 +99,13 @@ class GenomeSpace:
         """None: the start is what mergekit-evolve's is."""
         return None
 
-    def lift(self, coarse: Genome) -> Genome:
-        """There is no coarser form: the genome itself."""
-        return coarse
+    def genome_of_recipe(self, recipe: Recipe) -> Genome:  # noqa: ARG002 - the protocol's
+        """Raises ConfigError: the start is what mergekit-evolve's is."""
+        raise ConfigError("a `genome:` run begins where mergekit-evolve does", where="search.start", remedy="take it out")
+
+    def lift(self, handed: Handed) -> Distribution:
+        """There is no coarser form: the distribution itself."""
+        return handed.distribution
 
     def decode(self, genome: Genome) -> Recipe:
         """The recipe."""

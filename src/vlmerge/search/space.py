@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from vlmerge.config import ModelRef, Recipe
+from vlmerge.search.genes import Distribution, Gene
 from vlmerge.types import Genome
 
 
 class SearchSpace(Protocol):
-    """What an optimizer may vary. A genome is one number for each of `names`, in their order."""
+    """What an optimizer may vary. A genome is one number for each of `genes`, in their order."""
+
+    @property
+    def genes(self) -> tuple[Gene, ...]:
+        """What a genome holds."""
+        ...
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -30,9 +37,26 @@ class SearchSpace(Protocol):
         """The genome that merges with these weights everywhere; None where the space cannot say that."""
         ...
 
-    def lift(self, coarse: Genome) -> Genome:
-        """The genome that does everywhere what a genome of the space's coarsest form does."""
+    def genome_of_recipe(self, recipe: Recipe) -> Genome:
+        """The genome that merges as a recipe does; raises ConfigError, with the reason, where the space cannot say that."""
         ...
+
+    def lift(self, handed: Handed) -> Distribution:
+        """The distribution that does everywhere what a coarser space's does."""
+        ...
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What one stage hands to the next: the space that it searched, and the distribution that it ended with."""
+
+    space: SearchSpace
+    distribution: Distribution
+
+    @property
+    def mean(self) -> Genome:
+        """The distribution's mean."""
+        return self.distribution.mean
 
 
 def model_labels(models: tuple[ModelRef, ...]) -> dict[ModelRef, str]:

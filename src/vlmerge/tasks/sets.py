@@ -66,6 +66,10 @@ class Sets:
     def __getitem__(self, split: Split) -> tuple[Asked, ...]:
         return {"search": self.search, "validation": self.validation, "holdout": self.holdout}[split]
 
+    def counted(self, split: Split) -> int:
+        """Questions of a set's tasks that count in its score."""
+        return sum(len(asked.questions) for asked in self[split] if asked.weight)
+
 
 def check_run_names(config: RunConfig, file: str | None = None) -> None:
     """Raises TaskError for a name in a run that nobody knows, with its key: at once, since reading and loading take long."""
