@@ -111,7 +111,7 @@ def test_help_and_the_demo_run_from_the_wheel(program: list[str], tmp_path: Path
     try:
         line = server.stdout.readline()
         assert line.startswith("open http://127.0.0.1:"), line
-        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # The token in the address becomes a cookie.
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # The token becomes one.
         with browser.open(line.split()[1], timeout=60) as page:
             assert "<title>" in page.read().decode()
     finally:
