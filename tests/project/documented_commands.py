@@ -24,9 +24,6 @@ ONLY_PARSED = {
 
 OTHER_PROGRAMS = {
     "cd": "the shell's own",
-    "pip": "needs a package index; test_wheel.py builds the wheel and runs it in a bare folder",
-    "pipx": "the same",
-    "uvx": "the same",
     "docker": "needs its engine",
     "sbatch": "needs a cluster; test_installation.py runs what is in the script",
     "make": "test_docs.py holds that its targets exist",

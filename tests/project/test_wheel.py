@@ -111,7 +111,8 @@ def test_help_and_the_demo_run_from_the_wheel(program: list[str], tmp_path: Path
     try:
         line = server.stdout.readline()
         assert line.startswith("open http://127.0.0.1:"), line
-        with urllib.request.urlopen(line.split()[1], timeout=60) as page:
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())  # The token becomes one.
+        with browser.open(line.split()[1], timeout=60) as page:
             assert "<title>" in page.read().decode()
     finally:
         server.terminate()
