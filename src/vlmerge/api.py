@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, overload
 
@@ -95,7 +96,7 @@ def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Me
         bytes=summary.bytes,
         seconds=summary.seconds,
         terms=summary.terms,
-        notes=(*summary.pairing.warnings, *zeroed),
+        notes=(*summary.warnings, *zeroed),
     )
 
 
@@ -131,7 +132,7 @@ def check(what: AnyRun | AnyRecipe, out: AnyPath | None = None, *, observer: Wat
     folder = Path("runs") if out is None and not isinstance(what, str | os.PathLike) else _run_folder(what, out)
     ahead = outlook(chosen, found, folder)
     check_room(folder, found.output_bytes)
-    return Checked(found, ahead)
+    return Checked(replace(found, plan=ahead.plan), ahead)
 
 
 @overload

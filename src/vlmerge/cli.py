@@ -348,9 +348,11 @@ def evaluate(
     if not task:
         raise typer.BadParameter("Missing option '--task'.")
     _one_system(model or [], answers, endpoint)
-    from vlmerge.evaluations import write_evaluations
+    from vlmerge.evaluations import require_place, write_evaluations
     from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
+    if out is not None:
+        require_place(out)
     observer = TerminalObserver()
     keys = {"split": split, "limit": limit, "metric": metric, "fields": _pairs(field or [])}
     keys |= {"num_fewshot": num_fewshot, "apply_chat_template": apply_chat_template or None, "judge": _judge(judge or [])}
@@ -389,15 +391,15 @@ def evaluate(
             observer=observer,
             progress=ByteProgress(),
         )
-    if out is not None:
-        write_evaluations(out, results)
     if as_json:
         print_json([result.plain() for result in results])
-        return
-    for result in results:
-        console().print(result.line(), markup=False)
+    else:
+        for result in results:
+            console().print(result.line(), markup=False)
     if out is not None:
-        console().print(f"kept: {out}", markup=False)
+        write_evaluations(out, results)
+        if not as_json:
+            console().print(f"kept: {out}", markup=False)
 
 
 @app.command(epilog=example('vlmerge ask runs/demo/model picture.png "左に見えるのは何ですか?"',

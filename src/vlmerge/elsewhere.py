@@ -64,7 +64,7 @@ def read_answers(path: Path, questions: Sequence[Question], task: str) -> list[s
     if not path.is_file():
         raise TaskError("the file of answers is missing", where=str(path), remedy="correct the path")
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), start=1):
         if not line.strip():
             continue
         place = f"{path}, line {number}"

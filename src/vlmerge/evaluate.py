@@ -70,7 +70,8 @@ def evaluate(
         for answer in live.answer(questions, decoding, progress)
     }
     mute = not any(answer.text.strip() for answer in answers.values())
-    if mute and not allow_empty and any(isinstance(asked.task, JudgedTask) for asked in tasks):
+    whole = not any(isinstance(asked.task, AskingTask) for asked in tasks)
+    if mute and whole and not allow_empty and any(isinstance(asked.task, JudgedTask) for asked in tasks):
         raise CandidateFailure("every answer is empty")  # No judge need be asked about it.
     records: list[AnswerRecord] = []
     for asked in tasks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -131,6 +132,19 @@ def say_what_it_takes(asked: Sequence[Asked], observer: Any) -> None:
             observer.say(estimate(one.task, one.questions, 1).line())
 
 
+def require_place(path: Path) -> None:
+    """Raises TaskError where results cannot be written, before anything is asked."""
+    there = next(folder for folder in (path.parent, *path.parent.absolute().parents) if folder.exists())
+    if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
+        raise TaskError(
+            "the results cannot be written there",
+            where=f"--out {path}",
+            expected="a file in a folder that can be written",
+            found="a folder" if path.is_dir() else f"{there}, which cannot be written",
+            remedy="name a file, for example results.json",
+        )
+
+
 def write_evaluations(path: Path, results: Sequence[Evaluation]) -> None:
     """Writes results to a file that `read_evaluations` reads; its folder is made."""
     content = {"kind": KIND, "vlmerge": __version__, "results": [result.plain() for result in results]}
@@ -161,7 +175,7 @@ def read_evaluations(path: Path) -> list[Evaluation]:
             known["answers"] = answers
             results.append(Evaluation(**known))
         return results
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TaskError(
             "this is no file of results", where=str(path), expected=what, found=str(error)[:200], remedy="evaluate again"
         ) from error

@@ -65,7 +65,7 @@ def write_study(store: Store, file: Path) -> int:
         partial.unlink(missing_ok=True)
         count = _write(store, partial)
         put(partial, file)
-    except OSError as error:
+    except (OSError, *_storage_errors()) as error:
         raise RunFolderError(
             "the study cannot be written",
             where=str(file),
@@ -75,6 +75,14 @@ def write_study(store: Store, file: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def _storage_errors() -> tuple[type[Exception], ...]:
+    """What Optuna and the library under it raise where a file cannot be written."""
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (StorageInternalError, SQLAlchemyError)
 
 
 def _refuse_foreign(file: Path) -> None:

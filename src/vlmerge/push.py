@@ -154,6 +154,7 @@ def push(parcel: Parcel, repository: str, *, private: bool = False, revision: st
                 commit_message="A merge, pushed with vlmerge",
                 revision=revision,
             )
+    with _explained(repository, revision, done=made.oid):
         _compare(api, full, made.oid, parcel, adding)
     return Pushed(str(made.commit_url), full, made.oid, len(adding), removed)
 
@@ -274,8 +275,8 @@ def _not_logged_in(repository: str, found: str) -> CheckpointError:
 
 
 @contextlib.contextmanager
-def _explained(repository: str, revision: str) -> Generator[None]:
-    """Turns what the hub's client raises inside the block into a CheckpointError."""
+def _explained(repository: str, revision: str, done: str | None = None) -> Generator[None]:
+    """Turns what the hub's client raises inside the block into a CheckpointError; `done`: a commit that was made before it."""
     from huggingface_hub import constants
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
@@ -307,7 +308,9 @@ def _explained(repository: str, revision: str) -> Generator[None]:
                 remedy="make a token that may write (https://huggingface.co/settings/tokens), or name a repository of your own",
             ) from error
         raise CheckpointError(
-            "the model could not be pushed; the branch is as it was before",
+            "the model could not be pushed; the branch is as it was before"
+            if done is None
+            else f"the model was pushed as commit {done}, but could not be compared with the disk",
             where=f"{constants.ENDPOINT}/{repository}, {revision}",
             expected=f"an answer from {constants.ENDPOINT}",
             found=f"HTTP {status}" if status else f"{type(cause).__name__}: {cause}".splitlines()[0],

@@ -102,12 +102,43 @@ def test_points_are_found_in_what_judges_write(text: str, points: float | None) 
         ("8 11", None),
         ("8 6 7", None),
         ("Well.\n8 6", None),
+        ("Assistant 1: 8\nAssistant 2: 7", None),
+        ("**8 6**", (8, 6)),
         ("", None),
     ],
 )
 def test_two_scores_stand_in_the_first_line(text: str, pair: tuple[float, float] | None) -> None:
     verdict = read_verdict(text, 1, 10, "pair")
     assert (verdict and (verdict.reference, verdict.points)) == pair
+
+
+@pytest.mark.parametrize(
+    ("text", "cut", "points"),
+    [
+        ("<think>\nI need to score 1", True, None),
+        ("<think>Two of five.</think>\n4", False, 4),
+        ("The answer names only 2 of the colours that", True, None),
+        ("It names 2", False, 2),
+        ("Score: 4\n\nKey points:\n1. wrong colour", False, 4),
+        ("評価: 5段階中3点", False, None),
+        ("評価：3", False, 3),
+    ],
+)
+def test_a_number_on_the_way_is_no_verdict(text: str, cut: bool, points: float | None) -> None:
+    verdict = read_verdict(text, 1, 5, "number", cut=cut)
+    assert (verdict and verdict.points) == points
+
+
+def test_the_odd_answer_that_a_judge_cannot_judge_has_the_lowest_points(tmp_path: Path) -> None:
+    rows = [{"id": f"{number}", "question": f"q{number}", "answer": "a"} for number in range(12)]
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with serving(ChatServer(lambda turns: "no idea" if "broken" in str(turns) else "5")) as server:
+        found = judged(path, server)
+        answers = ["broken", *["fine"] * 11]
+        assert found.scores(found.questions(), answers) == [0, *[1] * 11]
+        with pytest.raises(TaskError, match="gives no points"):
+            found.scores(found.questions(), ["broken too", "broken as well", *["fine"] * 10])
 
 
 def test_a_judge_without_points_is_asked_again_and_then_refused(mine: Path) -> None:
@@ -258,7 +289,7 @@ def test_an_estimate_counts_verdicts_tokens_and_cost(mine: Path, server: ChatSer
     assert guessed.requests == 12
     assert guessed.tokens == 12 * 60
     assert guessed.cost == pytest.approx((guessed.prompt_tokens * 2.0 + 720 * 1000.0) / 1e6)
-    for words in ("at most 12 verdicts", "about 0.72 at the given price", "budget 10 verdicts (less than that"):
+    for words in ("about 12 verdicts", "about 0.72 at the given price", "budget 10 verdicts (less than that"):
         assert words in guessed.line()
 
 
@@ -268,7 +299,7 @@ def test_evaluate_says_what_a_judge_takes_and_shows_its_verdicts(mine: Path, ser
     keys = (f"endpoint={server.url}", "model=tiny", f"prompt={PLAIN}", "scale=[0,6]", "price={input: 1, output: 1}")
     command = ("evaluate", "--answers", answers, "--task", mine, *(word for key in keys for word in ("--judge", key)))
     shown = vlmerge(*command)
-    assert "at most 4 verdicts" in shown.err
+    assert "about 4 verdicts" in shown.err
     assert "judge 50.0" in shown.out
     assert "3.00 of 6 points" in shown.out
     assert f"judge tiny at {server.url}" in shown.out
@@ -309,7 +340,7 @@ def test_a_run_stops_at_its_budget_goes_on_with_more_and_ends_like_one_that_neve
     with pytest.raises(EndpointError, match="budget is used up"):
         evolve(load(tmp_path / "b", run_with(server, budget=7)), tmp_path / "run", observer)
     assert len(server.asked) == asked + 7
-    assert any("judge tiny: at most" in line and "budget 7" in line for line in observer.lines)
+    assert any("judge tiny: about" in line and "budget 7" in line for line in observer.lines)
     with pytest.raises(RunFolderError, match="another configuration"):
         evolve(load(tmp_path / "b", run_with(server, budget=7, scale=[1, 6])), tmp_path / "run", Quiet())
     finished = evolve(load(tmp_path / "b", run_with(server, budget=500, parallel=2)), tmp_path / "run", Quiet())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
@@ -475,4 +476,7 @@ class LoggerSpec(Block):
         for key in ("project", "entity", "folder", "uri"):
             if getattr(self, key) is not None and key not in own:
                 raise complaint(f"{self.name} has no `{key}`", expected=", ".join(own), found=key, remedy="take it out")
+        if self.uri is not None and "@" in urlsplit(self.uri).netloc:
+            remedy = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD in the environment"
+            raise complaint("an address in a run file may not hold a name or a password: it is written down", remedy=remedy)
         return self

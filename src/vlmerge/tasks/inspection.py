@@ -184,8 +184,8 @@ def _leaks(spec: TaskSpec, questions: Sequence[Question], other: str, search_pat
     """What questions share with another file or task, or with each set of a run; a task is not compared with itself."""
     for label, others, folders in _others(other, search_path):
         theirs = _read(others, folders)[2]
-        same = [(each.id, each.text) for each in theirs] == [(each.id, each.text) for each in questions]
-        if same and _place(spec) == _place(others):
+        ours, them = ({(each.id, each.text) for each in some} for some in (questions, theirs))
+        if _place(spec) == _place(others) and (ours <= them or them <= ours):
             continue
         if leak := leak_between(("checked", label), (task_name(spec), task_name(others)), questions, theirs):
             yield leak

@@ -31,6 +31,9 @@ PICTURE_TOKENS = 1000
 """Rough, for estimates: what a picture costs a judge that sees it."""
 
 NOT_ASKED = "(no answer: not asked)"
+NO_POINTS = "(no points given, twice)"
+UNREADABLE = 10
+"""One verdict in so many may give no points before a judge is no judge."""
 
 
 class Purse:
@@ -82,7 +85,7 @@ class JudgedTask:
     def metric_description(self) -> str:
         """Who judges, by which prompt, on which scale."""
         return (
-            f"judge {self.judge.model} at {self.judge.endpoint}, prompt {self.prompt.name} ({self.digest[:8]}), "
+            f"judge {self.judge.model} at {self.judge.endpoint}, prompt {self.prompt.name} ({_digest(self._told)}), "
             f"{self.prompt.low:g} to {self.prompt.high:g} points{', sees the pictures' if self.judge.pictures else ''}; "
             f"score (points − {self.prompt.low:g}) / {self.prompt.high - self.prompt.low:g}"
         )
@@ -90,8 +93,11 @@ class JudgedTask:
     @cached_property
     def digest(self) -> str:
         """Of all that the judge is told besides answers: a text that has changed gives other scores."""
-        told = [self.prompt.system or "", self.prompt.template, *(question.context or "" for question in self.asked)]
-        return hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).hexdigest()
+        return _digest([*self._told, *(question.context or "" for question in self.asked)])
+
+    @property
+    def _told(self) -> list[str]:
+        return [self.prompt.system or "", self.prompt.template]
 
     @cached_property
     def endpoint(self) -> Endpoint:
@@ -120,7 +126,8 @@ class JudgedTask:
 
         Raises:
             EndpointError: The judge cannot be asked, or its budget is used up. What it has said is kept.
-            TaskError: A judge that gives no number, twice.
+            TaskError: A judge that gives no number, twice, of more than a tenth of the answers. Where it is fewer, these have
+                the lowest points: what no judge can read is no good answer.
         """
         read: dict[int, Verdict] = {}
         if self.prompt.reading == "number":
@@ -138,8 +145,12 @@ class JudgedTask:
                 again[place] = self._once_more(asked[place], reply)
             else:
                 read[place] = verdict
+        unread = 0
         for place, reply in zip(again, self._ask(list(again.values())), strict=True):
             verdict = self._read(reply)
+            unread += verdict is None
+            if verdict is None and unread * UNREADABLE <= len(asked):
+                verdict = Verdict(self.prompt.low, None, f"{NO_POINTS} {reply.text}")
             if verdict is None:
                 first = again[place].turns[-2].text
                 raise TaskError(
@@ -149,7 +160,8 @@ class JudgedTask:
                     f"{self.prompt.high:g}",
                     found=f"{first.strip()[:500]!r}; asked again: {reply.text.strip()[:500]!r}"
                     + (f" (cut off at {again[place].max_tokens} tokens)" if reply.cut else ""),
-                    remedy="take a stronger judge, a larger `judge.max_tokens`, or a prompt that asks for the number alone",
+                    remedy="take a stronger judge, a larger `judge.max_tokens`, or a prompt that asks for the number alone; "
+                    "a run that has begun keeps its judge: start anew in another folder",
                 )
             read[place] = verdict
         return [read[place] for place in range(len(answers))]
@@ -183,7 +195,9 @@ class JudgedTask:
         for question, verdict in zip(questions, verdicts, strict=True):
             ours, theirs = kinds.get(question.kind or "", (0.0, 0.0))
             kinds[question.kind or ""] = (ours + verdict.points, theirs + (verdict.reference or 0.0))
-        relative = {kind: 100 * ours / theirs for kind, (ours, theirs) in kinds.items()}
+        relative = {kind: 100 * ours / theirs for kind, (ours, theirs) in kinds.items() if theirs > 0}
+        if not relative:
+            return points
         each = ", ".join(f"{kind} {value:.1f}" for kind, value in relative.items() if kind)
         return f"{points}; {mean(list(relative.values())):.1f} % of the reference's{f' ({each})' if each else ''}"
 
@@ -193,7 +207,7 @@ class JudgedTask:
         return ask_all(self.endpoint, requests, parallel=self.judge.parallel, kept=self.kept, allow=self.purse.take)
 
     def _read(self, reply: Reply) -> Verdict | None:
-        return read_verdict(reply.text, self.prompt.low, self.prompt.high, self.prompt.reading)
+        return read_verdict(reply.text, self.prompt.low, self.prompt.high, self.prompt.reading, cut=reply.cut)
 
     def _once_more(self, request: Request, reply: Reply) -> Request:
         """The same conversation, with a word about what is wanted."""
@@ -250,6 +264,10 @@ def judged_task(name: str, source: str, asked: tuple[Question, ...], spec: Judge
     return replace(task, source=f"{source}, {by}")
 
 
+def _digest(told: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(told).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
 def scores_of(task: Task, questions: Sequence[Question], answers: Sequence[str]) -> list[float]:
     """Scores of answers, 0..1: a judge's all at once, others one by one."""
     if isinstance(task, JudgedTask):
@@ -284,7 +302,7 @@ class Estimate:
         short = " (less than that: the run would stop and could go on with a larger one)"
         short = short if self.budget is not None and self.budget < self.requests else ""
         return (
-            f"judge {self.judge}: at most {self.requests:,} verdicts, about {self.prompt_tokens:,} tokens to read and "
+            f"judge {self.judge}: about {self.requests:,} verdicts, about {self.prompt_tokens:,} tokens to read and "
             f"{self.tokens:,} to write{cost}{budget}{short}"
         )
 
