@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Generator
 from pathlib import Path
 
+from vlmerge.errors import UserError
+
 
 def write_bytes(path: Path, data: bytes) -> Path:
     """Writes a file so that a reader (or a crash) sees all of it or none of it; two processes at once do no harm."""
@@ -15,6 +17,24 @@ def write_bytes(path: Path, data: bytes) -> Path:
         partial.write_bytes(data)
         put(partial, path)
     return path
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it.
+
+    Raises:
+        UserError: It cannot be made there.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            "the folder cannot be made",
+            where=str(path),
+            expected="a place where folders can be made",
+            found=error.strerror or str(error),
+            remedy="name another place",
+        ) from error
 
 
 def write_text(path: Path, text: str) -> Path:

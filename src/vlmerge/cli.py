@@ -14,6 +14,7 @@ from vlmerge.errors import ConfigError
 from vlmerge.exits import run_and_exit
 
 if TYPE_CHECKING:
+    from vlmerge.config.run import RunConfig
     from vlmerge.listings import Listing
 
 app = typer.Typer(
@@ -105,6 +106,7 @@ def check(
     deep: Annotated[
         bool, typer.Option("--deep", help="Also read a sample of the weights: do the models share an ancestor?")
     ] = False,
+    task_search_path: SearchPath = None,
     as_json: Json = False,
 ) -> None:
     """What would pair, memory, disk, licences; for a run also stages, baselines, questions, time. Reads headers only.
@@ -122,6 +124,7 @@ def check(
     if isinstance(what, RunConfig):
         from vlmerge.tasks.sets import check_run_names
 
+        what = _searching(what, task_search_path or [])
         check_run_names(what, str(file))
     result = look(what, progress=ByteProgress())
     folder = out or Path("runs") / file.stem
@@ -311,7 +314,7 @@ def evaluate(
     metric: Annotated[str | None, typer.Option(help="Default: the task's own.")] = None,
     field: Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")] = None,
     preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment: sakana, colab-2024.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
     judge: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="A key of the block `judge:` (endpoint, model, prompt, …); may be repeated."),
@@ -409,8 +412,8 @@ def ask(
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
     image: Annotated[str | None, typer.Argument(help="A picture: a file or an http(s) address.")] = None,
     question: Annotated[str | None, typer.Argument(help="In any language.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.")] = 256,
-    temperature: Annotated[float, typer.Option(help="0: always the same answer.")] = 0.0,
+    max_new_tokens: Annotated[int, typer.Option(help="Longest answer.", min=1)] = 256,
+    temperature: Annotated[float, typer.Option(help="0: always the same answer.", min=0)] = 0.0,
     device: DeviceOption = Device.auto,
     as_json: Json = False,
     web: Annotated[bool, typer.Option("--web", help="A page to ask on; of a run folder: winner, host, best baseline.")] = False,
@@ -425,6 +428,13 @@ def ask(
         decoding = max_new_tokens, temperature
         _ask_on_a_page(model, beside or [], run, decoding, device, port, browser, lang)
         return
+    if beside or run is not None:
+        raise ConfigError(
+            "other models stand beside one on a page only",
+            where="vlmerge ask",
+            expected="--beside and --run with --web",
+            remedy="add --web, or ask each model for itself",
+        )
     if image is None or question is None:
         raise ConfigError(
             "a picture and a question are missing" if image is None else "the question is missing",
@@ -517,7 +527,7 @@ def export_task(
     metric: MetricOption = None,
     field: FieldOption = None,
     preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
     as_json: Json = False,
 ) -> None:
     """Write a task as one of lm-evaluation-harness, with its questions, pictures and the code of its metric."""
@@ -596,11 +606,7 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
-    config = load_only_run(run_file)
-    if search_path:
-        more = (str(folder.absolute()) for folder in search_path)
-        folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
-        config = config.model_copy(update={"task_search_path": folders})
+    config = _searching(load_only_run(run_file), search_path)
     known = {spec.name for spec in config.loggers}
     more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
     config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
@@ -617,6 +623,13 @@ def _write_study(run: Path, file: Path) -> int:
 
     with Store.read_only(run / STORE_NAME) as store:
         return write_study(store, file)
+
+
+def _searching(config: RunConfig, search_path: Sequence[Path]) -> RunConfig:
+    """The run with these folders of lm-eval's tasks beside its own."""
+    more = (str(folder.absolute()) for folder in search_path)
+    folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
+    return config.model_copy(update={"task_search_path": folders})
 
 
 def _ask_on_a_page(

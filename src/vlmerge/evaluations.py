@@ -143,6 +143,13 @@ def require_place(path: Path) -> None:
             found="a folder" if path.is_dir() else f"{there}, which cannot be written",
             remedy="name a file, for example results.json",
         )
+    if path.exists() and KIND not in path.read_text(encoding="utf-8", errors="replace")[:200]:
+        raise TaskError(
+            "there is a file already, and it is not one of `vlmerge evaluate --out`",
+            where=f"--out {path}",
+            expected="a new file, or results that were written before",
+            remedy="name another file; this one was not touched",
+        )
 
 
 def write_evaluations(path: Path, results: Sequence[Evaluation]) -> None:

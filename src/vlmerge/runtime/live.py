@@ -110,6 +110,14 @@ def choose_placement(
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    elif device == "cuda" and machine is None and not torch.cuda.is_available():
+        raise ConfigError(
+            "there is no GPU that torch can use",
+            where="runtime.device",
+            expected="a CUDA GPU, and a build of torch for it",
+            found=f"torch {torch.__version__} sees none",
+            remedy="device: auto, or cpu (on the command line --device auto)",
+        )
     if dtype == "auto":
         dtype = _best_dtype(device, host_dtype)
     elif dtype not in HOLDS[host_dtype]:

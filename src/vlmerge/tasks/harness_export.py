@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from vlmerge.atomic import write_text
+from vlmerge.atomic import make_folder, write_text
 from vlmerge.errors import TaskError
 from vlmerge.tasks import japanese, metrics, mmmu_answers, number_match, rouge
 from vlmerge.tasks.task import AskingTask, ReferenceTask, Task
@@ -211,6 +211,7 @@ def export_asked(task: Task | AskingTask, decoding: Decoding, template: str | No
             found=f"{PICTURE} in {marked.text[:80]!r}",
             remedy=f"take {PICTURE} out of the text",
         )
+    make_folder(folder)
     rows = [_row(question, folder / PICTURES) for question in task.asked]
     sees = any(row["pictures"] for row in rows)
     files = {
@@ -218,7 +219,6 @@ def export_asked(task: Task | AskingTask, decoding: Decoding, template: str | No
         CODE_FILE: UTILS + _code(task.metric),
         QUESTIONS: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for file, content in files.items():
         write_text(folder / file, content)
     pictures = len({picture for row in rows for picture in row["pictures"]})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vlmerge.atomic import write_text
+from vlmerge.atomic import make_folder, write_text
 from vlmerge.errors import TaskError
 
 Colour = tuple[int, int, int]
@@ -106,7 +106,7 @@ def write_template(folder: Path) -> list[str]:
             expected="a new folder, or an empty one",
             remedy="name another folder",
         )
-    (folder / "pictures").mkdir(parents=True)
+    make_folder(folder / "pictures")
     for name, (left, right) in PICTURES.items():
         picture = Image.new("RGB", (96, 64), left)
         picture.paste(right, (48, 0, 96, 64))
