@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -204,7 +205,7 @@ def test_ask_fetches_a_picture(site: str) -> None:
 def test_ask_says_why_a_picture_cannot_be_fetched(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     vlmerge("ask", VLM, f"{site}/none.png", "?").refuses("the picture cannot be fetched", f"{site}/none.png", "not found")
     vlmerge("ask", VLM, f"{site}/questions.jsonl", "?").refuses("a picture cannot be read", f"{site}/questions.jsonl")
-    monkeypatch.setattr("vlmerge.ask.LARGEST_PICTURE", 100)
+    monkeypatch.setattr(import_module("vlmerge.ask"), "LARGEST_PICTURE", 100)
     vlmerge("ask", VLM, f"{site}/000.png", "?").refuses("the picture is too large", f"{site}/000.png")
 
 

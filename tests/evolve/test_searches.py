@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ TWO = {"models": MODELS[:2], "base_model": MODELS[2]}
 @pytest.fixture(autouse=True)
 def few_hand_set_merges(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host and two others are enough here, and save most of the time."""
-    from vlmerge import evolve as loop
-
+    loop = import_module("vlmerge.evolve")
     listed = loop.baselines
     monkeypatch.setattr(loop, "baselines", lambda *given: listed(*given)[:3])
 

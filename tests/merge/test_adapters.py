@@ -201,7 +201,7 @@ def test_check_names_the_adapter_and_counts_what_it_changes(tmp_path: Path) -> N
     assert result.merged == plain.merged
     assert json.loads(json.dumps(to_json(result)))["models"][1]["adapter"]["tensors"] == len(pairs)
     shown = " ".join(text_of(render(result)).split())
-    assert f"changes {len(pairs)} tensors of {tmp_path / 'model'}" in shown
+    assert f"changes {len(pairs)} tensors of model" in shown
     assert "trained on org/another" in shown
 
 

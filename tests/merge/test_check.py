@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_the_memory_of_a_merge_to_disk_is_two_pieces_and_what_has_to_be_whole(
         (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe), encoding="utf-8")
         return check(load_recipe(tmp_path / "recipe.yaml")).memory_bytes
 
-    monkeypatch.setattr("vlmerge.check.PIECE", 10)
+    monkeypatch.setattr(import_module("vlmerge.check"), "PIECE", 10)
     buffers = memory("linear")
     assert 0 < buffers <= 2 * 10 * (2 + 8)
     assert memory("slerp") == memory("linear", dtype="bfloat16") == buffers

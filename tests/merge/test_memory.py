@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def test_a_merge_to_disk_keeps_no_tensor_in_memory(method: str, tmp_path: Path, 
     recipe = recipe_of(method, *(decoder(tmp_path / name, seed) for seed, name in enumerate(("base", "one", "two"))))
     # Once before, so that what libraries and compiled kernels take is there.
     merge(recipe, tmp_path / "first")
-    monkeypatch.setattr("vlmerge.merge.PIECE", 1 << 18)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 1 << 18)
     seen: list[int] = []
     before = anonymous_bytes()
     merge(recipe, tmp_path / "out", progress=lambda *_: seen.append(anonymous_bytes()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def nothing_left(folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with a tensor is not in its first piece."""
-    monkeypatch.setattr("vlmerge.merge.PIECE", 7)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 7)
 
 
 NAN = torch.full((INTER, HIDDEN), 1.0, dtype=torch.float16)

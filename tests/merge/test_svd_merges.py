@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def recipe_of(method: str, names: tuple[str, ...] = ("./vlm", "./ja"), **paramet
 
 @pytest.fixture(autouse=True)
 def many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vlmerge.merge.PIECE", 501)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 501)
 
 
 def is_cut(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def two(folder: Path, **edit: torch.Tensor) -> None:
 @pytest.fixture(autouse=True, params=[1 << 23, 1000])
 def pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one piece and in many."""
-    monkeypatch.setattr("vlmerge.merge.PIECE", request.param)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", request.param)
 
 
 def test_weights_that_cancel_are_refused(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ OTHER_PROGRAMS = {
     "cd": "the shell's own",
     "docker": "needs its engine",
     "sbatch": "needs a cluster; test_installation.py runs what is in the script",
+    "pip": "installs packages; test_wheel.py installs ours",
     "make": "test_docs.py holds that its targets exist",
     "source": "the shell's own",
     "hf": "the hub's own: asks for a token",

@@ -66,7 +66,10 @@ def told(place: Path) -> dict[str, Any]:
     return names
 
 
-def test_the_page_runs_and_means_what_its_comments_say(told: dict[str, Any], place: Path) -> None:
+def test_the_page_runs_and_means_what_its_comments_say(
+    told: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
     run, merged, score = told["run"], told["merged"], told["score"]
     assert run.path.samefile(place / "runs/run")
     assert re.fullmatch(r"Run\('.*runs/run': winner \d+\.\d( \[\d+\.\d, \d+\.\d\])? on holdout, 4 candidates\)", repr(run))
