@@ -358,7 +358,7 @@ def test_check_says_what_the_judges_of_a_run_would_be_asked(server: ChatServer, 
     path.write_text(json.dumps(run_with(server, budget=7)))
     shown = vlmerge("check", path)
     assert shown.code == 0, shown.err
-    assert len(re.findall(r"judge tiny: at most", shown.out)) == 2
+    assert len(re.findall(r"judge tiny: about", shown.out)) == 2
     judges = vlmerge("check", path, "--json").json["judges"]
     assert judges[0]["budget"] == 7
     assert judges[0]["requests"] % 2 == 0
