@@ -93,7 +93,7 @@ def test_a_decision_is_kept_when_a_run_goes_on(tmp_path: Path, monkeypatch: pyte
     search = {"max_fevals": 8, "global_fevals": 2, "agreement": 0}
     whole, _ = run(tmp_path / "whole", {"space": space}, **search)
     config = load(tmp_path / "parts", few({"space": space}, **search))
-    from vlmerge import evolve as loop
+    loop = import_module("vlmerge.evolve")
 
     calls = 0
     search_on = loop.search
