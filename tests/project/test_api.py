@@ -86,7 +86,7 @@ def test_the_page_runs_and_means_what_its_comments_say(
     assert merged.merged > 0
     assert merged.kept > 0
     assert score.questions == 6
-    assert repr(score).startswith("Evaluation('runs/run': questions: char_rougeL ")
+    assert repr(score).startswith("Evaluation('runs/run': questions:question_ja: char_rougeL ")
     assert (told["third"].trial, told["third"].label) == (3, "swap:base")
     assert "hand-set merges: 20" in told["lines"].said
     assert any(line.startswith("global 1/1  best ") for line in told["lines"].said)
