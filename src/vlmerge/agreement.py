@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from vlmerge.report.statistics import interval, resampled_task_means, task_means, weighted
+from vlmerge.report.paired import paired
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench
@@ -116,25 +114,12 @@ def compare(names: tuple[str, str], before: Trial, after: Trial, least: float, s
         store: The run's store.
         bench: Asks.
     """
-    tasks = [task for task in store.tasks("validation") if task.weight]
-    place = {task.task: number for number, task in enumerate(tasks)}
-    asked = [question for question in store.questions("validation") if question.task in place]
-    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in asked))}
-    common: dict[str, Any] = {"least": least, "questions": len(asked), "pictures": len(groups)}
     if any(bench.score(trial, "validation") is None for trial in (before, after)):
-        return Agreement(names[1], names[0], None, None, None, 0.0, agreed=not least, **common)
-    rows: list[list[float]] = []
-    for trial in (before, after):
-        given = {(answer.task, answer.question): answer.score for answer in store.answers(trial.trial, "validation")}
-        rows.append([given[question.task, question.question] for question in asked])
-    scores = np.array(rows, dtype=np.float64)
-    of_task = np.array([place[question.task] for question in asked], dtype=np.int64)
-    of_group = np.array([groups[question.group] for question in asked], dtype=np.int64)
-    weights = np.array([task.weight for task in tasks], dtype=np.float64)
-    means = weighted(task_means(scores, of_task), weights)
-    drawn = weighted(resampled_task_means(scores, of_task, of_group), weights)
-    differences = drawn[:, 1] - drawn[:, 0]
-    differences = differences[~np.isnan(differences)]
-    share = float((differences > 0).mean()) if len(differences) else 0.0
-    found = interval(float(means[1] - means[0]), differences, len(groups)).scaled(100.0)
-    return Agreement(names[1], names[0], found.mean, found.low, found.high, share, agreed=share >= least, **common)
+        counted = {task.task for task in store.tasks("validation") if task.weight}
+        asked = [question.group for question in store.questions("validation") if question.task in counted]
+        return Agreement(names[1], names[0], None, None, None, 0.0, least, len(asked), len(set(asked)), agreed=not least)
+    both = paired(store, "validation", before.trial, after.trial)
+    found, share = both.points(), both.better
+    return Agreement(
+        names[1], names[0], found.mean, found.low, found.high, share, least, both.questions, both.pictures, share >= least
+    )

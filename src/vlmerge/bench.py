@@ -105,6 +105,35 @@ class Bench:
             self._remember_batch_size()
         return trial
 
+    def enter(self, label: str, kind: Literal["simple", "ablation"], recipe: Recipe, genome: Genome) -> Trial:
+        """Writes a recipe down of which nothing is asked yet, once; `score` asks.
+
+        Args:
+            label: Unique name of the trial.
+            kind: What it is.
+            recipe: What to merge.
+            genome: Its genes.
+        """
+        known = self._store.trial(label)
+        if known is not None:
+            return known
+        trial = Trial(
+            trial=self._store.next_trial(),
+            label=label,
+            kind=kind,
+            stage=None,
+            generation=None,
+            position=None,
+            genome=genome,
+            recipe=dump_recipe(recipe),
+            status="scored",
+            reason=None,
+            seconds={},
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        self._store.record_trial(trial)
+        return trial
+
     def score(self, trial: Trial, split: Split) -> float | None:
         """The trial's score on a set (see `standing.set_score`), asking the questions if that was not done yet.
 

@@ -20,6 +20,7 @@ from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
+from vlmerge.simplify import simplify
 from vlmerge.store import Store
 from vlmerge.types import Genome
 from vlmerge.watching import Watch
@@ -61,6 +62,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
                 break
         standing = elect(folder.store, bench, watch)
+        standing = simplify(standing, planned, setting.config.search, folder.store, bench, watch)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
     return folder.path
@@ -150,6 +152,9 @@ def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch
     assert winner is not None
     write_run(folder)
     folder.write("recipe.yaml", winner.recipe)
+    simple = folder.store.trial(standing.rows.get("simple", 0))
+    if simple is not None:
+        folder.write("simple.yaml", simple.recipe)
     export_winner(folder, winner, setting.models)
     folder.store.set("finished", True)
     watch.report(final=True)

@@ -50,7 +50,7 @@ def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
     """
     found: dict[str, tuple[float, Trial]] = {}
     for trial in store.trials():
-        if trial.kind == "searched" and not searched:
+        if trial.kind not in ("baseline", "mean", *(["searched"] if searched else [])):
             continue
         row = "best" if trial.kind == "searched" else row_of(trial.label)
         value = set_score(store, trial, "search")

@@ -3,15 +3,17 @@
 No torch."""
 
 from vlmerge.search.baselines import Baseline, baselines
-from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genes import Distribution, Gene, Role
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
 from vlmerge.search.optimizers import OPTIMIZERS, Optimizer, default_population, optimizer, plan
+from vlmerge.search.simpler import MOST_STEPS, Point, steps, understood
 from vlmerge.search.space import Handed, SearchSpace, model_labels
 from vlmerge.search.stages import Stage, decided, notes, stages
 from vlmerge.search.starts import read_start, with_start
 
 __all__ = [
+    "MOST_STEPS",
     "OPTIMIZERS",
     "Baseline",
     "Distribution",
@@ -20,6 +22,8 @@ __all__ = [
     "GroupSpace",
     "Handed",
     "Optimizer",
+    "Point",
+    "Role",
     "SearchSpace",
     "Stage",
     "baselines",
@@ -33,5 +37,7 @@ __all__ = [
     "plan",
     "read_start",
     "stages",
+    "steps",
+    "understood",
     "with_start",
 ]

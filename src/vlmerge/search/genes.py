@@ -25,6 +25,25 @@ class Gene:
 
 
 @dataclass(frozen=True)
+class Role:
+    """What a gene is about, for whoever looks back at a search.
+
+    Attributes:
+        group: The group of tensors; empty: all of them.
+        model: What tables call the model; None: all of them.
+        parameter: Of the method; `method` of the gene that chooses one.
+        tensors: How many tensors' numbers it is: its weight where genes are averaged.
+        default: What the method does that is not told of it; of a weight 0, the model taking no part; None: there is none.
+    """
+
+    group: str
+    model: str | None
+    parameter: str
+    tensors: int
+    default: float | None
+
+
+@dataclass(frozen=True)
 class Distribution:
     """A search distribution as one stage hands it to the next.
 

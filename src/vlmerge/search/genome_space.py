@@ -11,7 +11,7 @@ from typing import Any
 
 from vlmerge.config import GenomeSpec, ModelRef, Recipe
 from vlmerge.errors import ConfigError
-from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genes import Distribution, Gene, Role
 from vlmerge.search.space import Handed, model_labels
 from vlmerge.types import Genome
 
@@ -77,6 +77,28 @@ class GenomeSpace:
     def genes(self) -> tuple[Gene, ...]:
         """Without bounds, as there: what a number means beyond them, `decode` says."""
         return tuple(Gene(name) for name in self.names)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What each gene is about; genes of slerp are shares of a softmax, which have no default."""
+        labels = model_labels(self.spec.models)
+        defaults = {"weight": 0.0, "density": 1.0}
+        single = len(self._groups) * len(self.filters) == 1
+        return tuple(
+            Role(
+                ""
+                if single
+                else f"layers {first}-{first + self.step - 1}" + (f" {name or 'rest'}" if len(self.filters) > 1 else ""),
+                labels[model],
+                parameter,
+                self.step,
+                defaults.get(parameter),
+            )
+            for first in range(0, self.layers, self.step)
+            for model in self.spec.models
+            for name in self.filters
+            for parameter in self.parameters
+        )
 
     @property
     def parameters(self) -> tuple[str, ...]:

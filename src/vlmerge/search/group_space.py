@@ -15,7 +15,7 @@ from functools import cached_property
 from vlmerge.config import Filtered, MergeSpec, ModelRef, ParameterValue, Recipe, Slice, SliceSource, Source
 from vlmerge.config.method_table import METHODS
 from vlmerge.config.space_blocks import GeneSpec, SpaceSpec
-from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genes import Distribution, Gene, Role
 from vlmerge.search.layout import Layout, layout_of
 from vlmerge.search.lifting import Row, inherited
 from vlmerge.search.recipe_values import RecipeValues, refuse_start
@@ -133,6 +133,27 @@ class GroupSpace:
     def names(self) -> tuple[str, ...]:
         """`group/model`, with `/parameter` where that is not the weight."""
         return tuple(gene.name for gene in self.genes)
+
+    @cached_property
+    def roles(self) -> tuple[Role, ...]:
+        """What each gene is about."""
+        found = [Role("", None, METHOD, 0, None)] if len(self.merge.methods) > 1 else []
+        for homes in self._homes.values():
+            groups = {group for group, _ in homes}
+            models = dict.fromkeys(column.model for _, column in homes)
+            parameter = homes[0][1].parameter
+            default = {"weight": 0.0, "t": None}.get(parameter, self._neutral(parameter))
+            only = next(iter(models)) if len(models) == 1 else None
+            found.append(
+                Role(
+                    group=self.groups[homes[0][0]] if len(groups) == 1 and len(self.groups) > 1 else "",
+                    model=None if only is None else self._labels[only],
+                    parameter=parameter,
+                    tensors=sum(len(self.layout.homes[group]) for group in groups),
+                    default=default,
+                )
+            )
+        return tuple(found)
 
     @cached_property
     def _places(self) -> Mapping[str, int]:

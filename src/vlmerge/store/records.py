@@ -10,6 +10,7 @@ from vlmerge.types import Genome
 
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
+Kind = Literal["searched", "baseline", "mean", "simple", "ablation"]
 Status = Literal["scored", "failed"]
 
 
@@ -82,7 +83,8 @@ class Trial:
     Attributes:
         trial: Number, from 1, in the order of evaluation.
         label: Unique name: `host`, `swap:NAME`, `grid@0.4`, …; `stage-1/003/05` for searched ones.
-        kind: `searched`, `baseline` or `mean`.
+        kind: `searched`, `baseline` or `mean`; `simple` and `ablation` are asked validation questions first, and need not have
+            been asked any other.
         stage, generation, position: Where a searched candidate stood.
         genome: Its genes, where it has any.
         recipe: YAML of its recipe: `vlmerge merge` understands it.
@@ -94,7 +96,7 @@ class Trial:
 
     trial: int
     label: str
-    kind: Literal["searched", "baseline", "mean"]
+    kind: Kind
     stage: int | None
     generation: int | None
     position: int | None
