@@ -16,6 +16,7 @@ from vlmerge.exits import run_and_exit
 if TYPE_CHECKING:
     from vlmerge.config.run import RunConfig
     from vlmerge.listings import Listing
+    from vlmerge.side_by_side import Comparison
 
 app = typer.Typer(
     name="vlmerge",
@@ -218,10 +219,16 @@ def watch(
 
 @app.command(
     epilog=example("vlmerge report runs/demo", "vlmerge report runs/demo --lang ja", "vlmerge report runs/demo --json",
-                   "vlmerge report runs/demo --optuna demo.db")
+                   "vlmerge report runs/demo --optuna demo.db", "vlmerge report runs/first runs/second --out comparison.html")
 )  # fmt: skip
 def report(
-    run: Annotated[Path, typer.Argument(metavar="DIR", help="A run folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="A run folder; or several, to compare.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of several runs: also a page, as one HTML file.", dir_okay=False)
+    ] = None,
+    row: Annotated[
+        str, typer.Option(help="Of several runs: which row of each is compared: winner, simple, global, host, …")
+    ] = "winner",
     lang: LangOption = Lang.en,
     optuna: Annotated[
         Path | None,
@@ -229,7 +236,22 @@ def report(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Figures and report.html, also while the run goes on."""
+    """Figures and report.html, also while the run goes on; several finished runs in one table.
+
+    Several runs are compared on the holdout questions that all of them share: each with the first, paired, by picture.
+    """
+    if len(runs) > 1:
+        _compare_runs(runs, row, out, optuna, lang, as_json)
+        return
+    if out is not None or row != "winner":
+        raise ConfigError(
+            "one run has its page in its folder",
+            where="vlmerge report",
+            expected="two or more run folders with --out or --row",
+            found=str(runs[0]),
+            remedy="name the other runs, too, or leave the option out",
+        )
+    run = runs[0]
     from vlmerge.report import results_table, write_report
     from vlmerge.store import STORE_NAME, Store
     from vlmerge.terminal import console
@@ -245,6 +267,31 @@ def report(
     screen.print(f"page: {page}", markup=False)
     if count is not None:
         screen.print(f"study of {count} trials: {optuna} (optuna-dashboard sqlite:///{optuna})", markup=False)
+
+
+@app.command(epilog=example("vlmerge ablate runs/demo", "vlmerge ablate runs/demo --json"))
+def ablate(
+    run: Annotated[Path, typer.Argument(metavar="DIR", help="A finished run folder.")],
+    lang: LangOption = Lang.en,
+    as_json: Json = False,
+) -> None:
+    """What the winner's numbers are good for: asks it again with each group's set back, and without each model.
+
+    Each of these merges is asked the validation questions; what was asked before is not asked again. Intervals are paired, and
+    the page in the run folder shows them beside the shares that the search itself tells.
+    """
+    from vlmerge.ablation import ablate as run_ablate
+    from vlmerge.terminal import TerminalObserver, console, print_json
+
+    found = run_ablate(run, TerminalObserver(), lang=lang.value)
+    if as_json:
+        print_json([asdict(one) for one in found])
+        return
+    screen = console()
+    screen.print("minus the winner, points on the validation questions [95 % interval], p adjusted by Holm:", markup=False)
+    for one in found:
+        screen.print(f"  {one.line()}", markup=False)
+    screen.print(f"page: {run / 'report.html'}", markup=False)
 
 
 @app.command(epilog=example("vlmerge export runs/demo my-vlm", "vlmerge export runs/demo trial-17 --trial 17"))
@@ -679,12 +726,42 @@ def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | Non
 
 def _compare(files: Sequence[str], as_json: bool) -> None:
     from vlmerge.side_by_side import compare
-    from vlmerge.terminal import console, print_json
+    from vlmerge.terminal import print_json
 
     tables = compare([Path(file) for file in files])
     if as_json:
         print_json([table.plain() for table in tables])
         return
+    _print_tables(tables)
+
+
+def _compare_runs(runs: Sequence[Path], row: str, out: Path | None, optuna: Path | None, lang: Lang, as_json: bool) -> None:
+    from vlmerge.atomic import write_text
+    from vlmerge.runs_compared import compare_runs
+    from vlmerge.terminal import console, print_json
+
+    if optuna is not None:
+        raise ConfigError(
+            "a study of Optuna's is of one run", where="--optuna", expected="one run folder", found=f"{len(runs)}"
+        )
+    found = compare_runs(runs, row)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(out, found.page(lang.value))
+    if as_json:
+        print_json(found.plain())
+        return
+    screen = console()
+    _print_tables(found.tables)
+    for note in found.notes:
+        screen.print(f"note: {note}", markup=False)
+    if out is not None:
+        screen.print(f"page: {out}", markup=False)
+
+
+def _print_tables(tables: Sequence[Comparison]) -> None:
+    from vlmerge.terminal import console
+
     screen = console()
     for table in tables:
         above, below = table.lines()

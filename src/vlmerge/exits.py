@@ -18,7 +18,7 @@ from vlmerge.errors import EXIT_INTERRUPTED, EXIT_USER, UserError
 
 WRITING = ("merge", "export")
 """Commands that have nothing left to close once their model is written."""
-GOING_ON = ("evolve", "demo")
+GOING_ON = ("evolve", "demo", "ablate")
 """Commands that go on where they stopped; of the others nothing half-written is left."""
 
 

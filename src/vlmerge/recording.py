@@ -17,7 +17,7 @@ from vlmerge.config.judge_block import MAY_CHANGE
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.evaluate import example_prompt
-from vlmerge.search import model_labels, stages
+from vlmerge.search import model_labels, stages, understood
 from vlmerge.store import SPLITS, ModelRecord, QuestionRecord, Split, Store, TaskRecord
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from vlmerge.merge import Prepared
     from vlmerge.run_folder import RunFolder
     from vlmerge.runtime.live import LiveModel
+    from vlmerge.search import SearchSpace
     from vlmerge.tasks.sets import Asked, Sets
     from vlmerge.types import Picture
 
@@ -117,6 +118,7 @@ def record_setting(
             "seed": used.search.seed,
             "budget": sum(stage.budget for stage in planned),
             "stages": [{"name": stage.name, "budget": stage.budget} for stage in planned],
+            "genes": [gene_facts(stage.space) for stage in planned],
             "layers": layers,
             "notes": _notes(models.pairing),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -124,6 +126,17 @@ def record_setting(
             "machine": _machine(live),
         },
     )
+
+
+def gene_facts(space: SearchSpace) -> list[dict[str, Any]] | None:
+    """What the genes of a space are about, for whoever looks back; None where nobody here knows."""
+    point = understood(space, space.start)
+    if point is None:
+        return None
+    return [
+        {"name": gene.name, "group": role.group, "model": role.model, "parameter": role.parameter, "choices": len(gene.choices)}
+        for gene, role in zip(space.genes, point.roles, strict=True)
+    ]
 
 
 def _model_records(models: Prepared, config: RunConfig) -> list[ModelRecord]:

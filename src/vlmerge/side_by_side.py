@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from vlmerge.errors import TaskError
 from vlmerge.evaluations import Evaluation, read_evaluations
-from vlmerge.report.statistics import LEVEL, Interval, mean_interval
+from vlmerge.report.statistics import LEVEL, Floats, Integers, Interval, holm, mean_draws, mean_interval, paired_p
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,12 +26,15 @@ class Compared:
         score: On the shared questions, 0 to 100, with its interval.
         difference: To the first system, in points, paired by question; None of the first itself.
         decoding: How its answers came about.
+        p: Of the difference being zero, two-sided, adjusted by Holm for all that are told together; None of the first itself,
+            and where a single picture says nothing of spread.
     """
 
     system: str
     score: Interval
     difference: Interval | None
     decoding: str
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,13 @@ class Comparison:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table("system", self.metric, f"against {self.systems[0].system}", "how answers came about")
+        table = Table("system", self.metric, f"against {self.systems[0].system}", "p", "how answers came about")
         for one in self.systems:
             table.add_row(
                 Text(one.system),
                 _shown(one.score, "{:.1f}"),
                 "" if one.difference is None else _shown(one.difference, "{:+.1f}"),
+                "" if one.p is None else f"{one.p:.3f}",
                 Text(one.decoding),
             )
         return table
@@ -79,7 +83,8 @@ class Comparison:
         return (
             f"{self.task}: {self.questions} questions{left_out}",
             f"{self.metric_description}\n"
-            f"In brackets: {LEVEL:.0%} intervals by bootstrap over pictures; differences are paired by question",
+            f"In brackets: {LEVEL:.0%} intervals by bootstrap over pictures; differences are paired by question, "
+            "p is adjusted by Holm",
         )
 
 
@@ -105,10 +110,30 @@ def compare(files: Sequence[Path]) -> list[Comparison]:
             found="; ".join(", ".join(results) for results in by_file),
             remedy="evaluate the systems on one task",
         )
-    return [_compared(task, [results[task] for results in by_file], files) for task in tasks]
+    return adjusted([compare_results(task, [results[task] for results in by_file], files) for task in tasks])
 
 
-def _compared(task: str, results: Sequence[Evaluation], files: Sequence[Path]) -> Comparison:
+def adjusted(tables: Sequence[Comparison]) -> list[Comparison]:
+    """The tables with their p-values adjusted by Holm for all comparisons in them."""
+    known = [one.p for table in tables for one in table.systems if one.p is not None]
+    values = iter(holm(known))
+    return [
+        replace(table, systems=tuple(one if one.p is None else replace(one, p=next(values)) for one in table.systems))
+        for table in tables
+    ]
+
+
+def compare_results(task: str, results: Sequence[Evaluation], files: Sequence[Path]) -> Comparison:
+    """One task's table; p-values are those of each comparison alone.
+
+    Args:
+        task: Its name.
+        results: One of each system, the first of them what the others are compared with.
+        files: Where they are from.
+
+    Raises:
+        TaskError: Other metrics, other questions under one id, or no question that all have answered.
+    """
     answers = [{str(answer["id"]): answer for answer in result.answers} for result in results]
     first = results[0]
     for result, given, file in zip(results[1:], answers[1:], files[1:], strict=True):
@@ -125,6 +150,7 @@ def _compared(task: str, results: Sequence[Evaluation], files: Sequence[Path]) -
         raise _unlike("no question was answered by all", task, files[0], files[1], "shared ids", found)
     groups = np.unique([answers[0][identity]["group"] for identity in shared], return_inverse=True)[1].astype(np.int64)
     scores = np.array([[float(given[identity]["score"]) for identity in shared] for given in answers])
+    behind = [scores[place] - scores[0] for place in range(len(results))]
     names = [result.model for result in results]
     shown = [name if names.count(name) == 1 else f"{name} ({file.stem})" for name, file in zip(names, files, strict=True)]
     return Comparison(
@@ -137,12 +163,18 @@ def _compared(task: str, results: Sequence[Evaluation], files: Sequence[Path]) -
             Compared(
                 system=shown[place],
                 score=mean_interval(scores[place], groups).scaled(100),
-                difference=mean_interval(scores[place] - scores[0], groups).scaled(100) if place else None,
+                difference=mean_interval(behind[place], groups).scaled(100) if place else None,
                 decoding=results[place].decoding,
+                p=_p(behind[place], groups) if place else None,
             )
             for place in range(len(results))
         ),
     )
+
+
+def _p(differences: Floats, groups: Integers) -> float | None:
+    drawn, pictures = mean_draws(differences, groups)
+    return paired_p(drawn) if pictures > 1 else None
 
 
 def _unlike(what: str, task: str, ours: Path, theirs: Path, expected: str, found: str) -> TaskError:

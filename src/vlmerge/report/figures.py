@@ -1,4 +1,4 @@
-"""The three figures of a report, as PNG and SVG."""
+"""The figures of a report, as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from vlmerge.atomic import write_bytes
 from vlmerge.report.canvas import as_png, as_svg, drawing
 from vlmerge.report.examples import Examples
 from vlmerge.report.figure_examples import draw_examples
+from vlmerge.report.figure_importance import draw_importance
 from vlmerge.report.figure_recipe import draw_recipe
 from vlmerge.report.figure_search import draw_search
 from vlmerge.report.fonts import Typeface
 from vlmerge.report.history import History
+from vlmerge.report.importance_table import ImportanceTable
 from vlmerge.report.phrases import Phrases, read_phrases
 from vlmerge.report.recipe_table import RecipeTable
 from vlmerge.report.results import Row
@@ -46,6 +48,7 @@ def draw_figures(
     phrases: Phrases,
     typeface: Typeface,
     contaminated: bool,
+    importance: ImportanceTable | None = None,
     brief: bool = False,
     for_card: bool = False,
 ) -> dict[str, Image]:
@@ -59,11 +62,12 @@ def draw_figures(
         phrases: The report's language; figures are English where no font has that language's characters.
         typeface: What they are set in.
         contaminated: Mark them as such.
+        importance: Lines for the figure of it.
         brief: Only `search`, and no PNG: all that the page of a run that goes on cannot do without.
         for_card: Only what a model card shows.
 
     Returns:
-        By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`.
+        By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`, `importance`.
     """
     say = phrases if typeface.japanese is not None else read_phrases("en")
 
@@ -85,6 +89,8 @@ def draw_figures(
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
         if recipe is not None and not brief:
             add("recipe", lambda: draw_recipe(recipe, say, contaminated=contaminated))
+        if importance is not None and importance.blocks and not brief and not for_card:
+            add("importance", lambda: draw_importance(importance, say, contaminated=contaminated))
     return found
 
 

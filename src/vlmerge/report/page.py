@@ -37,15 +37,15 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         phrases: The page's language.
         images: Figures by name.
     """
-    return _template().render(
+    return readable_template("report.html.j2").render(
         view=view,
         t=phrases,
         n1=_one_decimal,
         signed=_signed,
         percent=_percent,
         jpeg=_jpeg,
-        css=_source("style.css"),
-        script=_source("page.js"),
+        css=source("style.css"),
+        script=source("page.js"),
         reload_seconds=RELOAD_SECONDS,
         figures={name: _data_uri(image.svg, "image/svg+xml") for name, image in images.items()},
         table=score_table(view),
@@ -55,6 +55,9 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         sets=[split for split in SPLITS if (split, ALL) in view.sizes],
         protocol=_protocol(view),
         recipe=None if view.recipe is None else heat_map(view.recipe, phrases),
+        simple=None if view.simple is None else heat_map(view.simple, phrases),
+        step_list=_step_list,
+        ablated=view.importance is not None and any(line.ablated for block in view.importance.blocks for line in block),
         published=_published(view),
         set_list=_set_list,
         score_list=_score_list,
@@ -65,8 +68,8 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
 
 
 @functools.cache
-def _template() -> Template:
-    """The page's template; compiling it takes longer than filling it in."""
+def readable_template(name: str) -> Template:
+    """A template of a page, in which every text is escaped; compiling it takes longer than filling it in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -77,7 +80,7 @@ def _template() -> Template:
         lstrip_blocks=True,
         finalize=readable,
     )
-    return environment.get_template("report.html.j2")
+    return environment.get_template(name)
 
 
 def readable(value: object) -> object:
@@ -107,6 +110,15 @@ def _stage_list(say: Phrases, stages: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def _step_list(say: Phrases, tried: Sequence[Mapping[str, Any]]) -> str:
+    """The steps that were taken, in words; `without NAME` has a phrase with a place for the name."""
+    names = [str(one["step"]) for one in tried if one["taken"]]
+    return say("simple.and").join(
+        say("simple.without", name=name.removeprefix("without ")) if name.startswith("without ") else say(f"simple.{name}")
+        for name in names
+    )
+
+
 def _machine(machine: object) -> str:
     if isinstance(machine, Mapping):
         return ", ".join(f"{key} {value}" for key, value in cast(Mapping[str, object], machine).items())
@@ -133,7 +145,8 @@ def _published(view: RunView) -> list[dict[str, Any]]:
     ]
 
 
-def _source(name: str) -> str:
+def source(name: str) -> str:
+    """A file of the templates as it is: the style, the script."""
     return files("vlmerge.report").joinpath(f"templates/{name}").read_text(encoding="utf-8")
 
 

@@ -173,6 +173,21 @@ def interval(mean: float, resampled: Floats, groups: int, level: float = LEVEL) 
     return Interval(mean, float(low), float(high))
 
 
+def mean_draws(scores: Floats, groups: Integers, *, draws: int = DRAWS, seed: int = SEED) -> tuple[Floats, int]:
+    """Resampled means of one list of scores (or of paired differences), and how many picture groups they have.
+
+    Args:
+        scores: One per question.
+        groups: Picture group of each question, any integers.
+        draws: Number of resamples.
+        seed: Seed of the resampling.
+    """
+    names, index = np.unique(groups, return_inverse=True)
+    one_task = np.zeros(len(scores), dtype=np.int64)
+    drawn = resampled_task_means(scores[None, :], one_task, index.astype(np.int64), draws=draws, seed=seed)
+    return drawn[:, 0, 0], len(names)
+
+
 def mean_interval(scores: Floats, groups: Integers, *, level: float = LEVEL, draws: int = DRAWS, seed: int = SEED) -> Interval:
     """Mean and interval of one list of scores (or of paired differences).
 
@@ -183,7 +198,5 @@ def mean_interval(scores: Floats, groups: Integers, *, level: float = LEVEL, dra
         draws: Number of resamples.
         seed: Seed of the resampling.
     """
-    names, index = np.unique(groups, return_inverse=True)
-    one_task = np.zeros(len(scores), dtype=np.int64)
-    drawn = resampled_task_means(scores[None, :], one_task, index.astype(np.int64), draws=draws, seed=seed)
-    return interval(float(scores.mean()), drawn[:, 0, 0], len(names), level)
+    drawn, count = mean_draws(scores, groups, draws=draws, seed=seed)
+    return interval(float(scores.mean()), drawn, count, level)

@@ -11,6 +11,8 @@ from typing import Any, cast
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
 from vlmerge.report.history import History, read_history
+from vlmerge.report.importance import Importance, importance
+from vlmerge.report.importance_table import ImportanceTable, importance_table
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
@@ -46,6 +48,9 @@ class RunView:
         seconds: Mean seconds of a candidate.
         meta: What the run noted about itself, by key.
         selection: What the best candidate's search score owes to having been chosen by it; None where that cannot be said yet.
+        simple: The numbers of the simplest recipe that is not worse than the winner's; None where there is none.
+        measured: How important genes were, stage by stage; empty before the end.
+        importance: The same with ablations, laid out for the page; None where nothing can be said.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
     """
 
@@ -66,6 +71,9 @@ class RunView:
     meta: Mapping[str, Any]
     selection: Selection | None
     sanity: tuple[Sanity, ...]
+    simple: RecipeTable | None
+    measured: tuple[Importance, ...]
+    importance: ImportanceTable | None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -101,6 +109,7 @@ class RunView:
 META = (
     "config", "left_out", "elected_on", "contaminated", "holdout_views", "finished", "budget", "stages", "agreements",
     "started_at", "notes", "seed", "vlmerge", "machine", "layers", "failures",
+    "simplified", "ablation",
 )  # fmt: skip
 """Keys of the store that the report reads; any of them may be missing."""
 
@@ -117,7 +126,8 @@ def read_view(store: Store) -> RunView:
     meta = {key: store.get(key) for key in META}
     leader = _leader(trials, places, history)
     models = tuple(store.models())
-    layers = meta["layers"]
+    layers = meta["layers"] if isinstance(meta["layers"], int) else None
+    measured = importance(store) if meta["finished"] else ()
     claim = read_claim(store, found, finished=bool(meta["finished"]))
     return RunView(
         name=str(store.get("name") or store.path.absolute().parent.name),
@@ -127,9 +137,7 @@ def read_view(store: Store) -> RunView:
         history=history,
         examples=read_examples(store, found, int(meta["seed"] or 1)),
         leader=leader,
-        recipe=None
-        if leader is None
-        else recipe_table(leader.recipe, model_headings(models), layers if isinstance(layers, int) else None),
+        recipe=None if leader is None else recipe_table(leader.recipe, model_headings(models), layers),
         models=models,
         tasks=tuple(store.tasks()),
         sizes=_sizes(store),
@@ -139,6 +147,9 @@ def read_view(store: Store) -> RunView:
         meta=meta,
         selection=selection(found, claim.set),
         sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
+        simple=_simple(trials, places, models, layers),
+        measured=measured,
+        importance=importance_table(measured, meta["ablation"] or ()) if meta["finished"] else None,
     )
 
 
@@ -151,6 +162,13 @@ def _leader(trials: list[Trial], places: Mapping[str, int], history: History) ->
     if not scored:
         return None
     return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]
+
+
+def _simple(
+    trials: list[Trial], places: Mapping[str, int], models: tuple[ModelRecord, ...], layers: int | None
+) -> RecipeTable | None:
+    simple = next((trial for trial in trials if trial.trial == places.get("simple")), None)
+    return None if simple is None else recipe_table(simple.recipe, model_headings(models), layers)
 
 
 def model_headings(models: tuple[ModelRecord, ...]) -> dict[str, str]:

@@ -52,6 +52,7 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
         rows=view.rows,
         examples=view.examples if whole else None,
         recipe=view.recipe,
+        importance=view.importance,
         phrases=phrases,
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),
@@ -67,6 +68,9 @@ def _more(view: RunView) -> dict[str, Any]:
     return {
         "selection": None if view.selection is None else asdict(view.selection),
         "sanity": [asdict(one) for one in view.sanity],
+        "simplified": view.meta["simplified"],
+        "importance": [asdict(one) for one in view.measured],
+        "ablation": view.meta["ablation"] or [],
     }
 
 

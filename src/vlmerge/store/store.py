@@ -268,6 +268,14 @@ class Store:
         found = self._connection.execute("SELECT 1 FROM answers WHERE trial = ? AND split = ? LIMIT 1", (trial, split))
         return found.fetchone() is not None
 
+    def task_means(self, split: Split) -> dict[int, dict[str, tuple[int, float]]]:
+        """Trial → task → how many questions of it were answered, and their mean score."""
+        found: dict[int, dict[str, tuple[int, float]]] = {}
+        asked = "SELECT trial, task, COUNT(*) AS count, AVG(score) AS mean FROM answers WHERE split = ? GROUP BY trial, task"
+        for row in self._connection.execute(asked, (split,)):
+            found.setdefault(row["trial"], {})[row["task"]] = (row["count"], row["mean"])
+        return found
+
     # ── inside ──
 
     def _set(self, key: str, value: Any) -> None:

@@ -13,6 +13,19 @@
   const chosen = kept("filter");
   if (chosen && buttons.some((button) => button.dataset.filter === chosen)) show(chosen);
 
+  // Tables that are wider than the screen say so: the edge fades where there is more, and a line below names it.
+  for (const box of document.querySelectorAll(".scroll")) {
+    const look = () => {
+      const over = box.scrollWidth - box.clientWidth;
+      box.classList.toggle("wide-table", over > 4);
+      box.classList.toggle("more", over - box.scrollLeft > 4);
+      box.classList.toggle("less", box.scrollLeft > 4);
+    };
+    box.addEventListener("scroll", look, { passive: true });
+    new ResizeObserver(look).observe(box);
+    look();
+  }
+
   const seconds = Number(document.body.dataset.reload || 0);
   if (seconds) {
     const open = (kept("open") || "").split(",");
