@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vlmerge.bench import Bench
 from vlmerge.cli import main
 from vlmerge.store import Store
 
@@ -73,6 +74,8 @@ def arrange(place: str, count: int) -> None:
             Store.record_setting = dying(Store.record_setting, count, after=False)  # type: ignore[method-assign]
         case "in-meta":
             Store._set = dying(Store._set, count, after=True)  # type: ignore[method-assign]
+        case "in-simple":  # a simpler recipe is written down, and not asked
+            Bench.enter = dying(Bench.enter, count, after=True)  # type: ignore[method-assign]
         case "in-export":  # weights are written beside, the folder has not its name yet
             shutil.copyfile = dying(shutil.copyfile, count, after=True)
         case "at-rename":

@@ -174,7 +174,7 @@ class SearchSpec(Block):
     population: Whole | None = Field(default=None, ge=2)
     agreement: Number = Field(default=0.9, ge=0, le=1)
     simplify: bool = True
-    margin: Number = Field(default=0.5, ge=0, le=100)
+    margin: Number = Field(default=1.0, ge=0, le=100)
 
     @property
     def start_file(self) -> str | None:

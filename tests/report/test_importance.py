@@ -1,0 +1,97 @@
+"""Shares of importance are those of the function that was searched, and nothing is said where the fit says nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Kind
+
+from vlmerge.report.importance import Importance, importance, of_stage
+from vlmerge.report.importance_table import importance_table
+from vlmerge.store import STORE_NAME, Store
+
+
+def genes(count: int) -> list[dict[str, object]]:
+    """Two groups of tensors in turn, three models in turn."""
+    return [
+        {"name": f"g{n % 2}/m{n % 3}", "group": f"g{n % 2}", "model": f"m{n % 3}", "parameter": "weight", "choices": 0}
+        for n in range(count)
+    ]
+
+
+def shares(found: Importance) -> list[float]:
+    return [one.share for one in found.genes]
+
+
+def test_shares_are_those_of_the_function() -> None:
+    """y = 2a + b² + 2cd over standard normals: variances 4, 2, 4, of which c and d have a half each."""
+    random = np.random.default_rng(2)
+    drawn = random.normal(size=(400, 5))
+    scores = 2 * drawn[:, 0] + drawn[:, 1] ** 2 + 2 * drawn[:, 2] * drawn[:, 3] + random.normal(0, 0.2, 400)
+    found = of_stage("groups", genes(5), drawn, scores)
+    assert found.fit is not None
+    assert found.fit > 0.9
+    assert shares(found) == pytest.approx([0.4, 0.2, 0.2, 0.2, 0.0], abs=0.04)
+    assert {one.name: one.share for one in found.groups} == pytest.approx({"g0": 0.6, "g1": 0.4}, abs=0.05)
+    assert {one.name: one.share for one in found.models} == pytest.approx({"m0": 0.6, "m1": 0.2, "m2": 0.2}, abs=0.05)
+    assert found.parameters == ()  # one parameter only: its share would be all
+    moved = of_stage("groups", genes(5), 3 * drawn - 7, scores)  # units and origin of a gene change nothing
+    assert shares(moved) == pytest.approx(shares(found), abs=1e-3)
+
+
+def test_noise_is_called_noise() -> None:
+    random = np.random.default_rng(3)
+    poor = 0
+    for _ in range(20):
+        found = of_stage("groups", genes(6), random.normal(size=(80, 6)), random.normal(size=80))
+        assert found.fit is not None
+        poor += not found.shown
+    assert poor == 20
+    few = of_stage("groups", genes(6), random.normal(size=(8, 6)), random.normal(size=8))
+    assert (few.fit, few.shown) == (None, False)
+    same = of_stage("groups", genes(6), random.normal(size=(40, 6)), np.full(40, 0.5))
+    assert not same.shown
+
+
+def test_a_choice_has_its_share() -> None:
+    random = np.random.default_rng(4)
+    chosen, number = random.integers(0, 3, 300), random.normal(size=300)
+    scores = np.array([0.0, 1.0, -1.0])[chosen] + 0.2 * number
+    known = [{"name": "method", "group": "", "model": None, "parameter": "method", "choices": 3}, *genes(1)]
+    found = of_stage("groups", known, np.stack([chosen.astype(float), number], axis=1), scores)
+    assert shares(found)[0] > 0.9
+
+
+def test_only_candidates_that_were_asked_everything_count(make_run: Callable[[Kind], Path]) -> None:
+    folder = make_run(Kind())
+    with Store.open(folder / STORE_NAME) as store:
+        assert importance(store) == ()  # a run of before genes were written down
+        store.set("genes", [[{"name": "all/m", "group": "", "model": "m", "parameter": "weight", "choices": 0}], None])
+        for trial in store.trials():
+            store._connection.execute("UPDATE trials SET genome = ? WHERE trial = ?", (f"[{trial.trial / 7}]", trial.trial))
+        (whole,) = importance(store)
+        assert whole.candidates == 39  # of 40, one failed
+        store._connection.execute("DELETE FROM answers WHERE trial = 20 AND position = 0")
+        store._connection.execute("UPDATE trials SET genome = '[0.1, 0.2]' WHERE trial = 21")
+        (fewer,) = importance(store)
+        assert fewer.candidates == 37
+
+
+def test_the_page_shows_the_finest_stage_that_can_be_shown() -> None:
+    random = np.random.default_rng(5)
+    drawn = random.normal(size=(100, 4))
+    good = of_stage("groups", genes(4), drawn, drawn[:, 0])
+    poor = Importance("finer", 100, 0.1)
+    table = importance_table([good, poor], [])
+    assert table is not None
+    assert (table.stage, table.poor) == ("groups", (("finer", 0.1),))
+    assert [[line.raw for line in block] for block in table.blocks] == [["g0", "g1"], ["m0", "m1", "m2"]]
+    tried = [{"what": "model", "name": "m1", "trial": 9, "difference": -3.0, "low": -4.0, "high": -2.0, "p": 0.01}]
+    alone = importance_table([poor], tried)
+    assert alone is not None
+    assert alone.fit is None
+    assert [(line.raw, line.share, line.ablated is not None) for block in alone.blocks for line in block] == [
+        ("m1", None, True)
+    ]
+    assert importance_table([], []) is None
