@@ -8,7 +8,7 @@ paired. A finished run is given this afterwards; its tables, its winner and its 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -123,13 +123,10 @@ def _ablate(folder: RunFolder, setting: Setting, watch: Watch) -> list[Ablated]:
             both = paired(store, "validation", winner.trial, trial.trial)
             span = both.points()
             drawn.append(paired_p(both.drawn) if both.pictures > 1 else None)
-            ends = [None if end is None else round(end, 4) for end in (span.low, span.high)]
-            found.append(Ablated(what, name, trial.trial, round(span.mean, 4), *ends, None))
+            low, high = (None if end is None else round(end, 4) for end in (span.low, span.high))
+            found.append(Ablated(what, name, trial.trial, round(span.mean, 4), low, high, None))
     adjusted = iter(holm([p for p in drawn if p is not None]))
-    return [
-        one if p is None else Ablated(**{**asdict(one), "p": round(next(adjusted), 4)})
-        for one, p in zip(found, drawn, strict=True)
-    ]
+    return [one if p is None else replace(one, p=round(next(adjusted), 4)) for one, p in zip(found, drawn, strict=True)]
 
 
 def _before(point: Point, planned: tuple[Stage, ...], store: Store) -> Genome:

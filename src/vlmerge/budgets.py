@@ -49,7 +49,11 @@ def forecast(sets: Sets, plan: Plan) -> list[Estimate]:
     Every trial is asked the search questions; validation and holdout, the rows of the table.
     """
     rows = len(plan.baselines) + len(plan.stages) + 1
-    times = {"search": plan.candidates + plan.baseline_merges + len(plan.stages), "validation": rows, "holdout": rows}
+    times = {
+        "search": plan.candidates + plan.baseline_merges + len(plan.stages),
+        "validation": rows + plan.simpler,
+        "holdout": rows + bool(plan.simpler),
+    }
     return [
         estimate(asked.task, asked.questions, times[split])
         for split in SPLITS

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
-from vlmerge.search import baselines, decided, notes, read_start, stages
+from vlmerge.search import MOST_STEPS, baselines, decided, notes, read_start, stages
 from vlmerge.types import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Plan:
         left_out: Row → why it cannot be.
         notes: What else there is to say of the stages.
         layers: Decoder layers of the host.
+        simpler: Recipes at most that are tried after the election, simpler than the winner's.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -49,6 +50,7 @@ class Plan:
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
     layers: int = 0
+    simpler: int = 0
 
     @property
     def candidates(self) -> int:
@@ -60,6 +62,8 @@ class Plan:
         searches = "; ".join(f"{stage.name}, {stage.genes} genes, {stage.candidates} candidates" for stage in self.stages)
         lines = [f"search: {searches}", f"baselines ({self.baseline_merges} merges): {', '.join(self.baselines)}"]
         lines += [f"left out: {row}, {reason}" for row, reason in self.left_out.items()]
+        if self.simpler:
+            lines.append(f"after the election: at most {self.simpler} simpler recipes × the validation questions")
         lines += [f"note: {note}" for note in self.notes]
         return lines
 
@@ -90,6 +94,7 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
         notes=tuple(notes(run, layers, host, questions)),
         layers=layers,
+        simpler=MOST_STEPS if found.search.simplify and (found.validation.tasks or found.validation.fraction) else 0,
     )
 
 

@@ -23,8 +23,8 @@ MOST_STATEMENTS = 1500
 """About as many as a whole run of this size has; a run that goes on has fewer left."""
 
 
-def start(place: str, count: int, run: Path, out: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, str(KILLED_RUN), place, str(count), str(run), str(out)]
+def start(place: str, count: int, run: Path, out: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, str(KILLED_RUN), place, str(count), str(run), str(out), *more]
     # A test run in the background ignores SIGINT, and would hand that on.
     return subprocess.Popen(
         command,
@@ -35,9 +35,9 @@ def start(place: str, count: int, run: Path, out: Path) -> subprocess.Popen[str]
     )
 
 
-def killed(place: str, count: int, run: Path, out: Path) -> bool:
+def killed(place: str, count: int, run: Path, out: Path, *more: str) -> bool:
     """Goes on with the run until the trap; False where the run ended before it."""
-    process = start(place, count, run, out)
+    process = start(place, count, run, out, *more)
     output = process.communicate(timeout=300)[0]
     assert process.returncode in (0, -signal.SIGKILL), output
     assert not (out / "model").exists() or (out / "model" / "config.json").exists()

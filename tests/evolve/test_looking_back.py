@@ -23,7 +23,7 @@ from .test_killed import killed
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose winner was searched, since only the host and two whole swaps stand beside it; any margin is allowed."""
+    """A run whose winner was searched, since only the host and one swap stand beside it; any margin is allowed."""
     folder = tmp_path_factory.mktemp("searched")
     run = small_run(
         merge={"models": [str(FAMILY / name) for name in ("vlm", "ja")], "base_model": str(FAMILY / "base")},
@@ -34,12 +34,16 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
         decoding={"max_new_tokens": 8},
     )
     write_run(folder, run)
+    return go_on(folder)
+
+
+def go_on(folder: Path) -> Path:
+    """The run with two hand-set merges, to its end."""
     loop = import_module("vlmerge.evolve")
     listed = loop.baselines
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "baselines", lambda *given: listed(*given)[:2])
-        evolve(load_run(folder / "small.yaml"), folder / "small", Quiet())
-    return folder / "small"
+        return evolve(load_run(folder / "small.yaml"), folder / "small", Quiet())
 
 
 def copied(run: Path, folder: Path) -> Path:
@@ -82,8 +86,8 @@ def test_killed_while_simplifying_and_going_on_is_the_same_run(searched: Path, t
         store.execute("DELETE FROM trials WHERE kind = 'simple'")
         store.execute("DELETE FROM meta WHERE key IN ('finished', 'standing', 'elected_on', 'simplified', 'holdout_views')")
     for place, count in (("in-simple", 2), ("in-trial", 1), ("in-meta", 4)):
-        assert killed(place, count, tmp_path / "small.yaml", run), place
-    evolve(load_run(tmp_path / "small.yaml"), run, Quiet())
+        assert killed(place, count, tmp_path / "small.yaml", run, "2"), place
+    go_on(tmp_path)
     assert contents(run) == contents(searched)
 
 

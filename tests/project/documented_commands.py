@@ -16,6 +16,8 @@ ONLY_PARSED = {
     r"vlmerge watch\b": "serves until it is ended; tests/web opens its page in a browser",
     r"vlmerge ask .*--web\b": "serves until it is ended; tests/web opens its page in a browser",
     r"vlmerge evolve .*--log\b": "another whole run; tests/evolve/test_loggers.py runs one with every logger",
+    r"vlmerge ablate\b": "asks seven merges more; tests/evolve/test_looking_back.py does it with a small run",
+    r"vlmerge report runs/first runs/second": "needs two runs; tests/report/test_runs_compared.py compares some",
     r"vlmerge push\b": "needs a hub; tests/checkpoint/test_push.py pushes to one on this machine",
     r"vlmerge evolve evovlm\.yaml": "`check` of the same file is run; of genomes replica.yaml is evolved",
     r"vlmerge evaluate .*--(answers|endpoint|compare)\b": "needs a server or given answers; tests/endpoints runs all three",
