@@ -13,11 +13,12 @@
   const chosen = kept("filter");
   if (chosen && buttons.some((button) => button.dataset.filter === chosen)) show(chosen);
 
-  // Tables that are wider than the screen say so: the edge fades where there is more, and a line below names it.
+  // Tables that are wider than the screen say so: a line above them, and an edge that fades where there is more.
   for (const box of document.querySelectorAll(".scroll")) {
     const look = () => {
       const over = box.scrollWidth - box.clientWidth;
-      box.classList.toggle("wide-table", over > 4);
+      const hint = box.previousElementSibling;
+      if (hint && hint.className === "scroll-hint") hint.hidden = over <= 4;
       box.classList.toggle("more", over - box.scrollLeft > 4);
       box.classList.toggle("less", box.scrollLeft > 4);
     };
