@@ -143,7 +143,8 @@ def _stage_names(store: Store) -> list[str]:
 
 
 def _trials(store: Store) -> list[Any]:
-    names, trials = _gene_names(store), store.trials()
+    # What is asked after the election was never asked the search questions: it has no value.
+    names, trials = _gene_names(store), [trial for trial in store.trials() if trial.kind not in ("simple", "ablation")]
     rows: dict[int, list[str]] = {}
     standing: dict[str, int] = store.get("standing") or {}
     for row, trial in standing.items():

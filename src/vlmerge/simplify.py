@@ -121,6 +121,7 @@ def _try(winner: Trial, point: Point, search: SearchSpec, store: Store, bench: B
     stored = cast("Mapping[str, Any]", store.get(KEY) or {})
     decided = {each["step"]: Tried(**each) for each in stored.get("tried", ())}
     found = replace(_nothing(winner, search, None), numbers=(point.numbers, point.numbers))
+    store.set(KEY, {**asdict(found), "done": False, "tried": list(stored.get("tried", ()))})
     first, now, listed = point, point, steps(point)
     with watch.step("simpler recipes", len(listed)):
         for step in listed:

@@ -11,9 +11,18 @@ from vlmerge.report.statistics import LEVEL
 from vlmerge.store import Split, Store
 
 State = Literal[
-    "running", "choosing", "choosing_on_search", "scoring", "exporting", "nothing", "no_claim", "contaminated", "claim"
+    "running",
+    "choosing",
+    "choosing_on_search",
+    "simplifying",
+    "scoring",
+    "exporting",
+    "nothing",
+    "no_claim",
+    "contaminated",
+    "claim",
 ]
-GOING_ON: tuple[State, ...] = ("running", "choosing", "choosing_on_search", "scoring", "exporting")
+GOING_ON: tuple[State, ...] = ("running", "choosing", "choosing_on_search", "simplifying", "scoring", "exporting")
 """States of a run that has not come to its end."""
 Verdict = Literal["above", "level", "below", "unknown"]
 
@@ -77,6 +86,8 @@ def _step(store: Store) -> State:
         if searched < int(store.get("budget") or searched + 1):
             return "running"
         return "choosing" if store.tasks("validation") else "choosing_on_search"
+    if not (store.get("simplified") or {"done": True})["done"]:
+        return "simplifying"
     trials = set(cast(Mapping[str, int], store.get("standing")).values())
     left = store.tasks("holdout") and not all(store.has_answers(trial, "holdout") for trial in trials)
     return "scoring" if left else "exporting"

@@ -213,7 +213,8 @@ def where(store: Store, trials: Sequence[Trial], generations: Sequence[Generatio
     if state == "finished":
         return say("status.finished")
     if store.get("standing"):
-        return say("web.at_holdout")
+        looked = (store.get("simplified") or {"done": True})["done"]
+        return say("web.at_holdout" if looked else "web.at_simpler")
     if generations:
         told = all(generation.fitness is not None for generation in generations)
         planned = cast(Sequence[Mapping[str, Any]], store.get("stages") or [])
