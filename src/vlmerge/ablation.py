@@ -122,7 +122,7 @@ def _ablate(folder: RunFolder, setting: Setting, watch: Watch) -> list[Ablated]:
                 continue
             both = paired(store, "validation", winner.trial, trial.trial)
             span = both.points()
-            drawn.append(paired_p(both.drawn) if both.pictures > 1 else None)
+            drawn.append(paired_p(both.drawn, both.pictures))
             low, high = (None if end is None else round(end, 4) for end in (span.low, span.high))
             found.append(Ablated(what, name, trial.trial, round(span.mean, 4), low, high, None))
     adjusted = iter(holm([p for p in drawn if p is not None]))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlmerge.errors import RunFolderError
 from vlmerge.evaluations import Evaluation
 from vlmerge.report.comparison_page import comparison_page
+from vlmerge.report.phrases import read_phrases
 from vlmerge.report.statistics import LEVEL
 from vlmerge.run_folder import readable_store
 from vlmerge.side_by_side import Comparison, adjusted, compare_results
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from vlmerge.report.phrases import Language
 
 
+Note = tuple[str, Mapping[str, object]]
+
+
 @dataclass(frozen=True)
 class RunsCompared:
     """The tables, and what one should know before believing them.
@@ -31,20 +35,30 @@ class RunsCompared:
     Attributes:
         row: The row of every run that is compared.
         tables: One for each holdout task of the first run that all share questions of.
-        notes: Where prompts or decoding differ, which holdouts are contaminated or were looked at before, what is not shared.
+        told: Where prompts or decoding differ, which holdouts are contaminated or were looked at before, what is not shared: as
+            keys of the report's phrases with their values.
     """
 
     row: str
     tables: tuple[Comparison, ...]
-    notes: tuple[str, ...]
+    told: tuple[Note, ...]
+
+    @property
+    def notes(self) -> list[str]:
+        """The same in English."""
+        return self._said("en")
+
+    def _said(self, lang: Language) -> list[str]:
+        say = read_phrases(lang)
+        return list(dict.fromkeys(say(f"runs.note.{key}", **values) for key, values in self.told))
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
-        return {"row": self.row, "tables": [table.plain() for table in self.tables], "notes": list(self.notes)}
+        return {"row": self.row, "tables": [table.plain() for table in self.tables], "notes": self.notes}
 
     def page(self, lang: Language = "en") -> str:
         """As an HTML page that holds everything it shows."""
-        return comparison_page(self.row, [table.plain() for table in self.tables], self.notes, LEVEL, lang)
+        return comparison_page(self.row, [table.plain() for table in self.tables], self._said(lang), LEVEL, lang)
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class _Run:
     path: Path
     name: str
     tasks: Mapping[str, tuple[TaskRecord, dict[str, Mapping[str, Any]]]]
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
 
 
 def compare_runs(folders: Sequence[Path], row: str = "winner") -> RunsCompared:
@@ -79,15 +93,15 @@ def compare_runs(folders: Sequence[Path], row: str = "winner") -> RunsCompared:
     shown = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, runs, strict=True)]
     tables: list[Comparison] = []
     notes = [note for run in runs for note in run.notes]
-    unlike: list[str] = []
+    unlike: list[Note] = []
     for task, (record, answers) in runs[0].tasks.items():
         chosen: list[tuple[TaskRecord, dict[str, Mapping[str, Any]]]] = [(record, answers)]
         for run, name in zip(runs[1:], shown[1:], strict=True):
             there = _counterpart(answers, run)
             if there is None:
-                unlike.append(f"{task}: {name} was not asked any of these questions")
+                unlike.append(("unasked", {"task": task, "run": name}))
             elif there[0].metric != record.metric:
-                unlike.append(f"{task}: {name} scores them by {there[0].metric}, not by {record.metric}")
+                unlike.append(("metric", {"task": task, "run": name, "theirs": there[0].metric, "ours": record.metric}))
             else:
                 chosen.append(there)
                 notes += _differing(task, (shown[0], record, answers), (name, *there))
@@ -95,14 +109,15 @@ def compare_runs(folders: Sequence[Path], row: str = "winner") -> RunsCompared:
             results = [_evaluation(name, one, found) for name, (one, found) in zip(shown, chosen, strict=True)]
             tables.append(compare_results(task, results, list(folders)))
     if not tables:
+        say = read_phrases("en")
         raise RunFolderError(
             "these runs share no holdout questions",
             where=", ".join(map(str, folders)),
             expected="questions of one id, text, references and pictures, scored by one metric, in each holdout",
-            found="; ".join(unlike) or "each two share some, and no question is in all of them",
+            found="; ".join(say(f"runs.note.{key}", **values) for key, values in unlike) or "none that is in all of them",
             remedy="run them with one holdout; or keep models' answers with `vlmerge evaluate … --out` and `--compare` those",
         )
-    return RunsCompared(row, tuple(adjusted(tables)), tuple(dict.fromkeys([*notes, *unlike])))
+    return RunsCompared(row, tuple(adjusted(tables)), (*notes, *unlike))
 
 
 def _read(folder: Path, row: str) -> _Run:
@@ -130,12 +145,12 @@ def _read(folder: Path, row: str) -> _Run:
                 "only a holdout's questions chose nothing: name one in the run file, and search again",
             )
         name = str(store.get("name") or folder.absolute().name)
-        notes: list[str] = []
+        notes: list[Note] = []
         if store.get("contaminated"):
-            notes.append(f"CONTAMINATED: {name}: {'; '.join(map(str, store.get('contaminated')))}")
+            notes.append(("contaminated", {"run": name, "findings": "; ".join(map(str, store.get("contaminated")))}))
         views = int(store.get("holdout_views") or 0)
         if views > 1:
-            notes.append(f"{name}: its holdout was looked at {views} times")
+            notes.append(("views", {"run": name, "count": views}))
         return _Run(folder, name, tasks, tuple(notes))
 
 
@@ -170,15 +185,16 @@ def _counterpart(answers: Mapping[str, Any], run: _Run) -> tuple[TaskRecord, dic
 _Asked = tuple[str, TaskRecord, Mapping[str, Mapping[str, Any]]]
 
 
-def _differing(task: str, ours: _Asked, theirs: _Asked) -> list[str]:
+def _differing(task: str, ours: _Asked, theirs: _Asked) -> list[Note]:
     """What of the protocol is not the same: decoding; and the example prompt, where both are of the same question."""
     (our_name, our_task, our_answers), (name, their_task, their_answers) = ours, theirs
-    found: list[str] = []
+    found: list[Note] = []
+    names = {"task": task, "first": our_name, "run": name}
     if our_task.decoding != their_task.decoding:
-        found.append(f"{task}: decoding differs: {our_name}: {our_task.decoding}; {name}: {their_task.decoding}")
+        found.append(("decoding", {**names, "ours": our_task.decoding, "theirs": their_task.decoding}))
     same = next(iter(our_answers)) == next(iter(their_answers))
     if same and our_task.prompt != their_task.prompt:
-        found.append(f"{task}: prompts differ: {our_name}: {our_task.prompt!r}; {name}: {their_task.prompt!r}")
+        found.append(("prompts", {**names, "ours": repr(our_task.prompt), "theirs": repr(their_task.prompt)}))
     return found
 
 

@@ -174,7 +174,7 @@ def compare_results(task: str, results: Sequence[Evaluation], files: Sequence[Pa
 
 def _p(differences: Floats, groups: Integers) -> float | None:
     drawn, pictures = mean_draws(differences, groups)
-    return paired_p(drawn) if pictures > 1 else None
+    return paired_p(drawn, pictures)
 
 
 def _unlike(what: str, task: str, ours: Path, theirs: Path, expected: str, found: str) -> TaskError:

@@ -78,7 +78,7 @@ def test_p_values_are_even_where_nothing_differs_and_small_where_much_does() -> 
     def p(shift: float) -> float:
         pair = np.stack([clustered(random) + shift, clustered(random)])
         drawn = resampled_task_means(pair, tasks, groups, draws=300)
-        found = paired_p(drawn[:, 0, 0] - drawn[:, 1, 0])
+        found = paired_p(drawn[:, 0, 0] - drawn[:, 1, 0], GROUPS)
         assert found is not None
         return found
 
@@ -86,8 +86,10 @@ def test_p_values_are_even_where_nothing_differs_and_small_where_much_does() -> 
     assert 0.02 <= np.mean([each < 0.05 for each in null]) <= 0.12
     assert 0.4 <= np.mean(null) <= 0.6
     assert max(p(0.4) for _ in range(5)) <= 2 / 301
-    assert paired_p(np.zeros(DRAWS)) == 1
-    assert paired_p(np.full(3, np.nan)) is None
+    assert paired_p(np.zeros(DRAWS), GROUPS) == 1
+    assert paired_p(np.full(3, np.nan), GROUPS) is None
+    assert paired_p(np.ones(DRAWS), 1) is None
+    assert paired_p(np.ones(DRAWS), 3) == 0.25  # three pictures that agree are one of eight, on either side
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))

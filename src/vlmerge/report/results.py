@@ -224,7 +224,7 @@ def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int
         there = [at for at in range(len(means)) if not np.isnan(means[at, column])]
         others = [at for at in there if at != winner]
         paired = {at: drawn[:, winner, column] - drawn[:, at, column] for at in there}
-        alone = [paired_p(paired[at]) if groups[column] > 1 else None for at in others]
+        alone = [paired_p(paired[at], groups[column]) for at in others]
         known = [p for p in alone if p is not None]
         adjusted = dict(zip(others, holm(known), strict=True)) if len(known) == len(others) else {}
         for at in there:

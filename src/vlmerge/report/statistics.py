@@ -126,17 +126,22 @@ def tail(groups: int, level: float = LEVEL) -> float:
     return float(ndtr(quantile * math.sqrt(groups / (groups - 1))))
 
 
-def paired_p(resampled: Floats) -> float | None:
-    """Two-sided p-value of a difference being zero, from its resampled values; None without any.
+def paired_p(resampled: Floats, groups: int) -> float | None:
+    """Two-sided p-value of a difference being zero, from its resampled values; None without any, and for a single group.
 
     The share of draws on the other side of zero, twice (Davison & Hinkley 1997, section 4.4); never 0, since one draw more
-    could have been there.
+    could have been there, and never below 2 · 0.5^groups, the least that a test of as many signs can say: few pictures that
+    all agree are drawn again and again on one side of zero, and prove little.
+
+    Args:
+        resampled: One value per draw.
+        groups: Number of picture groups behind them.
     """
     drawn = resampled[~np.isnan(resampled)]
-    if not len(drawn):
+    if not len(drawn) or groups < 2:
         return None
     below, above = int((drawn <= 0).sum()), int((drawn >= 0).sum())
-    return min(1.0, 2 * (min(below, above) + 1) / (len(drawn) + 1))
+    return min(1.0, max(2 * 0.5**groups, 2 * (min(below, above) + 1) / (len(drawn) + 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
