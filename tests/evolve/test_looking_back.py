@@ -121,10 +121,10 @@ def test_ablation_asks_validation_alone_and_nothing_twice(searched: Path, tmp_pa
         assert store.next_trial() == count
 
 
-def test_what_cannot_be_ablated_is_refused_before_anything_is_loaded(finished: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_ablated_is_refused_before_anything_is_loaded(searched: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="no run in this folder"):
         ablate(tmp_path, Quiet())
-    run = copied(finished, tmp_path)
+    run = copied(searched, tmp_path)
     with Store.open(run / "run.sqlite") as store:
         store.set("standing", {**store.get("standing"), "winner": store.get("standing")["host"]})
     with pytest.raises(RunFolderError, match="no genes that could be set back"):
