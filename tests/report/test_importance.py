@@ -7,8 +7,12 @@ import numpy as np
 import pytest
 from conftest import Kind
 
+from vlmerge.report.canvas import drawing
+from vlmerge.report.figure_importance import draw_importance
+from vlmerge.report.fonts import find_typeface
 from vlmerge.report.importance import Importance, importance, of_stage
 from vlmerge.report.importance_table import importance_table
+from vlmerge.report.phrases import read_phrases
 from vlmerge.store import STORE_NAME, Store
 
 
@@ -95,3 +99,18 @@ def test_the_page_shows_the_finest_stage_that_can_be_shown() -> None:
         ("m1", None, True)
     ]
     assert importance_table([], []) is None
+
+
+def test_the_figure_tells_what_is_out_of_its_room() -> None:
+    random = np.random.default_rng(6)
+    drawn = random.normal(size=(100, 4))
+    found = of_stage("groups", genes(4), drawn, drawn[:, 0])
+    of_model = {"what": "model", "name": "m1", "trial": 9, "difference": -86.8, "low": -89.0, "high": -84.0, "p": 0.001}
+    of_group = {"what": "group", "name": "g0", "trial": 8, "difference": -1.5, "low": -2.5, "high": -0.5, "p": 0.01}
+    table = importance_table([found], [of_group, of_model])
+    assert table is not None
+    with drawing(find_typeface()):
+        shares, ablations = draw_importance(table, read_phrases("en"), contaminated=False).axes
+    assert any(text.get_text().endswith(" %") for text in shares.texts)
+    assert [text.get_text() for text in ablations.texts] == ["◂ −86.8"]  # noqa: RUF001 - a minus
+    assert ablations.get_xlim()[0] > -10

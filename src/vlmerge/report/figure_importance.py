@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from vlmerge.report.canvas import ACCENT, FAINT, INK, LOSS, MUTED, mark_contaminated, new_figure
 from vlmerge.report.importance_table import ImportanceTable, Line
+
+SHOWN = 3.0
+"""Times the largest loss of a group, as far as its interval reaches, that the axis of differences has room for."""
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,13 +61,25 @@ def _draw_shares(axes: Axes, lines: Sequence[Line], places: Sequence[float], say
 
 def _draw_ablations(axes: Axes, lines: Sequence[Line], places: Sequence[float], say: Callable[..., str]) -> None:
     axes.axvline(0, color=FAINT, linewidth=1, zorder=0)
+    far = _far(lines)
     for line, place in zip(lines, places, strict=True):
         one = line.ablated
         if one is None or one.difference is None:
             continue
         colour = LOSS if one.clear and one.difference < 0 else MUTED
+        if one.difference < far:
+            text = f"◂ {one.difference:.1f}".replace("-", "−")
+            axes.annotate(text, (0.02, place), xycoords=axes.get_yaxis_transform(), va="center", fontsize=8.5, color=colour)
+            continue
         if one.low is not None and one.high is not None:
             axes.plot((one.low, one.high), (place, place), "-", color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot((one.difference,), (place,), "o", color=colour, markersize=5)
     axes.margins(x=0.12)
     axes.set_xlabel(say("importance.ablation"), fontsize=8.5)
+
+
+def _far(lines: Sequence[Line]) -> float:
+    """Below it a difference is told at the edge: without a model most merges fall apart, and groups would be dots at zero."""
+    of_groups = [line.ablated.low or line.ablated.difference for line in lines if line.what == "group" and line.ablated]
+    lowest = min((value for value in of_groups if value is not None), default=None)
+    return -math.inf if lowest is None else SHOWN * min(lowest, -1.0)
