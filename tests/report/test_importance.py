@@ -112,5 +112,5 @@ def test_the_figure_tells_what_is_out_of_its_room() -> None:
     with drawing(find_typeface()):
         shares, ablations = draw_importance(table, read_phrases("en"), contaminated=False).axes
     assert any(text.get_text().endswith(" %") for text in shares.texts)
-    assert [text.get_text() for text in ablations.texts] == ["◂ −86.8"]  # noqa: RUF001 - a minus
+    assert [text.get_text() for text in ablations.texts] == ["◂ −86.8"]
     assert ablations.get_xlim()[0] > -10

@@ -245,3 +245,41 @@ def test_a_folder_that_cannot_be_written_is_the_persons_to_mend(make_run: Callab
     with pytest.raises(RunFolderError, match="the report cannot be written") as caught:
         write_report(folder)
     assert str(folder) in caught.value.message()
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_what_comes_after_the_search_is_shown(make_run: Callable[[Kind], Path], lang: Language) -> None:
+    folder = make_run(Kind())
+    with Store.open(folder / STORE_NAME) as store:
+        assert "importance" not in page_of(folder, lang).by_section  # a run of before there was such a thing
+        standing = store.get("standing")
+        tried = [
+            {"step": "tied", "trial": 1, "difference": -4.0, "low": -6.0, "taken": False},
+            {"step": "without ja", "trial": standing["global"], "difference": -0.2, "low": -0.7, "taken": True},
+        ]
+        told = {"winner": standing["winner"], "margin": 1.0, "level": 0.95, "numbers": [12, 3], "tried": tried, "reason": None}
+        store.set("simplified", {**told, "trial": standing["global"], "done": True})
+        store.set("standing", {**standing, "simple": standing["global"]})
+        store.set(
+            "ablation",
+            [
+                {
+                    "what": "group",
+                    "name": "layers 0-2 mlp",
+                    "trial": 9,
+                    "difference": -2.25,
+                    "low": -3.0,
+                    "high": -1.0,
+                    "p": 0.01,
+                }
+            ],
+        )
+    page = page_of(folder, lang)
+    say = read_phrases(lang)
+    assert say("candidate.simple") in page.words("table")
+    for said in (say("simple.without", name="ja"), "−0.2", "−0.7"):
+        assert said in page.words("recipe")
+    assert say("simple.tied") not in page.words("recipe")  # it was not taken
+    assert f"{say('group.layers', first=0, last=2)} · {say('part.mlp')}" in page.words("importance")
+    assert "−2.2" in page.words("importance")
+    assert say("selection.bias") in page.words("course")
