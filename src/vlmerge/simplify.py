@@ -129,8 +129,10 @@ def _try(winner: Trial, point: Point, search: SearchSpec, store: Store, bench: B
             simpler = None if step.instead_of in taken else step.apply(now)
             if simpler is None:
                 continue
-            one = decided.get(step.name)
-            if one is None:
+            known = decided.get(step.name)
+            if known is not None:
+                one = known
+            else:
                 trial = bench.enter(f"{ROW}/{step.name}", "simple", simpler.space.decode(simpler.genome), simpler.genome)
                 score = bench.score(trial, "validation")
                 watch.tried(trial, score)
@@ -143,7 +145,8 @@ def _try(winner: Trial, point: Point, search: SearchSpec, store: Store, bench: B
                 trial=one.trial if one.taken else found.trial,
                 numbers=(first.numbers, now.numbers),
             )
-            store.set(KEY, {**asdict(found), "done": False})
+            if known is None:
+                store.set(KEY, {**asdict(found), "done": False})
     if found.trial is not None:
         return found
     why = f"none of {len(found.tried)} simpler recipes was shown to be at most {search.margin:g} points worse"
