@@ -1,0 +1,64 @@
+"""What several commands of the command line share: options, examples in their help, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vlmerge.errors import ConfigError
+
+if TYPE_CHECKING:
+    from vlmerge.listings import Listing
+
+
+class Device(StrEnum):
+    """Where models run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
+SearchPath = Annotated[
+    list[Path] | None,
+    typer.Option(help="A folder with tasks of lm-eval (their Python code is run); may be repeated."),
+]
+SplitOption = Annotated[str | None, typer.Option(help="Split of the data set.")]
+LimitOption = Annotated[int | None, typer.Option(help="Only the first so many questions.")]
+MetricOption = Annotated[str | None, typer.Option(help="Default: the task's own.")]
+FieldOption = Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")]
+
+
+def example(*lines: str) -> str:
+    """Examples for the end of a command's help."""
+    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def show_lists(listings: Sequence[Listing], as_json: bool) -> None:
+    """Prints lists for a person; as JSON the first one alone."""
+    from vlmerge.terminal import print_json, print_listing
+
+    if as_json:
+        print_json(listings[0].plain())
+        return
+    for listing in listings:
+        print_listing(listing)
+
+
+def field_pairs(fields: list[str]) -> dict[str, str]:
+    """Our field names → those of one's own data, from OURS=THEIRS."""
+    pairs: dict[str, str] = {}
+    for field in fields:
+        ours, equals, theirs = field.partition("=")
+        if not equals or not theirs:
+            raise ConfigError(
+                "a field is not named in full", where="--field", expected="OURS=THEIRS, e.g. question=question_ja", found=field
+            )
+        pairs[ours] = theirs
+    return pairs
