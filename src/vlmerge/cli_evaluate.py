@@ -14,11 +14,26 @@ from vlmerge.cli_options import (
     Json,
     SearchPath,
     field_pairs,
+    refuse_idle,
 )
-from vlmerge.errors import ConfigError
+from vlmerge.errors import ConfigError, UserError
+
+OF_A_SERVER = ("served", "api_key_env", "parallel", "fresh")
+OF_LM_EVAL = ("task_search_path", "num_fewshot", "apply_chat_template")
+WITHOUT_EFFECT = {
+    "a model that runs here": OF_A_SERVER,
+    "--answers": (*OF_A_SERVER, *OF_LM_EVAL, "max_new_tokens", "device"),
+    "--endpoint": (*OF_LM_EVAL, "device"),
+    "--compare": (
+        *OF_A_SERVER, *OF_LM_EVAL, "task", "split", "limit", "metric", "field", "preset", "max_new_tokens", "judge", "answers",
+        "endpoint", "name", "out", "device",
+    ),
+}  # fmt: skip
+"""What is scored → options that say nothing about it."""
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[
         list[str] | None,
         typer.Argument(metavar="[MODEL]", help="A folder, a run folder (its winner) or a hub id; of --compare: files."),
@@ -64,70 +79,83 @@ def evaluate(
 ) -> None:
     """Score any VLM on a task; or given answers, or a server's; or compare such scores."""
     if compare:
+        refuse_idle(context, "--compare", WITHOUT_EFFECT["--compare"])
         _compare(model or [], as_json)
         return
     if not task:
         raise typer.BadParameter("Missing option '--task'.")
-    _one_system(model or [], answers, endpoint)
-    from vlmerge.evaluations import require_place, write_evaluations
+    system = _one_system(model or [], answers, endpoint)
+    refuse_idle(context, system, WITHOUT_EFFECT[system])
+    from vlmerge.evaluations import Evaluation, require_place, write_evaluations
     from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
     if out is not None:
         require_place(out)
     observer = TerminalObserver()
+    kept: list[Evaluation] = []
+
+    def keep(results: Sequence[Evaluation]) -> None:
+        kept[:] = results
+        if out is not None:
+            write_evaluations(out, results)
+        if not as_json:
+            console().print(results[-1].line(), markup=False)
+
     keys = {"split": split, "limit": limit, "metric": metric, "fields": field_pairs(field or [])}
     keys |= {"num_fewshot": num_fewshot, "apply_chat_template": apply_chat_template or None, "judge": _judge(judge or [])}
     specs = [{"name": each, **keys} for each in task]
-    if answers is not None:
-        from vlmerge.elsewhere import evaluate_answers
+    try:
+        if answers is not None:
+            from vlmerge.elsewhere import evaluate_answers
 
-        results = evaluate_answers(answers, specs, preset=preset, name=name, observer=observer)
-    elif endpoint is not None:
-        from vlmerge.elsewhere import evaluate_endpoint
+            evaluate_answers(answers, specs, preset=preset, name=name, observer=observer, keep=keep)
+        elif endpoint is not None:
+            from vlmerge.elsewhere import evaluate_endpoint
 
-        results = evaluate_endpoint(
-            endpoint,
-            served,
-            specs,
-            preset=preset,
-            max_new_tokens=max_new_tokens,
-            key_env=api_key_env,
-            parallel=parallel,
-            fresh=fresh,
-            name=name,
-            observer=observer,
-        )
-    else:
-        from vlmerge.evaluate import evaluate_model
+            evaluate_endpoint(
+                endpoint,
+                served,
+                specs,
+                preset=preset,
+                max_new_tokens=max_new_tokens,
+                key_env=api_key_env,
+                parallel=parallel,
+                fresh=fresh,
+                name=name,
+                observer=observer,
+                keep=keep,
+            )
+        else:
+            from vlmerge.evaluate import evaluate_model
 
-        assert model is not None
-        results = evaluate_model(
-            model[0],
-            specs,
-            preset=preset,
-            max_new_tokens=max_new_tokens,
-            device=device.value,
-            search_path=[str(folder.absolute()) for folder in task_search_path or []],
-            name=name,
-            observer=observer,
-            progress=ByteProgress(),
-        )
+            assert model is not None
+            evaluate_model(
+                model[0],
+                specs,
+                preset=preset,
+                max_new_tokens=max_new_tokens,
+                device=device.value,
+                search_path=[str(folder.absolute()) for folder in task_search_path or []],
+                name=name,
+                observer=observer,
+                progress=ByteProgress(),
+                keep=keep,
+            )
+    except UserError:
+        if kept and out is not None:
+            observer.say(f"{len(kept)} of {len(task)} tasks are finished, and kept: {out}")
+        raise
     if as_json:
-        print_json([result.plain() for result in results])
-    else:
-        for result in results:
-            console().print(result.line(), markup=False)
-    if out is not None:
-        write_evaluations(out, results)
-        if not as_json:
-            console().print(f"kept: {out}", markup=False)
+        print_json([result.plain() for result in kept])
+    elif out is not None:
+        console().print(f"kept: {out}", markup=False)
 
 
 # ── inside ──
 
 
-def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | None) -> None:
-    """Refuses to score nothing, or several things at once."""
+def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | None) -> str:
+    """What is scored; refuses to score nothing, or several things at once."""
     given = [*models, *([f"--answers {answers}"] if answers else []), *([f"--endpoint {endpoint}"] if endpoint else [])]
     if len(given) != 1:
         raise ConfigError(
@@ -137,6 +165,7 @@ def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | Non
             found=", ".join(given) or "none of them",
             remedy="name one; --out keeps what it scores, and --compare shows several in one table",
         )
+    return "--answers" if answers else "--endpoint" if endpoint else "a model that runs here"
 
 
 def _compare(files: Sequence[str], as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +38,28 @@ FieldOption = Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", he
 def example(*lines: str) -> str:
     """Examples for the end of a command's help."""
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def refuse_idle(context: typer.Context, what: str, names: Collection[str]) -> None:
+    """Raises ConfigError for arguments of the command line that change nothing here: who gave them means something else.
+
+    Args:
+        context: Of the command.
+        what: What it is about to do, by the option that says so.
+        names: Parameters that say nothing about it.
+    """
+    given: list[str] = []
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name) if parameter.name in names else None
+        if source is not None and source.name == "COMMANDLINE":
+            given.append(parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.opts[0].upper())
+    if given:
+        them = "it" if len(given) == 1 else "them"
+        raise ConfigError(
+            f"{' and '.join(given)} {'changes' if len(given) == 1 else 'change'} nothing with {what}",
+            where=context.command_path,
+            remedy=f"leave {them} out; `{context.command_path} --help` says what goes with what",
+        )
 
 
 def show_lists(listings: Sequence[Listing], as_json: bool) -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, problems_of
+from vlmerge.config.judge_block import as_complaint, budgets_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.plain_yaml import dump_plain
@@ -32,6 +33,7 @@ from vlmerge.config.run_blocks import (
 )
 from vlmerge.config.space_blocks import SpaceSpec
 from vlmerge.config.yaml_file import read_yaml
+from vlmerge.errors import EndpointError
 from vlmerge.types import Decoding
 
 __all__ = [
@@ -112,13 +114,7 @@ class RunConfig(Block):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
-        for place, task in enumerate(self.tasks):
-            if task.judge is not None and task.judge.budget is None:
-                raise complaint(
-                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
-                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
-                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
-                )
+        self._judges_have_budgets()
         if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
@@ -133,6 +129,20 @@ class RunConfig(Block):
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
+
+    def _judges_have_budgets(self) -> None:
+        specs = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
+        try:
+            budgets = budgets_of(task.judge for task in specs if task.judge is not None)
+        except EndpointError as error:
+            raise as_complaint(error) from error
+        for place, task in enumerate(self.tasks):
+            if task.judge is not None and budgets[task.judge.who] is None:
+                raise complaint(
+                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
+                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
+                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
+                )
 
     def _algorithm_fits(self) -> None:
         name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
