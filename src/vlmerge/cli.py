@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vlmerge.cli_evaluate import evaluate
-from vlmerge.cli_options import Device, DeviceOption, Json, SearchPath, example, show_lists
+from vlmerge.cli_options import Device, DeviceOption, Json, SearchPath, example, refuse_idle, show_lists
 from vlmerge.cli_tasks import tasks_app
 from vlmerge.errors import ConfigError
 from vlmerge.exits import run_and_exit
 
 if TYPE_CHECKING:
-    from vlmerge.config.run import RunConfig
+    pass
 
 app = typer.Typer(
     name="vlmerge",
@@ -88,27 +88,23 @@ def check(
 
     With --deep weights are read (and downloaded): how far each source is from the base, or from the host without one.
     """
-    from vlmerge.check import check as look
     from vlmerge.check import recipe_of, render, to_json
     from vlmerge.config.file_kinds import load_either
     from vlmerge.config.run import RunConfig
     from vlmerge.terminal import ByteProgress, console, print_json
 
     what = load_either(file)
+    folder = out or Path("runs") / file.stem
     # What only a run needs is imported for a run only: it takes a tenth of a second.
     if isinstance(what, RunConfig):
-        from vlmerge.tasks.sets import check_run_names
+        from vlmerge.outlook import check_run
 
-        what = _searching(what, task_search_path or [])
-        check_run_names(what, str(file))
-    result = look(what, progress=ByteProgress())
-    folder = out or Path("runs") / file.stem
-    ahead = None
-    if isinstance(what, RunConfig):
-        from vlmerge.outlook import outlook
+        what = what.searching(map(str, _absolute(task_search_path)))
+        result, ahead = check_run(what, folder, name=str(file), progress=ByteProgress())
+    else:
+        from vlmerge.check import check as look
 
-        ahead = outlook(what, result, folder)
-        result = replace(result, plan=ahead.plan)
+        result, ahead = look(what, progress=ByteProgress()), None
     screen = console()
     if not as_json:
         screen.print(render(result))
@@ -187,8 +183,11 @@ def watch(
     from vlmerge.web.serving import serve
     from vlmerge.web.watch import Watched
 
-    Watched(run, lang.value, "")  # A folder that is not there is told before a port is taken.
-    serve(lambda token: Watched(run, lang.value, token).site(), port=port, first_port=8765, browser=browser, say=print)
+    waiting = Watched(run, lang.value, "").waiting  # A folder that is not there is told before a port is taken.
+    serve(
+        lambda token: Watched(run, lang.value, token).site(),
+        port=port, first_port=8765, browser=browser, say=print, waiting=waiting,
+    )  # fmt: skip
 
 
 @app.command(
@@ -281,6 +280,7 @@ app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench
                             'vlmerge ask runs/demo https://example.org/cat.jpg "What is this?"',
                             "vlmerge ask runs/demo --web"))  # fmt: skip
 def ask(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
     image: Annotated[str | None, typer.Argument(help="A picture: a file or an http(s) address.")] = None,
     question: Annotated[str | None, typer.Argument(help="In any language.")] = None,
@@ -297,6 +297,7 @@ def ask(
 ) -> None:
     """Talk to a model about a picture: one question here, or on a page of your browser (--web)."""
     if web:
+        refuse_idle(context, "with --web", ("image", "question", "as_json"))
         decoding = max_new_tokens, temperature
         _ask_on_a_page(model, beside or [], run, decoding, device, port, browser, lang)
         return
@@ -307,6 +308,7 @@ def ask(
             expected="--beside and --run with --web",
             remedy="add --web, or ask each model for itself",
         )
+    refuse_idle(context, "without --web", ("port", "browser", "lang"))
     if image is None or question is None:
         raise ConfigError(
             "a picture and a question are missing" if image is None else "the question is missing",
@@ -376,7 +378,7 @@ def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] =
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
-    config = _searching(load_only_run(run_file), search_path)
+    config = load_only_run(run_file).searching(map(str, _absolute(search_path)))
     known = {spec.name for spec in config.loggers}
     more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
     config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
@@ -395,11 +397,8 @@ def _write_study(run: Path, file: Path) -> int:
         return write_study(store, file)
 
 
-def _searching(config: RunConfig, search_path: Sequence[Path]) -> RunConfig:
-    """The run with these folders of lm-eval's tasks beside its own."""
-    more = (str(folder.absolute()) for folder in search_path)
-    folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
-    return config.model_copy(update={"task_search_path": folders})
+def _absolute(folders: Sequence[Path] | None) -> list[Path]:
+    return [folder.absolute() for folder in folders or []]
 
 
 def _ask_on_a_page(

@@ -79,25 +79,24 @@ def evaluate(
 ) -> None:
     """Score any VLM on a task; or given answers, or a server's; or compare such scores."""
     if compare:
-        refuse_idle(context, "--compare", WITHOUT_EFFECT["--compare"])
+        refuse_idle(context, "with --compare", WITHOUT_EFFECT["--compare"])
         _compare(model or [], as_json)
         return
     if not task:
         raise typer.BadParameter("Missing option '--task'.")
     system = _one_system(model or [], answers, endpoint)
-    refuse_idle(context, system, WITHOUT_EFFECT[system])
-    from vlmerge.evaluations import Evaluation, require_place, write_evaluations
+    refuse_idle(context, f"with {system}", WITHOUT_EFFECT[system])
+    from vlmerge.evaluations import Evaluation, keeping
     from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
 
-    if out is not None:
-        require_place(out)
+    write = None if out is None else keeping(out)
     observer = TerminalObserver()
     kept: list[Evaluation] = []
 
     def keep(results: Sequence[Evaluation]) -> None:
         kept[:] = results
-        if out is not None:
-            write_evaluations(out, results)
+        if write is not None:
+            write(results)
         if not as_json:
             console().print(results[-1].line(), markup=False)
 

@@ -40,12 +40,12 @@ def example(*lines: str) -> str:
     return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def refuse_idle(context: typer.Context, what: str, names: Collection[str]) -> None:
+def refuse_idle(context: typer.Context, how: str, names: Collection[str]) -> None:
     """Raises ConfigError for arguments of the command line that change nothing here: who gave them means something else.
 
     Args:
         context: Of the command.
-        what: What it is about to do, by the option that says so.
+        how: The way that it is about to go, by the option that says so: `with --web`, `without --web`.
         names: Parameters that say nothing about it.
     """
     given: list[str] = []
@@ -56,7 +56,7 @@ def refuse_idle(context: typer.Context, what: str, names: Collection[str]) -> No
     if given:
         them = "it" if len(given) == 1 else "them"
         raise ConfigError(
-            f"{' and '.join(given)} {'changes' if len(given) == 1 else 'change'} nothing with {what}",
+            f"{' and '.join(given)} {'changes' if len(given) == 1 else 'change'} nothing {how}",
             where=context.command_path,
             remedy=f"leave {them} out; `{context.command_path} --help` says what goes with what",
         )

@@ -171,7 +171,7 @@ def evaluate_endpoint(
 
 
 def _loaded(specs: Sequence[Mapping[str, Any]], preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
-    asked = ask_tasks(parse_tasks(specs, "--task"), preset=preset, max_new_tokens=max_new_tokens)
+    asked = ask_tasks(parse_tasks(specs, "evaluate"), preset=preset, max_new_tokens=max_new_tokens)
     for one in asked:
         if isinstance(one.task, AskingTask):
             raise TaskError(

@@ -130,7 +130,7 @@ def evaluate_model(
     from vlmerge.config.run import RuntimeSpec, parse_tasks
     from vlmerge.tasks.sets import ask_tasks, template_of
 
-    tasks = parse_tasks(specs, "--task")
+    tasks = parse_tasks(specs, "evaluate")
     asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens, search_path=search_path)
     say_what_it_takes(asked, observer)
     live = load_model(

@@ -150,18 +150,24 @@ def require_place(path: Path) -> None:
     if path.is_dir() or not there.is_dir() or not os.access(there, os.W_OK):
         raise TaskError(
             "the results cannot be written there",
-            where=f"--out {path}",
+            where=str(path),
             expected="a file in a folder that can be written",
             found="a folder" if path.is_dir() else f"{there}, which cannot be written",
             remedy="name a file, for example results.json",
         )
     if path.exists() and KIND not in path.read_text(encoding="utf-8", errors="replace")[:200]:
         raise TaskError(
-            "there is a file already, and it is not one of `vlmerge evaluate --out`",
-            where=f"--out {path}",
+            "there is a file already, and it holds no results of `vlmerge evaluate`",
+            where=str(path),
             expected="a new file, or results that were written before",
             remedy="name another file; this one was not touched",
         )
+
+
+def keeping(path: Path) -> Keep:
+    """Writes results to a file, as far as they are; raises TaskError at once where it cannot be written."""
+    require_place(path)
+    return lambda results: write_evaluations(path, results)
 
 
 def write_evaluations(path: Path, results: Sequence[Evaluation]) -> None:

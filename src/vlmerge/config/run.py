@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -130,6 +130,10 @@ class RunConfig(Block):
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
 
+    def searching(self, folders: Iterable[str]) -> RunConfig:
+        """The run with these folders of lm-eval's tasks beside its own."""
+        return self.model_copy(update={"task_search_path": tuple(dict.fromkeys((*self.task_search_path, *folders)))})
+
     def _judges_have_budgets(self) -> None:
         specs = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
         try:
@@ -237,7 +241,11 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
 
 
 def parse_tasks(specs: Sequence[Mapping[str, Any]], where: str) -> tuple[TaskSpec, ...]:
-    """Validates tasks outside a run file (`vlmerge evaluate --task`). Local paths are relative to the working directory.
+    """Validates tasks outside a run file. Local paths are relative to the working directory.
+
+    Args:
+        specs: Tasks as in a run file.
+        where: The verb that they are for, for messages.
 
     Raises:
         ConfigError: Naming every mistake of the first task that has one.
@@ -248,7 +256,7 @@ def parse_tasks(specs: Sequence[Mapping[str, Any]], where: str) -> tuple[TaskSpe
         try:
             tasks.append(TaskSpec.model_validate(given))
         except ValidationError as error:
-            refuse(problems_of(error, TaskSpec, given), where, no_lines)
+            refuse(problems_of(error, TaskSpec, given), f"{where}, task {given.get('name')!r}", no_lines)
             raise
     return tuple(tasks)
 

@@ -142,7 +142,7 @@ def ask_tasks(
             raise TaskError(
                 "how a task of lm-eval is asked stands in its own YAML",
                 where=f"task {task.name!r}",
-                found="--preset" if preset is not None else "--max-new-tokens",
+                found="`preset`" if preset is not None else "`max_new_tokens`",
                 remedy="leave that out, or change `generation_kwargs` in a copy of the task",
             )
         name = spec.preset or preset
