@@ -88,7 +88,6 @@ def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Me
 
     chosen, folder = given.recipe_of(recipe, "vlmerge.merge, `recipe`"), given.path_of(out, "vlmerge.merge, `out`")
     summary = merge_with_card(chosen, folder, progress=progress_of(observer))
-    zeroed = tuple(f"zero, as the recipe's weights say: {name}" for name in summary.zeroed)
     return Merged(
         path=summary.out,
         merged=summary.merged,
@@ -96,7 +95,7 @@ def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Me
         bytes=summary.bytes,
         seconds=summary.seconds,
         terms=summary.terms,
-        notes=(*summary.warnings, *zeroed),
+        notes=summary.notes,
     )
 
 

@@ -139,11 +139,8 @@ def merge(
 
     summary = merge_with_card(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
-    for warning in summary.warnings:
-        screen.print(f"note: {warning}", markup=False)
-    if summary.zeroed:
-        note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"
-        screen.print(note + (f" and {len(summary.zeroed) - 1} more" if len(summary.zeroed) > 1 else ""), markup=False)
+    for note in summary.notes:
+        screen.print(f"note: {note}", markup=False)
     kept = "" if not summary.kept else f", {summary.kept} kept from the host"
     screen.print(
         f"{summary.merged} tensors merged{kept}; {size(summary.bytes)} in {summary.seconds:.1f} s: {summary.out}", markup=False

@@ -101,6 +101,14 @@ class MergeSummary:
         return (*self.pairing.warnings, *self.idle)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings, and in a line more which tensors the recipe's own numbers make zero."""
+        if not self.zeroed:
+            return self.warnings
+        more = f" and {len(self.zeroed) - 1} more" if len(self.zeroed) > 1 else ""
+        return (*self.warnings, f"zero, as the recipe's weights say: {self.zeroed[0]}{more}")
+
+    @property
     def merged(self) -> int:
         """Tensors that were merged, wholly or in some rows."""
         return len(self.pairing.merged)
