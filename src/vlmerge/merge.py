@@ -105,8 +105,9 @@ class MergeSummary:
         """The warnings, and in a line more which tensors the recipe's own numbers make zero."""
         if not self.zeroed:
             return self.warnings
-        more = f" and {len(self.zeroed) - 1} more" if len(self.zeroed) > 1 else ""
-        return (*self.warnings, f"zero, as the recipe's weights say: {self.zeroed[0]}{more}")
+        first, *others = self.zeroed
+        more = f" and {len(others)} more" if others else ""
+        return (*self.warnings, f"zero, as the recipe's weights say: {first}{more}")
 
     @property
     def merged(self) -> int:
