@@ -234,10 +234,11 @@ def test_what_is_not_answered_is_data_where_others_are_and_an_error_where_none_i
             ask([request("bad in its own way")])
         assert ("maximum context" if trouble is TOO_LONG else "content: null") in caught.value.message()
         assert ask([request("bad as others")], proven=True)[0].withheld
-        before = server.tries
-        with pytest.raises(EndpointError):
-            ask([request(f"bad {number}") for number in range(99)])
-        assert server.tries - before == PATIENCE
+        for proven in (False, True):
+            before = server.tries
+            with pytest.raises(EndpointError):
+                ask([request(f"bad {proven} {number}") for number in range(99)], proven=proven)
+            assert server.tries - before == PATIENCE, "so many in a row are no accident: it may have been started anew"
 
 
 def test_whoever_pays_can_stop_and_what_is_under_way_is_kept(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def ask_all(
         fresh: Ask also what is kept.
         allow: Called in this thread before each request that is really sent; an exception of its keeps that one back.
         unasked: Called in this thread for each of these that the server did no work for.
-        proven: Whether it has answered before: then it may refuse all of these.
+        proven: Whether it has answered before: then it may refuse all of these, if they are fewer than `PATIENCE`.
         progress: Told the number of replies.
 
     Raises:
@@ -52,7 +52,7 @@ def ask_all(
     counts = Counter(keys)
     waiting = dict(zip(keys, requests, strict=True))
     known: dict[str, Reply] = {}
-    works, nothing = proven, list[EndpointError]()
+    works, nothing = False, list[EndpointError]()
 
     def tell(count: int) -> None:
         if progress is not None:
@@ -113,7 +113,7 @@ def ask_all(
             elif failure is None:
                 failure = result
                 given_up.set()
-            if failure is None and not works and (len(nothing) == PATIENCE or len(known) == len(counts)):
+            if failure is None and not works and len(nothing) == (PATIENCE if proven else min(PATIENCE, len(waiting))):
                 failure = nothing[0]
                 given_up.set()
     finally:
