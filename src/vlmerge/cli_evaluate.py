@@ -140,7 +140,7 @@ def evaluate(
                 progress=ByteProgress(),
                 keep=keep,
             )
-    except UserError:
+    except (UserError, KeyboardInterrupt):
         if kept and out is not None:
             observer.say(f"{len(kept)} of {len(task)} tasks are finished, and kept: {out}")
         raise
