@@ -98,13 +98,15 @@ def ask_all(
                 break
             key, result = done.get()
             under_way -= 1
-            if isinstance(result, Refused) or (isinstance(result, Reply) and result.withheld):
-                error = result if isinstance(result, Refused) else _nothing_said(endpoint, waiting[key], result.withheld)
-                nothing.append(error)
-                result = result if isinstance(result, Reply) else Reply("", withheld=f"it refuses the request: {result.found}")
-            elif isinstance(result, Reply):
-                works = True
-            if unasked is not None and not isinstance(result, Silent) and (not isinstance(result, Reply) or result.withheld):
+            if isinstance(result, Refused):
+                nothing.append(result)
+                result = Reply("", withheld=f"it refuses the request: {result.found}")
+            elif isinstance(result, Reply) and result.withheld:
+                nothing.append(_nothing_said(endpoint, waiting[key], result.withheld))
+            else:
+                works = works or isinstance(result, Reply)
+            idle = result.withheld if isinstance(result, Reply) else not isinstance(result, Silent)
+            if idle and unasked is not None:
                 unasked()
             if isinstance(result, Reply):
                 known[key] = result
