@@ -195,8 +195,8 @@ def evaluate(
     found = evaluate_model(
         given.model_of(model, "vlmerge.evaluate, `model`"),
         given.tasks_of(task, keys, "vlmerge.evaluate, `task`"),
-        preset=preset,
-        max_new_tokens=max_new_tokens,
+        preset=None if preset is None else given.text_of(preset, "vlmerge.evaluate, `preset`", "a preset's name, or None"),
+        max_new_tokens=None if max_new_tokens is None else given.whole_of(max_new_tokens, "max_new_tokens", "vlmerge.evaluate"),
         device=given.one_of(device, given.DEVICES, "vlmerge.evaluate, `device`"),
         search_path=given.folders_of(task_search_path, "vlmerge.evaluate, `task_search_path`"),
         observer=observer_of(observer),

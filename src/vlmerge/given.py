@@ -31,7 +31,7 @@ Named = TypeVar("Named", bound=str)
 
 def path_of(given: object, where: str) -> Path:
     """A path; `where` is the argument that it was given for, as messages name it."""
-    return Path(_text_of(given, where)).expanduser()
+    return Path(text_of(given, where)).expanduser()
 
 
 def model_of(given: object, where: str) -> str:
@@ -39,7 +39,7 @@ def model_of(given: object, where: str) -> str:
     if type(given).__name__ == "Model" and isinstance(name := getattr(given, "name", None), str):
         remedy = f"give what it was loaded from: {name!r}"
         raise _wrong("this is a loaded model", where, "its folder or hub id", given, remedy)
-    return _text_of(given, where, "a folder, a run folder or a hub id, as text or pathlib.Path")
+    return text_of(given, where, "a folder, a run folder or a hub id, as text or pathlib.Path")
 
 
 def folders_of(given: object, where: str) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def recipe_of(given: object, where: str) -> Recipe:
         return given
     if _is_dict(given):
         return parse_only_recipe(given)
-    return load_only_recipe(Path(_text_of(given, where, "a recipe: a file, a dict, or a Recipe")).expanduser())
+    return load_only_recipe(Path(text_of(given, where, "a recipe: a file, a dict, or a Recipe")).expanduser())
 
 
 def run_of(given: object, where: str) -> RunConfig:
@@ -63,7 +63,7 @@ def run_of(given: object, where: str) -> RunConfig:
         return given
     if _is_dict(given):
         return parse_only_run(given)
-    return load_only_run(Path(_text_of(given, where, "a run: a file, a dict, or a RunConfig")).expanduser())
+    return load_only_run(Path(text_of(given, where, "a run: a file, a dict, or a RunConfig")).expanduser())
 
 
 def either_of(given: object, where: str) -> Recipe | RunConfig:
@@ -72,7 +72,7 @@ def either_of(given: object, where: str) -> Recipe | RunConfig:
         return given
     if _is_dict(given):
         return parse_either(given)
-    return load_either(Path(_text_of(given, where, "a recipe or a run: a file, a dict, a Recipe or a RunConfig")).expanduser())
+    return load_either(Path(text_of(given, where, "a recipe or a run: a file, a dict, a Recipe or a RunConfig")).expanduser())
 
 
 def name_of(given: object) -> str:
@@ -102,7 +102,7 @@ def tasks_of(given: object, keys: Mapping[str, Any], where: str) -> list[dict[st
     specs: list[dict[str, Any]] = []
     for task in several:
         expected = "a task's name or file, or a dict as in a run file"
-        specs.append({**keys, **(task if _is_dict(task) else {"name": _text_of(task, where, expected)})})
+        specs.append({**keys, **(task if _is_dict(task) else {"name": text_of(task, where, expected)})})
     return specs
 
 
@@ -117,14 +117,17 @@ def decoding_of(max_new_tokens: object, temperature: object, seed: object, where
     """How an answer is generated."""
     from vlmerge.types import Decoding
 
-    for name, number in (("max_new_tokens", max_new_tokens), ("seed", seed)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise _wrong(f"`{name}` cannot be that", where, "a whole number from 1", number)
+    longest, own_seed = whole_of(max_new_tokens, "max_new_tokens", where), whole_of(seed, "seed", where)
     if isinstance(temperature, bool) or not isinstance(temperature, int | float) or not 0 <= temperature < float("inf"):
         raise _wrong("`temperature` cannot be that", where, "a number from 0", temperature)
-    assert isinstance(max_new_tokens, int)
-    assert isinstance(seed, int)
-    return Decoding(max_new_tokens=max_new_tokens, temperature=float(temperature), seed=seed)
+    return Decoding(max_new_tokens=longest, temperature=float(temperature), seed=own_seed)
+
+
+def whole_of(given: object, name: str, where: str) -> int:
+    """A whole number from 1."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise _wrong(f"`{name}` cannot be that", where, "a whole number from 1", given)
+    return given
 
 
 def one_of(given: Named, known: Sequence[str], where: str) -> Named:
@@ -150,7 +153,8 @@ def _is_dict(given: object) -> TypeGuard[Mapping[str, Any]]:
     return isinstance(given, Mapping)
 
 
-def _text_of(given: object, where: str, expected: str = A_PATH) -> str:
+def text_of(given: object, where: str, expected: str = A_PATH) -> str:
+    """Text, or a path as text."""
     found: object = os.fspath(given) if is_path(given) else None
     if not isinstance(found, str) or not found:
         raise _wrong("this argument cannot be used", where, expected, given)

@@ -168,6 +168,8 @@ WRONG: list[tuple[str, Callable[[], object]]] = [
     (r"`task`.*found: '' \(str\)", lambda: vlmerge.evaluate("m", "")),
     (r"evaluate, task 'x.jsonl'.*limt", lambda: vlmerge.evaluate("m", "x.jsonl", limt=3)),
     (r"'cpu' or 'cuda'.*found: 'gpu'", lambda: vlmerge.evaluate("m", "x.jsonl", device="gpu")),  # type: ignore[call-overload]
+    (r"a preset's name.*found: 5", lambda: vlmerge.evaluate("m", "x.jsonl", preset=5)),  # type: ignore[call-overload]
+    (r"`max_new_tokens`.*found: '9'", lambda: vlmerge.evaluate("m", "x", max_new_tokens="9")),  # type: ignore[call-overload]
     (r"`device`", lambda: vlmerge.load("m", device="gpu")),  # type: ignore[arg-type]
     (r"a folder, a run folder or a hub id.*found: None", lambda: vlmerge.load(None)),  # type: ignore[arg-type]
     (r"this is no question.*found: None", lambda: vlmerge.ask("m", None, None)),  # type: ignore[arg-type]
