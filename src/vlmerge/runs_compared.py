@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from vlmerge.atomic import write_text
 from vlmerge.errors import RunFolderError
 from vlmerge.evaluations import Evaluation
 from vlmerge.report.comparison_page import comparison_page
@@ -24,6 +25,9 @@ from vlmerge.store import QuestionRecord, Store, TaskRecord
 if TYPE_CHECKING:
     from vlmerge.report.phrases import Language
 
+
+MADE = b'<meta name="generator" content="vlmerge report">'
+"""What a page of a comparison says of itself."""
 
 Note = tuple[str, Mapping[str, object]]
 
@@ -118,6 +122,29 @@ def compare_runs(folders: Sequence[Path], row: str = "winner") -> RunsCompared:
             remedy="run them with one holdout; or keep models' answers with `vlmerge evaluate … --out` and `--compare` those",
         )
     return RunsCompared(row, tuple(adjusted(tables)), (*notes, *unlike))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Writes the page of a comparison; its folder is made.
+
+    Raises:
+        RunFolderError: There is another file already, or it cannot be written; nothing was touched.
+    """
+    if path.exists() and MADE not in path.read_bytes()[:4000]:
+        raise RunFolderError(
+            "there is a file already, and it is no page of a comparison",
+            where=f"--out {path}",
+            expected="a new file, or a page that was written before",
+            found=f"{path.stat().st_size} bytes of something else",
+            remedy="name another file; this one was not touched",
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, page)
+    except OSError as error:
+        raise RunFolderError(
+            "the page cannot be written there", where=f"--out {path}", found=str(error), remedy="name another place"
+        ) from error
 
 
 def _read(folder: Path, row: str) -> _Run:

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
     from vlmerge.bench import Observer
     from vlmerge.listings import Listing
+    from vlmerge.side_by_side import Comparison
     from vlmerge.store import Split, Store
 
 SPLITS: tuple[Split, ...] = ("holdout", "validation", "search")
@@ -53,6 +56,16 @@ def print_listing(listing: Listing) -> None:
     for row in listing.rows:
         table.add_row(*map(Text, row))
     console().print(table)
+
+
+def print_comparisons(tables: Sequence[Comparison]) -> None:
+    """Prints tables of systems, each with what stands above and below it."""
+    screen = console()
+    for table in tables:
+        above, below = table.lines()
+        screen.print(above, markup=False)
+        screen.print(table.table())
+        screen.print(below, markup=False)
 
 
 def print_outcome(folder: Path, shown: Path) -> None:

@@ -104,6 +104,12 @@ def test_the_command_prints_a_table_and_writes_a_page(finished: Path, smaller: P
     assert "demo &lt;run&gt;" in html
     assert ("Runs compared" if lang == "en" else "実行の比較") in html
     assert "src=" not in html
+    again = CliRunner().invoke(app, ["report", str(finished), str(smaller), "--out", str(page)])
+    assert again.exit_code == 0, again.output
+    page.write_text("my own notes")
+    refused = CliRunner().invoke(app, ["report", str(finished), str(smaller), "--out", str(page)])
+    assert "this one was not touched" in str(refused.exception)
+    assert page.read_text() == "my own notes"
     one = CliRunner().invoke(app, ["report", str(finished), "--row", "host"])
     assert "two or more run folders" in str(one.exception)
 
