@@ -28,7 +28,21 @@ from safetensors.numpy import load_file, save_file
 
 from vlmerge.cli import main
 
-COMMANDS = ("demo", "check", "merge", "evolve", "report", "ablate", "watch", "export", "evaluate", "ask", "tasks", "methods", "families")
+COMMANDS = (
+    "demo",
+    "check",
+    "merge",
+    "evolve",
+    "report",
+    "ablate",
+    "watch",
+    "export",
+    "evaluate",
+    "ask",
+    "tasks",
+    "methods",
+    "families",
+)
 VLM = str(FAMILY / "vlm")
 PICTURE = str(FAMILY / "bench" / "holdout" / "000.png")
 QUESTIONS = str(FAMILY / "bench" / "holdout" / "questions.jsonl")
