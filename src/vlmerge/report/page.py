@@ -16,6 +16,7 @@ from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
 from vlmerge.report.results import ALL, SPLITS
 from vlmerge.report.statistics import DRAWS
+from vlmerge.report.table import constraint_phrase
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
 from vlmerge.store import Split
@@ -61,6 +62,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         stage_list=_stage_list,
         machine=_machine,
         verdict=verdict,
+        constraint=constraint_phrase,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
 from vlmerge.report.history import History, read_history
+from vlmerge.report.keeping import Keeping, keeping, outside
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
@@ -47,6 +48,8 @@ class RunView:
         meta: What the run noted about itself, by key.
         selection: What the best candidate's search score owes to having been chosen by it; None where that cannot be said yet.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
+        keeping: What became of the run's constraints.
+        outside: Candidates that break one on the set that elected (before the election: on the search questions).
     """
 
     name: str
@@ -66,6 +69,14 @@ class RunView:
     meta: Mapping[str, Any]
     selection: Selection | None
     sanity: tuple[Sanity, ...]
+    keeping: tuple[Keeping, ...]
+    outside: frozenset[str]
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether the winner keeps every constraint on the set that elected it; None before it, and without constraints."""
+        elected = [one for one in self.keeping if one.set == self.meta["elected_on"]]
+        return all(one.held for one in elected) if elected else None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -139,6 +150,8 @@ def read_view(store: Store) -> RunView:
         meta=meta,
         selection=selection(found, claim.set),
         sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
+        keeping=keeping(store, places),
+        outside=outside(store, places, meta["elected_on"] or "search"),
     )
 
 
@@ -147,7 +160,7 @@ def _leader(trials: list[Trial], places: Mapping[str, int], history: History) ->
     if "winner" in places:
         return by_number.get(places["winner"])
     searched = [trial for trial in trials if trial.kind == "searched"]
-    scored = [point for point in history.points if point.score is not None]
+    scored = [point for point in history.points if point.score is not None and point.kept]
     if not scored:
         return None
     return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]

@@ -67,6 +67,7 @@ def _more(view: RunView) -> dict[str, Any]:
     return {
         "selection": None if view.selection is None else asdict(view.selection),
         "sanity": [asdict(one) for one in view.sanity],
+        **({"constraints": [asdict(one) for one in view.keeping], "feasible": view.feasible} if view.keeping else {}),
     }
 
 

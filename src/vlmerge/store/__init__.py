@@ -6,6 +6,7 @@ from vlmerge.store.file import STORE_NAME
 from vlmerge.store.records import (
     SPLITS,
     AnswerRecord,
+    Fitness,
     Generation,
     ModelRecord,
     QuestionRecord,
@@ -13,6 +14,7 @@ from vlmerge.store.records import (
     Status,
     TaskRecord,
     Trial,
+    label_of,
 )
 from vlmerge.store.store import Store
 
@@ -20,6 +22,7 @@ __all__ = [
     "SPLITS",
     "STORE_NAME",
     "AnswerRecord",
+    "Fitness",
     "Generation",
     "ModelRecord",
     "QuestionRecord",
@@ -28,4 +31,5 @@ __all__ = [
     "Store",
     "TaskRecord",
     "Trial",
+    "label_of",
 ]
