@@ -89,10 +89,18 @@ def front(store: Store) -> list[int]:
 
     They stand in the order of the first objective. Those that break a constraint are in it only where every one does.
     """
+    return front_of(aims_of(store))
+
+
+def aims_of(store: Store) -> dict[int, tuple[float, ...]]:
+    """Trial → its objectives, as the optimizer is told them, of every trial that did not fail."""
     axes = len(objectives(store))
-    aims = {trial.trial: own for trial in store.trials() if (own := aimed(store, trial, axes)) is not None}
-    members = undominated(aims)
-    return spread_out({number: aims[number] for number in members}, FRONT_LIMIT)
+    return {trial.trial: own for trial in store.trials() if (own := aimed(store, trial, axes)) is not None}
+
+
+def front_of(aims: Mapping[int, tuple[float, ...]]) -> list[int]:
+    """The same as `front`, of objectives that are known already."""
+    return spread_out({number: aims[number] for number in undominated(aims)}, FRONT_LIMIT)
 
 
 def best_first(store: Store, tried: Mapping[int, Whatever]) -> list[Whatever]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from vlmerge.aims import kept, violation
+from vlmerge.aims import violation
 from vlmerge.evolve import evolve
 from vlmerge.standing import rank, set_score
 from vlmerge.store import Store
@@ -59,4 +60,11 @@ def test_who_breaks_a_constraint_ranks_behind_and_cannot_win(tmp_path: Path) -> 
         finalists = {trial: store.trial(trial) for trial in store.get("standing").values()}
         ranks = {number: rank(store, trial, "validation") for number, trial in finalists.items() if trial is not None}
         assert ranks[store.get("standing")["winner"]] == max(score for score in ranks.values() if score is not None)
-        print(ranks, told, [kept(store, t, "validation") for t in ranks])
+
+
+def test_a_front_is_searched_scored_and_told(tmp_path: Path) -> None:
+    observer = Quiet()
+    run = aiming(1.0, objectives=["Japanese", "English"], population=6, max_fevals=12, global_fevals=12)
+    path = evolve(load(tmp_path, run), tmp_path / "run", observer)
+    results = json.loads((path / "results.json").read_text())
+    print(json.dumps(results["front"], indent=1)[:1500], observer.lines)

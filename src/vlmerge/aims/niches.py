@@ -34,7 +34,7 @@ def shared_credit(store: Store, trials: Mapping[int, object], split: Split = "se
             for answer in store.answers(trial, split)
             if answer.task in counted
         }
-    questions = next(iter(scores.values()), {})
+    questions = list(dict.fromkeys(question for own in scores.values() for question in own))
     asked = {task: sum(question[0] == task for question in questions) for task in counted}
     taken = {question: math.fsum(own.get(question, 0.0) for own in scores.values()) for question in questions}
     return {

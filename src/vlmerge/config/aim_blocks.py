@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -98,9 +98,11 @@ class ObjectiveSpec(Block):
     def _bare_name(cls, value: object) -> object:
         if isinstance(value, str):
             return {"tasks": {value: 1.0}}
-        if isinstance(value, Mapping) and isinstance(value.get("tasks"), list):  # pyright: ignore[reportUnknownMemberType]
-            return {**value, "tasks": dict.fromkeys(value["tasks"], 1.0)}  # pyright: ignore[reportUnknownVariableType]
-        return value  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(value, Mapping):
+            given = cast("Mapping[str, Any]", value)
+            if isinstance(given.get("tasks"), list):
+                return {**given, "tasks": dict.fromkeys(given["tasks"], 1.0)}
+        return cast("object", value)
 
     @property
     def name(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
+from vlmerge.fitness import FRONT_LIMIT
 from vlmerge.report.claim import verdict
 from vlmerge.report.figures import Image
 from vlmerge.report.heat_map import heat_map
@@ -63,6 +64,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         machine=_machine,
         verdict=verdict,
         constraint=constraint_phrase,
+        front_limit=FRONT_LIMIT,
     )
 
 

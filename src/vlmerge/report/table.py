@@ -95,7 +95,24 @@ def claim_line(view: RunView, say: Phrases) -> str:
         set=say(f"set.{claim.set}"),
     )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
-    return "\n".join([" ".join([text, *(_against(row, say) for row in against)]), *constraint_lines(view, say)])
+    return "\n".join(
+        [" ".join([text, *(_against(row, say) for row in against)]), *constraint_lines(view, say), *front_lines(view, say)]
+    )
+
+
+def front_lines(view: RunView, say: Phrases) -> list[str]:
+    """The points of a front, on the freshest set, and how to export one."""
+    if view.front is None:
+        return []
+    lines = [say("front.terminal", count=len(view.front.members), set=say(f"set.{view.front.shown}"))]
+    for member in view.front.members:
+        found = member.on.get(view.front.shown)
+        name = f"{say('table.trial')} {member.trial}" + (f" ({say.candidate(member.row)})" if member.row else "")
+        won = f" {say('candidate.is_winner')}" if member.winner else ""
+        if found is not None:
+            scores = ", ".join(f"{axis} {own.mean:.1f}" for axis, own in zip(view.front.objectives, found.scores, strict=True))
+            lines.append(f"  {name}: {scores}{won}")
+    return [*lines, say("front.export")]
 
 
 def constraint_lines(view: RunView, say: Phrases) -> list[str]:

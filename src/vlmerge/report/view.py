@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from vlmerge.report.archive import Cell, archive
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
+from vlmerge.report.front import Front, read_front
 from vlmerge.report.history import History, read_history
 from vlmerge.report.keeping import Keeping, keeping, outside
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
@@ -49,6 +51,8 @@ class RunView:
         selection: What the best candidate's search score owes to having been chosen by it; None where that cannot be said yet.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
         keeping: What became of the run's constraints.
+        front: Of a run with objectives.
+        archive: Diverse good trials of a finished run with several tasks.
         outside: Candidates that break one on the set that elected (before the election: on the search questions).
     """
 
@@ -71,6 +75,8 @@ class RunView:
     sanity: tuple[Sanity, ...]
     keeping: tuple[Keeping, ...]
     outside: frozenset[str]
+    front: Front | None
+    archive: tuple[Cell, ...]
 
     @property
     def feasible(self) -> bool | None:
@@ -151,6 +157,8 @@ def read_view(store: Store) -> RunView:
         selection=selection(found, claim.set),
         sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
         keeping=keeping(store, places),
+        front=read_front(store, places),
+        archive=archive(store) if meta["finished"] else (),
         outside=outside(store, places, meta["elected_on"] or "search"),
     )
 

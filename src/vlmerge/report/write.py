@@ -52,6 +52,7 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
         rows=view.rows,
         examples=view.examples if whole else None,
         recipe=view.recipe,
+        front=view.front,
         phrases=phrases,
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),
@@ -67,6 +68,8 @@ def _more(view: RunView) -> dict[str, Any]:
     return {
         "selection": None if view.selection is None else asdict(view.selection),
         "sanity": [asdict(one) for one in view.sanity],
+        **({"archive": [cell.plain() for cell in view.archive]} if view.archive else {}),
+        **({} if view.front is None else {"front": view.front.plain()}),
         **({"constraints": [asdict(one) for one in view.keeping], "feasible": view.feasible} if view.keeping else {}),
     }
 
