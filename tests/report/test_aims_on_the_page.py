@@ -14,7 +14,6 @@ from vlmerge.aims.wanted import KEY
 from vlmerge.report import results_table, write_report
 from vlmerge.report.archive import archive
 from vlmerge.report.phrases import Language
-from vlmerge.report.view import read_view
 from vlmerge.store import STORE_NAME, Store
 
 CONSTRAINTS = [
@@ -117,4 +116,6 @@ def test_the_archive_keeps_the_best_of_every_cell(finished: Path) -> None:
             assert alike == [cell]
         best = max(cells, key=lambda cell: cell.scores["pictures-en"])
         assert store.trial(best.trial).label == "host"  # pyright: ignore[reportOptionalMemberAccess]
-        assert read_view(store).archive == cells
+    results = json.loads((finished / "results.json").read_text())
+    assert [(cell["task"], cell["trial"]) for cell in results["archive"]] == [(cell.task, cell.trial) for cell in cells]
+    assert f"vlmerge export . OUT --trial {best.trial}" in (finished / "report.html").read_text()

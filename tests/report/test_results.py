@@ -24,7 +24,7 @@ def results(finished: Path) -> dict:
 
 
 def test_the_shape_is_schema_1(results: dict) -> None:
-    assert set(results) == {"schema", "rows", "trials", "holdout_views", "seconds_per_trial", "selection", "sanity"}
+    assert set(results) == {"schema", "rows", "trials", "holdout_views", "seconds_per_trial", "selection", "sanity", "archive"}
     assert (results["schema"], results["trials"], results["holdout_views"]) == (1, 140, 1)
     assert results["seconds_per_trial"] == pytest.approx(1.03)
     for row in results["rows"]:

@@ -33,7 +33,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Spread:
-    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100."""
+    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100.
+
+    The best is one that keeps the constraints, where there is one.
+    """
 
     stage: int
     generation: int
@@ -118,7 +121,9 @@ def _spreads(points: Sequence[Point]) -> list[Spread]:
         scores = [point.score for point in group if point.score is not None]
         if scores:
             mean, deviation = float(np.mean(scores)), float(np.std(scores))
-            found.append(Spread(stage, generation, group[0].number, group[-1].number, max(scores), mean, deviation))
+            kept = [point.score for point in group if point.score is not None and point.kept]
+            best = max(kept or scores)
+            found.append(Spread(stage, generation, group[0].number, group[-1].number, best, mean, deviation))
     return found
 
 

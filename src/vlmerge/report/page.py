@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.fitness import FRONT_LIMIT
+from vlmerge.report.archive import Cell
 from vlmerge.report.claim import verdict
 from vlmerge.report.figures import Image
 from vlmerge.report.heat_map import heat_map
@@ -29,7 +30,7 @@ RELOAD_SECONDS = 5
 """How often the page of a run that goes on looks at itself again."""
 
 
-def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
+def render(view: RunView, phrases: Phrases, images: Mapping[str, Image], cells: Sequence[Cell] = ()) -> str:
     """Writes the page as HTML.
 
     Every text that came from a model, a question or a file is escaped by the template.
@@ -38,6 +39,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         view: The run.
         phrases: The page's language.
         images: Figures by name.
+        cells: The archive of a finished run with several tasks.
     """
     return _template().render(
         view=view,
@@ -63,6 +65,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         stage_list=_stage_list,
         machine=_machine,
         verdict=verdict,
+        cells=cells,
         constraint=constraint_phrase,
         front_limit=FRONT_LIMIT,
     )

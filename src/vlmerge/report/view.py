@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from vlmerge.report.archive import Cell, archive
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
 from vlmerge.report.front import Front, read_front
@@ -52,7 +51,6 @@ class RunView:
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
         keeping: What became of the run's constraints.
         front: Of a run with objectives.
-        archive: Diverse good trials of a finished run with several tasks.
         outside: Candidates that break one on the set that elected (before the election: on the search questions).
     """
 
@@ -76,7 +74,6 @@ class RunView:
     keeping: tuple[Keeping, ...]
     outside: frozenset[str]
     front: Front | None
-    archive: tuple[Cell, ...]
 
     @property
     def feasible(self) -> bool | None:
@@ -158,7 +155,6 @@ def read_view(store: Store) -> RunView:
         sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
         keeping=keeping(store, places),
         front=read_front(store, places),
-        archive=archive(store) if meta["finished"] else (),
         outside=outside(store, places, meta["elected_on"] or "search"),
     )
 
