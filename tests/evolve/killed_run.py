@@ -1,6 +1,7 @@
 """Starts `vlmerge evolve` in a process that kills itself (SIGKILL) at a chosen place. Not a test; tests start it.
 
-python killed_run.py PLACE COUNT RUN.yaml OUT: dies at the COUNT-th time PLACE is reached; places are listed below.
+python killed_run.py PLACE COUNT RUN.yaml OUT [FEW]: dies at the COUNT-th time PLACE is reached; places are listed below. With
+FEW only so many hand-set merges are tried.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -86,5 +88,9 @@ def arrange(place: str, count: int) -> None:
 
 
 arrange(sys.argv[1], int(sys.argv[2]))
+if len(sys.argv) > 5:
+    loop = import_module("vlmerge.evolve")
+    listed, few = loop.baselines, int(sys.argv[5])
+    loop.baselines = lambda *given: listed(*given)[:few]
 sys.argv = ["vlmerge", "evolve", sys.argv[3], "--out", sys.argv[4]]
 main()

@@ -40,8 +40,8 @@ def tried(store: Store, label: str, ja: list[float], en: list[float], place: tup
         for at, score in enumerate(scores)
     ]
     stage, generation, position = place or (None, None, None)
-    trial = Trial(store.next_trial(), label, "baseline" if place is None else "searched", stage, generation, position, None, "r",
-                  "scored", None, {}, "2026-01-01T00:00:00Z")  # fmt: skip
+    kind = "baseline" if place is None else "searched"
+    trial = Trial(store.next_trial(), label, kind, stage, generation, position, None, "r", "scored", None, {}, "2026-01-01")
     store.record_trial(trial, records)
     return trial
 
