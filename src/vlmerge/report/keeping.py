@@ -48,7 +48,8 @@ class Keeping:
 
 
 def keeping(store: Store, places: Mapping[str, int]) -> tuple[Keeping, ...]:
-    """Every constraint on every set that the winner was asked, in the run file's order; none before the election.
+    """Every constraint on every set that the winner was asked, in the run file's order, the freshest set first; none before the
+    election.
 
     Args:
         store: The run's store.
@@ -62,7 +63,7 @@ def keeping(store: Store, places: Mapping[str, int]) -> tuple[Keeping, ...]:
     return tuple(
         _one(store, one.constraint, split, winner, theirs, held=not one.shortfall)
         for constraint in constraints(store)
-        for split in SPLITS
+        for split in reversed(SPLITS)
         for one in on_set[split]
         if one.constraint == constraint
     )

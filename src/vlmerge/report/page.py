@@ -18,7 +18,7 @@ from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
 from vlmerge.report.results import ALL, SPLITS
 from vlmerge.report.statistics import DRAWS
-from vlmerge.report.table import constraint_phrase
+from vlmerge.report.table import constraint_lines, constraint_phrase
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
 from vlmerge.store import Split
@@ -67,6 +67,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image], cells: 
         verdict=verdict,
         cells=cells,
         constraint=constraint_phrase,
+        constraint_lines=constraint_lines(view, phrases),
         front_limit=FRONT_LIMIT,
     )
 

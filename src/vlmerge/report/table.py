@@ -95,9 +95,9 @@ def claim_line(view: RunView, say: Phrases) -> str:
         set=say(f"set.{claim.set}"),
     )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
-    return "\n".join(
-        [" ".join([text, *(_against(row, say) for row in against)]), *constraint_lines(view, say), *front_lines(view, say)]
-    )
+    claimed = " ".join([text, *(_against(row, say) for row in against)])
+    nobody = [] if view.feasible is not False else [say("constraint.nobody", set=say(f"set.{view.meta['elected_on']}"))]
+    return "\n".join([claimed, *nobody, *constraint_lines(view, say), *front_lines(view, say)])
 
 
 def front_lines(view: RunView, say: Phrases) -> list[str]:
@@ -116,8 +116,8 @@ def front_lines(view: RunView, say: Phrases) -> list[str]:
 
 
 def constraint_lines(view: RunView, say: Phrases) -> list[str]:
-    """What became of the constraints, on the freshest set; first of all, that nobody kept them, where it is so."""
-    lines = [] if view.feasible is not False else [say("constraint.nobody", set=say(f"set.{view.meta['elected_on']}"))]
+    """What became of each constraint, on the freshest set."""
+    lines: list[str] = []
     for one in view.keeping:
         if one.set == view.claim.set:
             lines.append(
