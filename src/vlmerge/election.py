@@ -45,7 +45,8 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     if stored is not None:
         return Standing(stored)
     members = front(store) if objectives(store) else []
-    finalists = _finalists(store) | _members(store, members)
+    finalists = _finalists(store)
+    finalists |= _members(store, members, finalists)
     split: Split = "validation" if store.tasks("validation") else "search"
     scores: dict[str, float] = {}
     with watch.step(f"election on {split}", len(finalists)):
@@ -77,9 +78,10 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
     return Standing(rows)
 
 
-def _members(store: Store, members: Sequence[int]) -> dict[str, Trial]:
-    """A row for each of a front's members: `front:TRIAL`."""
-    trials = [trial for trial in store.trials() if trial.trial in members and trial.kind == "searched"]
+def _members(store: Store, members: Sequence[int], finalists: Mapping[str, Trial]) -> dict[str, Trial]:
+    """A row, `front:TRIAL`, for each of a front's members that stands in none yet."""
+    known = {trial.trial for trial in finalists.values()}
+    trials = [trial for trial in store.trials() if trial.trial in members and trial.trial not in known]
     return {f"{FRONT}{trial.trial}": trial for trial in trials}
 
 
