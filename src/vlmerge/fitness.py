@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from vlmerge.aims import HOST, host_is_needed, objective_scores, objectives, shared_credit, spread_out, undominated, violation
+from vlmerge.aims import (
+    HOST,
+    constraints,
+    host_is_needed,
+    objective_scores,
+    objectives,
+    shared_credit,
+    spread_out,
+    undominated,
+    violation,
+)
 from vlmerge.aims.wanted import wanted
 from vlmerge.errors import RunFolderError
 from vlmerge.standing import rank, set_score
@@ -45,18 +55,20 @@ def aimed(store: Store, trial: Trial, axes: int) -> tuple[float, ...] | None:
     return (-broken,) * axes if broken else scores
 
 
-def breaks(fitness: Fitness | None) -> bool:
-    """Whether a fitness is that of a candidate that breaks a constraint."""
-    numbers = fitness if isinstance(fitness, tuple) else () if fitness is None else (fitness,)
-    return bool(numbers) and all(number < 0 for number in numbers)
+def outside(store: Store, generation: Generation) -> list[bool]:
+    """Of each candidate of a generation that was told, whether it breaks a constraint."""
+    if not constraints(store):
+        return [False for _ in generation.fitness or ()]
+    numbers = [each if isinstance(each, tuple) else (each,) for each in generation.fitness or ()]
+    return [all(number is not None and number < 0 for number in each) for each in numbers]
 
 
 def plain_scores(store: Store, generation: Generation) -> list[float | None]:
     """The score of each candidate of a generation that was told, 0 to 1, whatever the optimizer was told in its place."""
-    shared = bool(wanted(store, "sharing"))
+    aimed_at = any(wanted(store, key) for key in ("constraints", "objectives", "sharing"))
     found: list[float | None] = []
     for place, fitness in enumerate(generation.fitness or ()):
-        if fitness is None or (isinstance(fitness, float) and fitness >= 0 and not shared):
+        if fitness is None or (not aimed_at and not isinstance(fitness, tuple)):
             found.append(fitness)
             continue
         trial = store.trial(label_of(generation.stage, generation.generation, place))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
 from vlmerge.aims import undominated
-from vlmerge.fitness import breaks, plain_scores
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.recording import write_run
 
 if TYPE_CHECKING:
@@ -81,10 +81,9 @@ class Watch:
     def generation(self, stage: Stage, generation: int, optimizer: Optimizer, seconds: float) -> None:
         """A generation was told: one line, and the page again."""
         told = [each for each in self._folder.store.generations() if each.fitness is not None]
-        fitness = told[-1].fitness or ()
-        found = plain_scores(self._folder.store, told[-1])
+        found, out = plain_scores(self._folder.store, told[-1]), outside(self._folder.store, told[-1])
         scores = [100 * score for score in found if score is not None]
-        kept = [100 * score for score, own in zip(found, fitness, strict=True) if score is not None and not breaks(own)]
+        kept = [100 * score for score, broken in zip(found, out, strict=True) if score is not None and not broken]
         failed, broken = len(found) - len(scores), len(scores) - len(kept)
         mean = math.fsum(scores) / len(scores) if scores else math.nan
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
@@ -111,8 +110,8 @@ class Watch:
         """Best score of a candidate that keeps the constraints, 0 to 100, of these generations; NaN where there is none."""
         # From the store: a run that went on has forgotten nothing.
         for one in told if self._best is None else told[-1:]:
-            scores = zip(plain_scores(self._folder.store, one), one.fitness or (), strict=True)
-            kept = [100 * score for score, fitness in scores if score is not None and not breaks(fitness)]
+            scores = zip(plain_scores(self._folder.store, one), outside(self._folder.store, one), strict=True)
+            kept = [100 * score for score, broken in scores if score is not None and not broken]
             self._best = max(-math.inf if self._best is None else self._best, *kept, -math.inf)
         return self._best if self._best is not None and math.isfinite(self._best) else math.nan
 

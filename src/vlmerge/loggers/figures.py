@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
-from vlmerge.fitness import breaks, plain_scores
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.report import Row
 from vlmerge.store import Generation, Store, Trial
 
@@ -39,7 +39,7 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
         "search/candidates": sum(len(each.genomes) for each in generations[:step]),
         "search/failed": sum(each is None for each in this.fitness or ()),
     }
-    broken = sum(map(breaks, this.fitness or ()))
+    broken = sum(outside(store, this))
     if broken:
         figures["search/outside_constraints"] = broken
     if this.sigma is not None:
@@ -59,8 +59,8 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
 
 def _kept(store: Store, generation: Generation) -> list[float | None]:
     """Scores (0 to 1) of the candidates that keep the constraints; None where one failed, or breaks them."""
-    pairs = zip(plain_scores(store, generation), generation.fitness or (), strict=True)
-    return [None if breaks(fitness) else score for score, fitness in pairs]
+    pairs = zip(plain_scores(store, generation), outside(store, generation), strict=True)
+    return [None if broken else score for score, broken in pairs]
 
 
 def _by_task(store: Store, generation: Generation) -> dict[str, float]:

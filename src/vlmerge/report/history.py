@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlmerge.aims import violation
-from vlmerge.fitness import breaks, plain_scores
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.standing import set_score
 from vlmerge.store import Store, Trial
 
@@ -99,10 +99,10 @@ def read_history(store: Store) -> History:
 def _told(store: Store) -> dict[tuple[int | None, int | None, int | None], tuple[float | None, bool]]:
     """Stage, generation and place → score (0 to 1) and whether it keeps the constraints, of whom the optimizer was told."""
     return {
-        (one.stage, one.generation, place): (score, not breaks(fitness))
+        (one.stage, one.generation, place): (score, not broken)
         for one in store.generations()
         if one.fitness is not None
-        for place, (score, fitness) in enumerate(zip(plain_scores(store, one), one.fitness, strict=True))
+        for place, (score, broken) in enumerate(zip(plain_scores(store, one), outside(store, one), strict=True))
     }
 
 
