@@ -48,7 +48,10 @@ def aiming(weight: float, **search: Any) -> dict[str, Any]:
     )
 
 
-RUNS = {"constraints": aiming(0, constraints=CONSTRAINTS), "front": aiming(1, objectives=["Japanese", "English"])}
+RUNS = {
+    "constraints": aiming(0, constraints=CONSTRAINTS),
+    "front": aiming(1, objectives=["Japanese", "English"], start="equal"),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
