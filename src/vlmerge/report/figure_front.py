@@ -32,7 +32,9 @@ def draw_front(front: Front, say: Callable[..., str], name_of: Callable[[str], s
     """
     pairs = list(combinations(range(len(front.objectives)), 2))[:MOST_PANELS]
     sets: list[Split] = ["search"] if front.shown == "search" else ["search", front.shown]
-    panels = [(split, *pairs[0]) for split in sets] if len(pairs) == 1 else [(front.shown, *pair) for pair in pairs]
+    panels: list[tuple[Split, int, int]] = (
+        [(split, *pairs[0]) for split in sets] if len(pairs) == 1 else [(front.shown, *pair) for pair in pairs]
+    )
     figure = new_figure(min(9.8, 4.9 * len(panels)) if len(panels) < MOST_PANELS else 12.0, 4.4)
     for axes, (split, across, up) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         if split == "search":
@@ -76,7 +78,7 @@ def _draw_members(
     for at, (member, found) in enumerate(members):
         x, y = found.scores[across], found.scores[up]
         colour = INK if member.winner else ACCENT
-        if split != "search" and None not in (x.low, x.high, y.low, y.high):
+        if split != "search" and x.low is not None and x.high is not None and y.low is not None and y.high is not None:
             axes.plot([x.low, x.high], [y.mean, y.mean], "-", color=colour, alpha=0.3, linewidth=1, zorder=2)
             axes.plot([x.mean, x.mean], [y.low, y.high], "-", color=colour, alpha=0.3, linewidth=1, zorder=2)
         first = at == next((i for i, (each, _) in enumerate(members) if not each.winner), 0)

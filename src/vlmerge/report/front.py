@@ -113,14 +113,14 @@ def read_front(store: Store, places: Mapping[str, int]) -> Front | None:
     if not numbers:
         return None
     trials = {trial.trial: trial for trial in store.trials()}
-    on_set = {split: _on_set(store, split, numbers, trials) for split in SPLITS}
+    on_set: dict[Split, dict[int, OnSet]] = {split: _on_set(store, split, numbers, trials) for split in SPLITS}
     members = tuple(
         FrontMember(
             trial=number,
             label=trials[number].label,
             row=row_of(trials[number].label) if trials[number].kind == "baseline" else None,
             winner=places.get("winner") == number,
-            on={split: found[number] for split, found in on_set.items() if number in found},
+            on={split: on_set[split][number] for split in SPLITS if number in on_set[split]},
         )
         for number in numbers
     )

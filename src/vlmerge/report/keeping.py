@@ -116,4 +116,5 @@ def _values(store: Store, constraint: ConstraintSpec, split: Split, trial: int, 
 
 def _drawn(values: Floats, groups: Integers) -> Floats:
     """Draws × candidates: means of whole picture groups drawn with replacement."""
-    return resampled_task_means(values, np.zeros(values.shape[1], dtype=np.int64), groups)[:, :, 0]
+    one_task: Integers = np.zeros(len(groups), dtype=np.int64)
+    return resampled_task_means(values, one_task, groups)[:, :, 0]

@@ -212,9 +212,7 @@ class Store:
                 stage=row["stage"],
                 generation=row["generation"],
                 genomes=tuple(tuple(genome) for genome in json.loads(row["genomes"])),
-                fitness=None
-                if row["fitness"] is None
-                else tuple(tuple(each) if isinstance(each, list) else each for each in json.loads(row["fitness"])),
+                fitness=None if row["fitness"] is None else _fitness(json.loads(row["fitness"])),
                 mean=None if row["mean"] is None else tuple(json.loads(row["mean"])),
                 sigma=row["sigma"],
                 seconds=row["seconds"],
@@ -291,6 +289,10 @@ class Store:
                 found=f"schema {schema}",
                 remedy="use the version of vlmerge that made it, or another folder",
             )
+
+
+def _fitness(told: list[float | list[float] | None]) -> tuple[Fitness | None, ...]:
+    return tuple(tuple(each) if isinstance(each, list) else each for each in told)
 
 
 def _json(value: Any) -> str:
