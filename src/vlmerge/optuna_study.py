@@ -225,19 +225,9 @@ def _frozen(
         system_attrs=_constraints(store, trial),
         intermediate_values={},
     )
-<<<<<<< HEAD
 
 
 def _constraints(store: Store, trial: Trial) -> dict[str, list[float]]:
     """What Optuna asks of a constraint: a number above 0 where it is broken, so that its best trial is one that keeps all."""
     found = [] if trial.status == "failed" else kept(store, trial.trial, "search")
     return {"constraints": [one.shortfall for one in found]} if found else {}
-
-
-def _task_means(store: Store, trial: Trial) -> dict[str, float]:
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, "search"):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    return {task: 100 * math.fsum(scores) / len(scores) for task, scores in by_task.items()}
-=======
->>>>>>> main

@@ -114,20 +114,9 @@ class RunConfig(Block):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
-<<<<<<< HEAD
-        for place, task in enumerate(self.tasks):
-            if task.judge is not None and task.judge.budget is None:
-                raise complaint(
-                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
-                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
-                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
-                )
+        self._judges_have_budgets()
         self._objectives_fit()
         if self.merge is not None and not self.search.objectives and self.search.max_fevals < self.search.global_fevals:
-=======
-        self._judges_have_budgets()
-        if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
->>>>>>> main
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
                 raise complaint(

@@ -7,12 +7,12 @@ nothing is claimed of it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vlmerge.aims import violation
+from vlmerge.standing import task_means
 from vlmerge.store import Store
 
 BINS = {1: 5, 2: 3}
@@ -59,8 +59,9 @@ def archive(store: Store) -> tuple[Cell, ...]:
     tasks = [task.task for task in store.tasks("search")]
     if len(tasks) < 2:
         return ()
-    labels = {trial.trial: trial.label for trial in store.trials() if trial.status == "scored"}
-    means = {number: _means(store, number) for number in labels}
+    trials = [trial for trial in store.trials() if trial.status == "scored"]
+    labels = {trial.trial: trial.label for trial in trials}
+    means = {trial.trial: {task: 100 * mean for task, mean in task_means(store, trial, "search").items()} for trial in trials}
     known = {number: own for number, own in means.items() if len(own) == len(tasks) and not violation(store, number, "search")}
     if not known:
         return ()
@@ -79,13 +80,6 @@ def archive(store: Store) -> tuple[Cell, ...]:
             within = {task: (ends[task][at], ends[task][at + 1]) for task, at in zip(others, cell, strict=True)}
             found.append(Cell(quality, within, number, labels[number], known[number]))
     return tuple(found)
-
-
-def _means(store: Store, trial: int) -> dict[str, float]:
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial, "search"):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    return {task: 100 * math.fsum(scores) / len(scores) for task, scores in by_task.items()}
 
 
 def _ends(scores: list[float], bins: int) -> list[float]:

@@ -13,11 +13,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import Field
 
-<<<<<<< HEAD
 from vlmerge.aims.fronts import dominates
-from vlmerge.search.genes import Distribution, Gene
-=======
->>>>>>> main
 from vlmerge.search.optimizers.boxes import box
 from vlmerge.search.optimizers.contract import Fitness, Optimizer, within
 from vlmerge.search.optimizers.options import read_options
