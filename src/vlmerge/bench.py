@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from vlmerge.config.recipe import Recipe, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
+from vlmerge.fitness import Whatever, best_first, require_host
 from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
 from vlmerge.store import Split, Store, Trial
@@ -159,6 +160,15 @@ class Bench:
                     self._remember_batch_size()
                 return None
         return set_score(self._store, trial, split)
+
+    def best_first(self, tried: Mapping[int, Whatever]) -> list[Whatever]:
+        """What belongs to trials (by their numbers), the best on the search questions first; see `fitness.best_first`.
+
+        Raises:
+            RunFolderError: A constraint is a share of the host's score, and the host has none.
+        """
+        require_host(self._store, "search")
+        return best_first(self._store, tried)
 
     def leave_out(self, rows: Mapping[str, str]) -> None:
         """Writes down which rows of the tables cannot be, with the reasons."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from vlmerge.aims import objectives, violation
 from vlmerge.errors import RunFolderError
-from vlmerge.standing import leaders
+from vlmerge.fitness import front, require_host
+from vlmerge.standing import FRONT, leaders, rank
 from vlmerge.store import Split, Store, Trial
 
 if TYPE_CHECKING:
@@ -32,14 +34,19 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
 
     Finalists are the best searched candidate, each stage's mean, and of each hand-set row its best on
     the search questions. Ties go to what needs less explaining: the hand-set rows, then the means, then the best candidate.
+    Who breaks a constraint on these questions wins only where everybody does: then who breaks them least.
+
+    Of a run with objectives the front's members are finalists, too, and one of them wins: the one with the best weighted sum.
 
     Raises:
-        RunFolderError: Nothing of the whole run has a score.
+        RunFolderError: Nothing of the whole run has a score; or a bound is a share of the host's, and the host has none.
     """
     stored = store.get("standing")
     if stored is not None:
         return Standing(stored)
+    members = front(store) if objectives(store) else []
     finalists = _finalists(store)
+    finalists |= _members(store, members, finalists)
     split: Split = "validation" if store.tasks("validation") else "search"
     scores: dict[str, float] = {}
     with watch.step(f"election on {split}", len(finalists)):
@@ -55,12 +62,27 @@ def elect(store: Store, bench: Bench, watch: Watch) -> Standing:
             found="; ".join(dict.fromkeys(trial.reason or "no answers" for trial in store.trials()))[:300],
             remedy="ask `vlmerge check` about the models, and `vlmerge ask` whether the host alone answers",
         )
-    winner = max(scores, key=lambda row: scores[row])
-    rows = {"winner": finalists[winner].trial, **{row: trial.trial for row, trial in finalists.items()}}
+    require_host(store, split)
+    may_win = [row for row in scores if not members or finalists[row].trial in members] or list(scores)
+    ranks = {row: rank(store, finalists[row], split) or 0.0 for row in may_win}
+    winner = max(ranks, key=lambda row: ranks[row])
+    if violation(store, finalists[winner].trial, split):
+        watch.say(f"no finalist keeps every constraint on {split}: the winner is the one that breaks them least")
+    named = {row: trial.trial for row, trial in finalists.items() if row in scores or not row.startswith(FRONT)}
+    rows = {"winner": finalists[winner].trial, **named}
     with store.transaction():
         store.set("standing", rows)
+        if members:
+            store.set("front", members)
         store.set("elected_on", split)
     return Standing(rows)
+
+
+def _members(store: Store, members: Sequence[int], finalists: Mapping[str, Trial]) -> dict[str, Trial]:
+    """A row, `front:TRIAL`, for each of a front's members that stands in none yet."""
+    known = {trial.trial for trial in finalists.values()}
+    trials = [trial for trial in store.trials() if trial.trial in members and trial.trial not in known]
+    return {f"{FRONT}{trial.trial}": trial for trial in trials}
 
 
 def _finalists(store: Store) -> dict[str, Trial]:

@@ -15,13 +15,14 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.fitness import told
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
 from vlmerge.simplify import simplify
-from vlmerge.store import Store
+from vlmerge.store import Store, Trial, label_of
 from vlmerge.types import Genome
 from vlmerge.watching import Watch
 
@@ -70,7 +71,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
 
 def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[ModelRef, float]]:
     """Scores every hand-set merge on the search questions; gives their weights, the best first: the search begins there."""
-    scores: list[tuple[float, Mapping[ModelRef, float]]] = []
+    tried: dict[int, Mapping[ModelRef, float]] = {}
     left_out: dict[str, str] = {}
     listed = baselines(setting.config, setting.models.host)
     with watch.step("hand-set merges", len(listed)):
@@ -79,18 +80,18 @@ def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[
                 left_out[baseline.row] = baseline.reason or ""
                 continue
             trial = bench.try_recipe(baseline.label, "baseline", baseline.recipe)
-            score = bench.score(trial, "search")
-            watch.tried(trial, score)
-            if score is not None:
-                scores.append((score, baseline.weights))
+            watch.tried(trial, bench.score(trial, "search"))
+            tried[trial.trial] = baseline.weights
     bench.leave_out({**left_out, **unsearched(setting)})
-    return [weights for _, weights in sorted(scores, key=lambda pair: -pair[0])]
+    return bench.best_first(tried)
 
 
 def unsearched(setting: Setting) -> dict[str, str]:
     """Rows that this run's stages do not have, with the reason."""
     names = {stage.name for stage in stages(setting.config, setting.layers, setting.models.host)}
     reasons: dict[str, str] = {}
+    if setting.config.search.objectives:
+        return dict.fromkeys(("global", "mean"), "several objectives have a front, and no one distribution")
     if "global" not in names:
         genome = setting.config.genome is not None
         begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
@@ -113,23 +114,28 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
             if generation == asked:
                 store.record_ask(number, generation, genomes)
                 asked += 1
-            fitness: list[float | None] = []
+            trials: list[Trial] = []
             for place, genome in enumerate(genomes):
-                label = f"stage-{number + 1}/{generation + 1:03d}/{place + 1:02d}"
+                label = label_of(number, generation, place)
                 recipe = stage.space.decode(genome)
-                trial = bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place))
-                fitness.append(bench.score(trial, "search"))
-                watch.tried(trial, fitness[-1])
+                trials.append(bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place)))
+                watch.tried(trials[-1], bench.score(trials[-1], "search"))
+            fitness = told(store, trials)
             optimizer.tell(genomes, fitness)
             seconds = time.perf_counter() - started
             store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
             generation += 1
-            watch.generation(stage, generation, fitness, optimizer, seconds)
+            watch.generation(stage, generation, optimizer, seconds)
     return Handed(stage.space, optimizer.distribution)
 
 
 def try_mean(stage: Stage, mean: Genome, bench: Bench, watch: Watch) -> None:
-    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`."""
+    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`.
+
+    A front has members instead.
+    """
+    if stage.several:
+        return
     trial = bench.try_recipe(stage.row, "mean", stage.space.decode(mean), genome=mean)
     watch.tried(trial, bench.score(trial, "search"))
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.aims import kept
 from vlmerge.atomic import put
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
@@ -222,6 +223,12 @@ def _frozen(
         params=genes,
         distributions={name: ranges[name] for name in genes},
         user_attrs=facts,
-        system_attrs={},
+        system_attrs=_constraints(store, trial),
         intermediate_values={},
     )
+
+
+def _constraints(store: Store, trial: Trial) -> dict[str, list[float]]:
+    """What Optuna asks of a constraint: a number above 0 where it is broken, so that its best trial is one that keeps all."""
+    found = [] if trial.status == "failed" else kept(store, trial.trial, "search")
+    return {"constraints": [one.shortfall for one in found]} if found else {}

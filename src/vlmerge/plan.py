@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
 from vlmerge.search import MOST_STEPS, baselines, decided, notes, read_start, stages
+from vlmerge.tasks.sets import aims_without_holdout
 from vlmerge.types import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         baselines=tuple(dict.fromkeys(each.row for each in can_be)),
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
-        notes=tuple(notes(run, layers, host, questions)),
+        notes=(*notes(run, layers, host, questions), *aims_without_holdout(run)),
         layers=layers,
         simpler=MOST_STEPS if found.search.simplify and (found.validation.tasks or found.validation.fraction) else 0,
     )

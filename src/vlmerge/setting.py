@@ -24,7 +24,7 @@ from vlmerge.recording import (
 from vlmerge.runtime.processors import require_processor
 from vlmerge.search import decided, read_start, stages, with_start
 from vlmerge.store import Store
-from vlmerge.tasks.sets import Sets, check_eyes, load_sets
+from vlmerge.tasks.sets import Sets, aims_without_holdout, check_eyes, load_sets
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
@@ -71,6 +71,8 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     require_keys(sets)
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
+    for note in aims_without_holdout(config):
+        observer.say(f"note: {note}")
     if used is None:
         pinned = _pinned(read_start(config), observer)
         models = _prepare(pinned, cached_only=True)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+from vlmerge.aims import violation
 from vlmerge.store import Split, Store, Trial
+
+FRONT = "front:"
+"""Before the number of a trial: the row of a front's member."""
 
 
 def row_of(label: str) -> str:
@@ -47,8 +51,21 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     return weighted / math.fsum(abs(task.weight) for task in counted)
 
 
+def rank(store: Store, trial: Trial, split: Split) -> float | None:
+    """What orders trials on a set: the score of one that keeps the run's constraints there, minus the violation of another.
+
+    Returns:
+        None where there is no score (see `set_score`).
+    """
+    score = set_score(store, trial, split)
+    broken = 0.0 if score is None else violation(store, trial.trial, split)
+    return -broken if broken else score
+
+
 def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
-    """Row → its best trial on the search questions with its score, in the order of the trials; ties go to the earlier one.
+    """Row → its best trial on the search questions with its rank, in the order of the trials; ties go to the earlier one.
+
+    Who keeps the run's constraints comes first: see `rank`.
 
     Args:
         store: The run's store.
@@ -59,7 +76,7 @@ def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
         if trial.kind not in ("baseline", "mean", *(["searched"] if searched else [])):
             continue
         row = "best" if trial.kind == "searched" else row_of(trial.label)
-        value = set_score(store, trial, "search")
+        value = rank(store, trial, "search")
         if value is not None and (row not in found or value > found[row][0]):
             found[row] = (value, trial)
     return found

@@ -93,8 +93,7 @@ def arrange(place: str, count: int) -> None:
 arrange(sys.argv[1], int(sys.argv[2]))
 if len(sys.argv) > 5:
     loop = import_module("vlmerge.evolve")
-    listed = loop.baselines
-    few = int(sys.argv[5])
+    listed, few = loop.baselines, int(sys.argv[5])
     loop.baselines = lambda *given: listed(*given)[:few]
 sys.argv = ["vlmerge", "evolve", sys.argv[3], "--out", sys.argv[4]]
 main()

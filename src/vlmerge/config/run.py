@@ -115,7 +115,8 @@ class RunConfig(Block):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
         self._judges_have_budgets()
-        if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
+        self._objectives_fit()
+        if self.merge is not None and not self.search.objectives and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
                 raise complaint(
@@ -150,34 +151,79 @@ class RunConfig(Block):
 
     def _algorithm_fits(self) -> None:
         name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
-        if chooses and name != "auto" and name.partition(":")[0] not in CHOOSING:
+        if chooses and name not in ("auto", "nsga-ii") and name.partition(":")[0] not in CHOOSING:
             raise complaint(
                 f"{name} searches numbers alone, and here a method is to be chosen, too",
                 expected="auto, catcma, random, or optuna:SAMPLER",
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
             )
-        if name == "nsga-ii":
+        if name == "nsga-ii" and not self.search.objectives:
             raise complaint(
-                "nsga-ii searches for a front between several objectives, and a run has one score",
-                expected="auto, cma-es, catcma, random, or optuna:SAMPLER",
+                "nsga-ii searches for a front between several objectives, and this run has one score",
+                expected="`objectives: [TASK, TASK]`, or another algorithm: auto, cma-es, catcma, random, optuna:SAMPLER",
                 found=name,
-                remedy="take `algorithm` out",
+                remedy="name the objectives, or take `algorithm` out",
             )
         if self.genome is not None and self.search.start != "auto":
             remedy = "take it out; `random_init: true` starts at random genes"
             raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
+
+    def _objectives_fit(self) -> None:
+        search = self.search
+        if not search.objectives:
+            return
+        names = [objective.name for objective in search.objectives]
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise complaint(
+                "a front is between different objectives",
+                expected="two or more, each with a name of its own",
+                found=", ".join(names),
+                remedy="name another task, give objectives a `label`, or take `objectives` out: tasks' weights make one score",
+            )
+        if search.algorithm not in ("auto", "nsga-ii"):
+            raise complaint(
+                f"{search.algorithm} searches for one score, and this run has {len(names)} objectives",
+                expected="algorithm: nsga-ii (or none)",
+                found=f"algorithm: {search.algorithm}",
+                remedy="take `algorithm` out, or `objectives`: tasks' weights make one score",
+            )
+        if search.sharing:
+            raise complaint(
+                "`sharing` divides the credit of one score, and a front has several",
+                expected="`sharing: true` or `objectives`",
+                found="both",
+                remedy="keep one of the two: a front is diverse already",
+            )
+        if self.merge is not None and len(self.merge.space) > 1:
+            raise complaint(
+                "a front is searched in one stage: there is no one distribution that a finer stage could begin at",
+                expected="one space",
+                found=f"{len(self.merge.space)} spaces",
+                remedy="keep the one that is to be searched",
+            )
+        if "global_fevals" in search.model_fields_set and search.global_fevals not in (0, search.max_fevals):
+            raise complaint(
+                "a front is searched in one stage, and `global_fevals` asks for two",
+                expected=f"0 (the space asked for), or {search.max_fevals} (one number per model alone)",
+                found=f"global_fevals: {search.global_fevals}",
+                remedy="take it out",
+            )
 
     @property
     def algorithm(self) -> str:
         """Who searches; never `auto`."""
         if self.search.algorithm != "auto":
             return self.search.algorithm
+        if self.search.objectives:
+            return "nsga-ii"
         return "catcma" if self.merge is not None and len(self.merge.methods) > 1 else "cma-es"
 
     def completed(self) -> RunConfig:
         """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
         coarse = min(self.search.global_fevals, self.search.max_fevals)
+        if self.search.objectives and coarse < self.search.max_fevals:
+            coarse = 0
         search = {"algorithm": self.algorithm, "sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
         every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
@@ -194,7 +240,9 @@ class RunConfig(Block):
     @property
     def sigma(self) -> float:
         """First step size of the last stage."""
-        return self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "merge"]
+        return (
+            self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "front" if self.search.objectives else "merge"]
+        )
 
     @property
     def models(self) -> tuple[ModelRef, ...]:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from vlmerge.config.aim_blocks import ConstraintSpec, ObjectiveSpec
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.judge_block import JUDGE, JudgeSpec
 from vlmerge.config.method_table import METHODS
@@ -21,8 +22,9 @@ from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
 from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
-FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
-"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`."""
+FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "front": 0.2}
+"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; a front's only stage
+has that of a first one."""
 
 
 class TaskSpec(Block):
@@ -150,6 +152,10 @@ class SearchSpec(Block):
             the stage before in at least this share of the resamples; 0: whatever they say.
         simplify: Whether a simpler recipe is looked for that is not worse than the winner on the validation questions.
         margin: How many points of 100 a simpler recipe may lie behind the winner, by the lower end of the paired interval.
+        constraints: What a candidate has to keep; those that do not rank behind all that do, and cannot win on validation.
+        objectives: Scores that stand side by side: the search is for a front (NSGA-II), in one stage.
+        sharing: Whether each question's credit is divided among the candidates of a generation that answer it (fitness sharing
+            as in M2N2), so that those are kept that can do what others cannot. Scores stay what they are everywhere else.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -175,6 +181,9 @@ class SearchSpec(Block):
     agreement: Number = Field(default=0.9, ge=0, le=1)
     simplify: bool = True
     margin: Number = Field(default=1.0, ge=0, le=100)
+    constraints: tuple[ConstraintSpec, ...] = ()
+    objectives: tuple[ObjectiveSpec, ...] = ()
+    sharing: bool = False
 
     @property
     def start_file(self) -> str | None:

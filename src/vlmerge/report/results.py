@@ -29,8 +29,8 @@ from vlmerge.types import SCHEMA
 
 RESULTS_NAME = "results.json"
 ALL = "all"
-ORDER = ("winner", "simple", "global", "best", "mean", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
-SEARCHED = frozenset({"winner", "simple", "global", "best", "mean"})
+ORDER = ("winner", "simple", "global", "best", "mean", "front", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
+SEARCHED = frozenset({"winner", "simple", "global", "best", "mean", "front"})
 """Candidates that a search found; all others are set by hand."""
 
 
@@ -158,7 +158,7 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
     trials = sorted({trial for trial in places.values() if store.has_answers(trial, split)})
     if not tasks or not trials:
         return []
-    scores, task_of, group_of = _score_matrix(store, split, tasks, trials)
+    scores, task_of, group_of = score_matrix(store, split, tasks, trials)
     means, drawn = task_means(scores, task_of), resampled_task_means(scores, task_of, group_of, draws=DRAWS)
     weights = np.array([task.weight for task in tasks])
     if weights.any():
@@ -234,7 +234,7 @@ def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int
     return found
 
 
-def _score_matrix(
+def score_matrix(
     store: Store, split: Split, tasks: Sequence[TaskRecord], trials: Sequence[int]
 ) -> tuple[Floats, Integers, Integers]:
     """Trials × questions, with the task and the picture group of each question; NaN where a trial was not asked."""

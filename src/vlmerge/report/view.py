@@ -10,9 +10,11 @@ from typing import Any, cast
 
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
+from vlmerge.report.front import Front, read_front
 from vlmerge.report.history import History, read_history
 from vlmerge.report.importance import Importance, importance
 from vlmerge.report.importance_table import ImportanceTable, importance_table
+from vlmerge.report.keeping import Keeping, keeping, outside
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
@@ -52,6 +54,9 @@ class RunView:
         measured: How important genes were, stage by stage; empty before the end.
         importance: The same with ablations, laid out for the page; None where nothing can be said.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
+        keeping: What became of the run's constraints.
+        front: Of a run with objectives.
+        outside: Candidates that break one on the set that elected (before the election: on the search questions).
     """
 
     name: str
@@ -74,6 +79,15 @@ class RunView:
     simple: RecipeTable | None
     measured: tuple[Importance, ...]
     importance: ImportanceTable | None
+    keeping: tuple[Keeping, ...]
+    outside: frozenset[str]
+    front: Front | None
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether the winner keeps every constraint on the set that elected it; None before it, and without constraints."""
+        elected = [one for one in self.keeping if one.set == self.meta["elected_on"]]
+        return all(one.held for one in elected) if elected else None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -150,6 +164,9 @@ def read_view(store: Store) -> RunView:
         simple=_simple(trials, places, models, layers),
         measured=measured,
         importance=importance_table(measured, meta["ablation"] or ()) if meta["finished"] else None,
+        keeping=keeping(store, places),
+        front=read_front(store, places),
+        outside=outside(store, places, meta["elected_on"] or "search"),
     )
 
 
@@ -158,7 +175,7 @@ def _leader(trials: list[Trial], places: Mapping[str, int], history: History) ->
     if "winner" in places:
         return by_number.get(places["winner"])
     searched = [trial for trial in trials if trial.kind == "searched"]
-    scored = [point for point in history.points if point.score is not None]
+    scored = [point for point in history.points if point.score is not None and point.kept]
     if not scored:
         return None
     return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]

@@ -12,6 +12,8 @@ Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 Kind = Literal["searched", "baseline", "mean", "simple", "ablation"]
 Status = Literal["scored", "failed"]
+Fitness = float | tuple[float, ...]
+"""What an optimizer is told of a candidate, higher is better: one number, or one for each objective."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,12 @@ class Generation:
     stage: int
     generation: int
     genomes: tuple[Genome, ...]
-    fitness: tuple[float | None, ...] | None
+    fitness: tuple[Fitness | None, ...] | None
     mean: Genome | None
     sigma: float | None
     seconds: float | None
+
+
+def label_of(stage: int, generation: int, position: int) -> str:
+    """The label of a searched candidate, by where it stood (each counted from 0)."""
+    return f"stage-{stage + 1}/{generation + 1:03d}/{position + 1:02d}"

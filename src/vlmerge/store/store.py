@@ -16,7 +16,7 @@ from typing import Any
 from vlmerge.atomic import put
 from vlmerge.errors import RunFolderError
 from vlmerge.store.file import TABLES, connect, damaged, not_a_run
-from vlmerge.store.records import AnswerRecord, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
+from vlmerge.store.records import AnswerRecord, Fitness, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
 from vlmerge.types import SCHEMA, Genome
 
 
@@ -195,7 +195,7 @@ class Store:
             )
 
     def record_tell(
-        self, stage: int, generation: int, fitness: Sequence[float | None], mean: Genome, sigma: float, seconds: float
+        self, stage: int, generation: int, fitness: Sequence[Fitness | None], mean: Genome, sigma: float, seconds: float
     ) -> None:
         """Writes what the optimizer was told; None stands for a failed candidate."""
         with self.transaction():
@@ -212,7 +212,7 @@ class Store:
                 stage=row["stage"],
                 generation=row["generation"],
                 genomes=tuple(tuple(genome) for genome in json.loads(row["genomes"])),
-                fitness=None if row["fitness"] is None else tuple(json.loads(row["fitness"])),
+                fitness=None if row["fitness"] is None else _fitness(json.loads(row["fitness"])),
                 mean=None if row["mean"] is None else tuple(json.loads(row["mean"])),
                 sigma=row["sigma"],
                 seconds=row["seconds"],
@@ -297,6 +297,10 @@ class Store:
                 found=f"schema {schema}",
                 remedy="use the version of vlmerge that made it, or another folder",
             )
+
+
+def _fitness(told: list[float | list[float] | None]) -> tuple[Fitness | None, ...]:
+    return tuple(tuple(each) if isinstance(each, list) else each for each in told)
 
 
 def _json(value: Any) -> str:
