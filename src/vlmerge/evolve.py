@@ -60,7 +60,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             folder.publish()
             if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
                 break
-        standing = elect(folder.store, bench, watch)
+        standing = elect(folder.store, bench, watch, setting.config.search.finalists)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
     return folder.path

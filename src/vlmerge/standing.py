@@ -57,3 +57,22 @@ def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
         if value is not None and (row not in found or value > found[row][0]):
             found[row] = (value, trial)
     return found
+
+
+def finalists(store: Store, count: int) -> dict[str, Trial]:
+    """The best searched candidates on the search questions as rows: `best`, `best:2`, … No merge twice, ties to the earlier.
+
+    Args:
+        store: The run's store.
+        count: How many at most.
+    """
+    scored: list[tuple[float, Trial]] = []
+    for trial in store.trials():
+        value = set_score(store, trial, "search") if trial.kind == "searched" else None
+        if value is not None:
+            scored.append((value, trial))
+    alone: dict[str, Trial] = {}
+    for _, trial in sorted(scored, key=lambda pair: -pair[0]):
+        alone.setdefault(trial.recipe, trial)
+    chosen = list(alone.values())[:count]
+    return {"best" if place == 1 else f"best:{place}": trial for place, trial in enumerate(chosen, start=1)}

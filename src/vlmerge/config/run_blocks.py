@@ -148,6 +148,8 @@ class SearchSpec(Block):
         population: Candidates of a generation; None: CMA-ES' 4 + ⌊3 ln genes⌋, enlarged so that generations fill the budget.
         agreement: A stage is followed by a finer one if, on the validation questions, its mean is better than the mean of
             the stage before in at least this share of the resamples; 0: whatever they say.
+        finalists: How many searched candidates, the best on the search questions, stand for election on the validation
+            questions, beside means and hand-set merges.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -171,6 +173,7 @@ class SearchSpec(Block):
     sigma: Number | None = Field(default=None, gt=0)
     population: Whole | None = Field(default=None, ge=2)
     agreement: Number = Field(default=0.9, ge=0, le=1)
+    finalists: Whole = Field(default=5, ge=1)
 
     @property
     def start_file(self) -> str | None:
