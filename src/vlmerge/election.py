@@ -30,9 +30,9 @@ class Standing:
 def elect(store: Store, bench: Bench, watch: Watch, searched: int) -> Standing:
     """Scores the finalists on validation and picks the best; without validation the search's own score picks.
 
-    Finalists are the best searched candidates, each stage's mean, and of each hand-set row its best on the search questions. Ties
-    go to what needs less explaining: the hand-set rows, then the means, then the candidates by their search scores. The best
-    candidate has a row of its own, `best`; another one has a row, `best:2` and so on, if it is the winner.
+    Finalists are the best searched candidates, each stage's mean, and of each hand-set row its best on the search questions.
+    Ties go to what needs less explaining: the hand-set rows, then the means, then the candidates by their search scores. The
+    best candidate has a row of its own, `best`; another one has a row, `best:2` and so on, if it is the winner.
 
     Args:
         store: The run's store.

@@ -15,6 +15,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.generation import try_generation
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
@@ -111,18 +112,12 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
             if generation == asked:
                 store.record_ask(number, generation, genomes)
                 asked += 1
-            fitness: list[float | None] = []
-            for place, genome in enumerate(genomes):
-                label = f"stage-{number + 1}/{generation + 1:03d}/{place + 1:02d}"
-                recipe = stage.space.decode(genome)
-                trial = bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place))
-                fitness.append(bench.score(trial, "search"))
-                watch.tried(trial, fitness[-1])
-            optimizer.tell(genomes, fitness)
+            tried = try_generation(stage, (number, generation), genomes, bench, store, watch)
+            optimizer.tell(genomes, tried.fitness)
             seconds = time.perf_counter() - started
-            store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
+            store.record_tell(number, generation, tried.fitness, optimizer.mean, optimizer.sigma, seconds)
             generation += 1
-            watch.generation(stage, generation, fitness, optimizer, seconds)
+            watch.generation(stage, generation, tried, optimizer, seconds)
     return Handed(stage.space, optimizer.distribution)
 
 

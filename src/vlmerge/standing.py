@@ -23,9 +23,10 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     Of a task whose weight is below 0 less is better: 1 − mean counts, by the weight without its sign.
 
     Returns:
-        None where the trial failed, has no answers on the set, or none of the set's tasks counts.
+        None where the trial failed, has no answers on the set (or a race asked it a part of it alone), or none of the set's
+        tasks counts.
     """
-    if trial.status == "failed":
+    if trial.status == "failed" or (split == "search" and not trial.is_whole):
         return None
     by_task: dict[str, list[float]] = {}
     for answer in store.answers(trial.trial, split):

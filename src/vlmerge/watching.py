@@ -12,6 +12,7 @@ from vlmerge.recording import write_run
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
+    from vlmerge.generation import Tried
     from vlmerge.loggers import Logbook
     from vlmerge.run_folder import RunFolder
     from vlmerge.search import Optimizer, Stage
@@ -70,25 +71,34 @@ class Watch:
         Raises:
             KeyboardInterrupt: Somebody who watches the run asked it to stop: what is finished is kept, as after Ctrl-C.
         """
-        note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
-        self._observer.advance(1, note)
+        ended = f"failed: {trial.reason}" if trial.status != "stopped" else trial.reason
+        self._observer.advance(1, f"{trial.label} {ended if score is None else f'{100 * score:.1f}'}")
+        self.asked_a_part()
+
+    def asked_a_part(self) -> None:
+        """Questions were asked, and answers are written: a place to stop.
+
+        Raises:
+            KeyboardInterrupt: As in `tried`.
+        """
         if self._folder.stop_asked():
             self._observer.say("the run was asked to stop (`vlmerge watch`)")
             raise KeyboardInterrupt
 
-    def generation(
-        self, stage: Stage, generation: int, fitness: Sequence[float | None], optimizer: Optimizer, seconds: float
-    ) -> None:
+    def generation(self, stage: Stage, generation: int, tried: Tried, optimizer: Optimizer, seconds: float) -> None:
         """A generation was told: one line, and the page again."""
-        scores = [100 * score for score in fitness if score is not None]
-        failed = len(fitness) - len(scores)
+        told = [score for at, score in enumerate(tried.fitness) if at not in tried.stopped]
+        scores = [100 * score for score in told if score is not None]
+        failed, stopped = len(told) - len(scores), len(tried.stopped)
         mean = math.fsum(scores) / len(scores) if scores else math.nan
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
         left = (stage.generations - generation) * seconds
         self._observer.say(
             f"{stage.name} {generation}/{stage.generations}  best {max(scores, default=math.nan):.1f} "
             f"(so far {self._best_with(scores):.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
-            f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
+            f"{seconds:.0f} s, stage done in {_clock(left)}"
+            + (f"  {stopped} stopped" if stopped else "")
+            + (f"  {failed} failed" if failed else "")
         )
         write_run(self._folder)  # Batches may have been halved.
         self.log()

@@ -25,6 +25,7 @@ from vlmerge.config.run_blocks import (
     GenomeSpec,
     LoggerSpec,
     MergeSpec,
+    RacingSpec,
     RuntimeSpec,
     SearchSpec,
     TaskSpec,
@@ -39,6 +40,7 @@ __all__ = [
     "GenomeSpec",
     "LoggerSpec",
     "MergeSpec",
+    "RacingSpec",
     "RunConfig",
     "RuntimeSpec",
     "SearchSpec",
@@ -142,6 +144,13 @@ class RunConfig(Block):
                 expected="auto, catcma, random, or optuna:SAMPLER",
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
+            )
+        if name == "nsga-ii" and self.search.racing is not None:
+            raise complaint(
+                "a race knows who is better by one score, and nsga-ii compares candidates by several objectives",
+                expected="racing: false",
+                found="a race",
+                remedy="take `racing` out",
             )
         if name == "nsga-ii":
             raise complaint(
@@ -311,6 +320,8 @@ def _plain(value: object) -> Any:
     if isinstance(value, Block):
         absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
         plain = {key: _plain(each) for key, each in value if key not in absent}
+        if isinstance(value, SearchSpec) and value.racing is None:
+            return plain | {"racing": False}
         return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}

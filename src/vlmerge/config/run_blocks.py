@@ -130,6 +130,28 @@ def _start(value: object) -> object:
         raise complaint(error.what, **detail) from error
 
 
+class RacingSpec(Block):
+    """How a generation is asked in a race (docs/search.md).
+
+    Attributes:
+        blocks: Into how many blocks the questions are dealt; fewer where a block would have too few pictures.
+        error_rate: Share of those who would have been in the better half that may be stopped by mistake.
+    """
+
+    blocks: Whole = Field(default=4, ge=2, le=50)
+    error_rate: Number = Field(default=0.2, gt=0, lt=1)
+
+
+def _racing(value: object) -> object:
+    if value is True:
+        return RacingSpec()
+    if value is False:
+        return None
+    if value is None or isinstance(value, Mapping | RacingSpec):
+        return cast("object", value)
+    raise misfit("true, false, or {blocks: 4, error_rate: 0.2}", value, "write `racing: true` for the defaults")
+
+
 class SearchSpec(Block):
     """How the search goes.
 
@@ -150,6 +172,8 @@ class SearchSpec(Block):
             the stage before in at least this share of the resamples; 0: whatever they say.
         finalists: How many searched candidates, the best on the search questions, stand for election on the validation
             questions, beside means and hand-set merges.
+        racing: Whether a candidate that will not make the better half of its generation is asked no further; None: all are
+            asked everything.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -174,6 +198,7 @@ class SearchSpec(Block):
     population: Whole | None = Field(default=None, ge=2)
     agreement: Number = Field(default=0.9, ge=0, le=1)
     finalists: Whole = Field(default=5, ge=1)
+    racing: Annotated[RacingSpec | None, BeforeValidator(_racing)] = None
 
     @property
     def start_file(self) -> str | None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from vlmerge.config import MergeSpec, ModelRef, RunConfig, SpaceSpec
+from vlmerge.config import MergeSpec, ModelRef, RacingSpec, RunConfig, SpaceSpec
 from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
@@ -44,6 +44,7 @@ class Stage:
         generations: How many.
         algorithm: Who searches.
         options: Of the algorithm.
+        racing: How a generation is asked in a race; None: every candidate is asked everything.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Stage:
     generations: int
     algorithm: str = "cma-es"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    racing: RacingSpec | None = None
 
     @property
     def budget(self) -> int:
@@ -99,7 +101,12 @@ def stages(
         ConfigError: The space does not fit the number of layers, or cannot say the start.
     """
     search = config.search
-    common: dict[str, Any] = {"seed": search.seed, "algorithm": config.algorithm, "options": search.options}
+    common: dict[str, Any] = {
+        "seed": search.seed,
+        "algorithm": config.algorithm,
+        "options": search.options,
+        "racing": search.racing,
+    }
     if config.genome is not None:
         space = GenomeSpace(config.genome, host, layers, search.seed if config.random_init else None)
         population, generations = plan(search.max_fevals, len(space.names), search.population, enlarge=False)

@@ -10,7 +10,8 @@ from vlmerge.types import Genome
 
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
-Status = Literal["scored", "failed"]
+Status = Literal["scored", "failed", "racing", "stopped"]
+"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`)."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ class Trial:
         stage, generation, position: Where a searched candidate stood.
         genome: Its genes, where it has any.
         recipe: YAML of its recipe: `vlmerge merge` understands it.
-        status: `scored` or `failed`.
-        reason: Why it failed.
+        status: `scored`: on all search questions that it was to be asked; or `failed`, `racing`, `stopped`.
+        reason: Why it failed, or where it was stopped.
         seconds: Seconds by part: merge, answer, score.
         finished_at: UTC, ISO 8601.
     """
@@ -104,6 +105,11 @@ class Trial:
     reason: str | None
     seconds: Mapping[str, float]
     finished_at: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has a score on the search questions: what a stopped one answered is no score to compare others with."""
+        return self.status == "scored"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""One generation of a search: every candidate is tried, on all search questions or in a race."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.bench import Candidate
+from vlmerge.raced import Course
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Bench
+    from vlmerge.search import Stage
+    from vlmerge.store import Store
+    from vlmerge.types import Genome
+    from vlmerge.watching import Watch
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of a generation.
+
+    Attributes:
+        fitness: What the optimizer is told of each candidate; None: it failed.
+        stopped: Places of those that a race stopped. Their fitness is no score: it says where they rank, behind all others.
+    """
+
+    fitness: list[float | None]
+    stopped: frozenset[int] = frozenset()
+
+
+def try_generation(
+    stage: Stage, place: tuple[int, int], genomes: Sequence[Genome], bench: Bench, store: Store, watch: Watch
+) -> Tried:
+    """Tries the candidates of a generation; what the store holds of them is not asked again.
+
+    Args:
+        stage: The search that they are of.
+        place: Its number and the generation's, from 0.
+        genomes: What the optimizer asked for.
+        bench: Merges and asks.
+        store: The run's store.
+        watch: Who is told.
+    """
+    number, generation = place
+    candidates = [
+        Candidate(
+            label=f"stage-{number + 1}/{generation + 1:03d}/{position + 1:02d}",
+            recipe=stage.space.decode(genome),
+            genome=genome,
+            place=(number, generation, position),
+        )
+        for position, genome in enumerate(genomes)
+    ]
+    if stage.racing is not None:
+        course = Course.of(bench.sets, stage.racing, (stage.seed, number, generation), survivors=max(1, len(genomes) // 2))
+        if course.is_race:
+            told = course.run(candidates, bench, store, watch)
+            trials = [store.trial(candidate.label) for candidate in candidates]
+            return Tried(told, frozenset(at for at, trial in enumerate(trials) if trial and trial.status == "stopped"))
+    return Tried([_whole(candidate, bench, watch) for candidate in candidates])
+
+
+def _whole(candidate: Candidate, bench: Bench, watch: Watch) -> float | None:
+    trial = bench.try_recipe(candidate.label, "searched", candidate.recipe, genome=candidate.genome, place=candidate.place)
+    score = bench.score(trial, "search")
+    watch.tried(trial, score)
+    return score
