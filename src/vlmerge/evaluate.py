@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluations import Evaluation, evaluation, say_what_it_takes
+from vlmerge.holdout import count_look
 from vlmerge.store import AnswerRecord, Split
 from vlmerge.tasks.judge import JudgedTask, scores_of
 from vlmerge.tasks.task import AskingTask, Said
@@ -145,4 +146,5 @@ def evaluate_model(
         texts, scores = [record.text for record in records], [record.score for record in records]
         protocol = one.protocol, example_prompt(live, one)
         results.append(evaluation(name or model, one, texts, scores, protocol))
+    count_look(model, asked, observer)
     return results

@@ -16,6 +16,7 @@ from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
 from vlmerge.generation import try_generation
+from vlmerge.holdout import first_look
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
@@ -132,8 +133,7 @@ def report_holdout(standing: Standing, store: Store, bench: Bench, setting: Sett
     trials = {trial.trial: trial for trial in map(store.trial, standing.rows.values()) if trial is not None}
     if not setting.sets.holdout:
         return
-    if not store.get("holdout_views"):
-        store.set("holdout_views", 1)
+    first_look(store)
     with watch.step("holdout", len(trials)):
         for trial in trials.values():
             watch.tried(trial, bench.score(trial, "holdout"))

@@ -210,12 +210,14 @@ def _frozen(
         value = set_score(store, trial, split)
         if value is not None and split != "search":
             facts[split] = 100 * value
-    for task, mean in _task_means(store, trial).items():
+    for task, mean in _task_means(store, trial).items() if trial.is_whole else ():
         facts[f"search, {task}"] = mean
+    stopped = trial.status == "stopped"  # A race is what Optuna calls pruning.
+    ended = TrialState.PRUNED if stopped else TrialState.FAIL
     return FrozenTrial(
         number=-1,
         trial_id=-1,
-        state=TrialState.FAIL if score is None else TrialState.COMPLETE,
+        state=ended if score is None else TrialState.COMPLETE,
         value=None if score is None else 100 * score,
         datetime_start=end - timedelta(seconds=sum(trial.seconds.values())),
         datetime_complete=end,

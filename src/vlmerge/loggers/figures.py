@@ -27,17 +27,22 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
 
     Returns:
         Key → figure: `search/best` is the best so far; `max`, `mean`, `deviation` and `min` are the generation's own; of each
-        task, its best candidate's score and the mean. Of a generation in which every candidate failed, no scores.
+        task, its best candidate's score and the mean. Of a generation in which every candidate failed, no scores. Whoever a
+        race stopped is counted (`stopped`), and is in no score.
     """
     this = generations[step - 1]
-    fitness = [[100 * score for score in each.fitness or () if score is not None] for each in generations[:step]]
+    stopped = _stopped(store)
+    fitness = [_scores(each, stopped) for each in generations[:step]]
     scores, asked = fitness[-1], len(this.genomes)
+    out = len(stopped & {(this.stage, this.generation, place) for place in range(asked)})
     figures: dict[str, float] = {
         "search/stage": this.stage + 1,
         "search/generation": this.generation + 1,
         "search/candidates": sum(len(each.genomes) for each in generations[:step]),
-        "search/failed": asked - len(scores),
+        "search/failed": asked - len(scores) - out,
     }
+    if stopped:
+        figures["search/stopped"] = out
     if this.sigma is not None:
         figures["search/step_size"] = this.sigma
     if this.seconds is not None:
@@ -53,12 +58,26 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
     return figures
 
 
+def _stopped(store: Store) -> set[tuple[int | None, int | None, int | None]]:
+    """Stage, generation and position of everyone whom a race stopped: what was told of them is a rank, and no score."""
+    return {(trial.stage, trial.generation, trial.position) for trial in store.trials() if trial.status == "stopped"}
+
+
+def _scores(generation: Generation, stopped: set[tuple[int | None, int | None, int | None]]) -> list[float]:
+    return [
+        100 * score
+        for place, score in enumerate(generation.fitness or ())
+        if score is not None and (generation.stage, generation.generation, place) not in stopped
+    ]
+
+
 def _by_task(store: Store, generation: Generation) -> dict[str, float]:
     """Mean of every task over the generation's candidates, and what its best candidate scores there."""
     members = [
         trial
         for trial in store.trials()
         if (trial.kind, trial.stage, trial.generation) == ("searched", generation.stage, generation.generation)
+        and trial.is_whole
     ]
     fitness = generation.fitness or ()
     scored = [(score, trial) for trial in members if (score := _told_score(fitness, trial)) is not None]

@@ -17,17 +17,22 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class Point:
-    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed."""
+    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed or a
+    race stopped it (`stopped`): what it answered until then is no score beside the others'."""
 
     number: int
     stage: int
     generation: int
     score: float | None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100."""
+    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100.
+
+    Of a generation that was raced, mean and deviation are those of the candidates that were asked everything.
+    """
 
     stage: int
     generation: int
@@ -75,7 +80,7 @@ def read_history(store: Store) -> History:
     points: list[Point] = []
     for number, trial in enumerate(searched, start=1):
         score = _score(store, trial, generations)
-        points.append(Point(number, trial.stage or 0, trial.generation or 0, score))
+        points.append(Point(number, trial.stage or 0, trial.generation or 0, score, trial.status == "stopped"))
     budget = store.get("budget")
     return History(
         points=tuple(points),
@@ -89,7 +94,7 @@ def read_history(store: Store) -> History:
 
 def _score(store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation]) -> float | None:
     """What the optimizer was told, or (in a generation that is still going on) the same from the answers."""
-    if trial.status == "failed":
+    if not trial.is_whole:
         return None
     generation = generations.get((trial.stage or 0, trial.generation or 0))
     if generation is not None and generation.fitness is not None and trial.position is not None:

@@ -92,7 +92,9 @@ def claim_line(view: RunView, say: Phrases) -> str:
         set=say(f"set.{claim.set}"),
     )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
-    return " ".join([text, *(_against(row, say) for row in against)])
+    views = int(view.meta["holdout_views"] or 0)
+    looks = [say("method.holdout", count=views), say("method.holdout_many")] if claim.set == "holdout" and views > 1 else []
+    return " ".join([text, *(_against(row, say) for row in against), *looks])
 
 
 def _against(row: Row, say: Phrases) -> str:

@@ -298,10 +298,10 @@ class Store:
         )
         return found.fetchone() is not None
 
-    def answers_of_search(self) -> int:
-        """How many answers all searched candidates gave on the search questions."""
-        query = "SELECT COUNT(*) AS n FROM answers JOIN trials USING (trial) WHERE kind = 'searched' AND split = 'search'"
-        return self._connection.execute(query).fetchone()["n"]
+    def answers_by_trial(self, split: Split) -> dict[int, int]:
+        """Trial → how many answers it gave on a set; without those that gave none."""
+        query = "SELECT trial, COUNT(*) AS n FROM answers WHERE split = ? GROUP BY trial ORDER BY trial"
+        return {row["trial"]: row["n"] for row in self._connection.execute(query, (split,))}
 
     # ── inside ──
 
