@@ -180,6 +180,7 @@ class Progress:
             **fresh,
             "seconds": round(seconds_of(trial.seconds), 2),
             "reason": trial.reason,
+            "stopped_after": len(store.answers(trial.trial, "search")) if trial.status == "stopped" else None,
         }
 
     def _under_way(
