@@ -42,7 +42,7 @@ from vlmerge.search.optimizers import optimizer
 from vlmerge.search.racing import Race, Scores
 from vlmerge.store import STORE_NAME, Store
 
-RATES, BLOCKS = (0.05, 0.1, 0.2, 0.3, 0.4), (2, 4, 5)
+RATES, BLOCKS, SURVIVORS = (0.05, 0.1, 0.2, 0.3, 0.4), (2, 4, 5), (0.5, 0.25)
 DEALS, SEEDS = 20, 40
 SEARCHED = 0.75
 """Of the pictures; the rest is fresh."""
@@ -108,11 +108,11 @@ def weighed(order: NDArray[np.int64], whole: NDArray[np.float64]) -> float:
 def replay(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
     """Every setting over every generation, dealt DEALS times."""
     lines: list[dict[str, Any]] = []
-    for blocks, rate in itertools.product(BLOCKS, RATES):
+    for kept, blocks, rate in itertools.product(SURVIVORS, BLOCKS, RATES):
         found: list[tuple[float, float, float, float, float]] = []
         for run in runs:
             for (_, whole, _), deal in itertools.product(run.generations, range(1, DEALS + 1)):
-                half, means = max(1, len(whole) // 2), whole.mean(axis=1)
+                half, means = max(1, int(kept * len(whole))), whole.mean(axis=1)
                 race = Race.deal(run.pictures.tolist(), survivors=half, error_rate=rate, blocks=blocks, seed=deal)
                 seen = hold(race, whole)
                 told = np.array(race.fitness(seen), dtype=np.float64)
@@ -131,7 +131,14 @@ def replay(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
                     )
                 )
         keys = ("saved", "false_stops", "points_lost", "false_stops_null", "saved_null")
-        lines.append({"blocks": blocks, "error_rate": rate, **dict(zip(keys, np.mean(found, axis=0).tolist(), strict=True))})
+        lines.append(
+            {
+                "survivors": kept,
+                "blocks": blocks,
+                "error_rate": rate,
+                **dict(zip(keys, np.mean(found, axis=0).tolist(), strict=True)),
+            }
+        )
     return lines
 
 
@@ -191,12 +198,17 @@ class Course:
     name: str
     blocks: int = 1
     error_rate: float = 0.2
+    survivors: float = 0.5
     share: float = 1.0
 
 
 COURSES = (
     Course("every question"),
-    *(Course(f"blocks {blocks}, error rate {rate}", blocks, rate) for blocks in (2, 4) for rate in (0.1, 0.2, 0.3, 0.4)),
+    *(
+        Course(f"survivors {kept}, blocks 4, error rate {rate}", 4, rate, kept)
+        for kept in SURVIVORS
+        for rate in (0.1, 0.2, 0.3, 0.4)
+    ),
     *(Course(f"no race, {100 * share:.0f} % of the generations", share=share) for share in (0.8, 0.7, 0.6)),
 )
 
@@ -215,9 +227,12 @@ def search(land: Landscape, pictures: NDArray[np.int64], course: Course, seed: i
         genomes = searcher.ask()
         whole = land.scored(np.array(genomes), lot)[:, searched]
         race = Race.deal(
-            pictures[searched].tolist(), survivors=land.population // 2, error_rate=course.error_rate, blocks=course.blocks,
+            pictures[searched].tolist(),
+            survivors=max(1, int(course.survivors * land.population)),
+            error_rate=course.error_rate,
+            blocks=course.blocks,
             seed=1000 * seed + searcher.told,
-        )  # fmt: skip
+        )
         seen = hold(race, whole)
         asked += 1 - race.saved(seen)
         searcher.tell(genomes, race.fitness(seen))

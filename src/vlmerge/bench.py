@@ -13,7 +13,7 @@ from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
 from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
-from vlmerge.store import AnswerRecord, Split, Store, Trial
+from vlmerge.store import AnswerRecord, Split, Status, Store, Trial
 from vlmerge.tasks.sets import Asked, Sets
 from vlmerge.types import Genome
 
@@ -106,28 +106,45 @@ class Bench:
             self._remember_batch_size()
         return trial
 
-    def try_part(self, candidate: Candidate, asked: Sequence[Asked], *, last: bool) -> Trial:
+    def try_part(self, candidate: Candidate, asked: Sequence[Asked], then: Status) -> Trial:
         """Scores a searched candidate on a part of the search questions, and writes down what it has answered so far.
 
         Args:
             candidate: Who is asked.
             asked: Questions that it has not answered yet.
-            last: Whether none are left after these.
+            then: Its status after these, if it has not failed.
 
         Returns:
-            Its record: `racing`, `scored` after the last part, or `failed`.
+            Its record.
         """
         known = self._store.trial(candidate.label)
         trial = known or self._unasked(candidate.label, "searched", candidate.recipe, candidate.genome, candidate.place)
         # Nothing said to the first questions is a failure; nothing said to some later ones is what it has to say of them.
         trial, answers = self._asked(trial, candidate.recipe, asked, allow_empty=known is not None)
-        if trial.status == "scored" and not last:
-            trial = replace(trial, status="racing")
-        places = [self._places[answer.task, answer.question] for answer in answers]
+        if trial.status == "scored":
+            trial = replace(trial, status=then)
         with self._store.transaction():
-            (self._store.record_trial if known is None else self._store.update_trial)(trial, answers, places)
+            record = self._store.record_trial if known is None else self._store.update_trial
+            record(trial, answers, self._places_of(answers))
             self._remember_batch_size()
         return trial
+
+    def ask_the_rest(self, trial: Trial) -> Trial:
+        """Asks a searched candidate what it was not asked yet of the search questions; then it is `scored`, or has failed."""
+        answered = {(answer.task, answer.question) for answer in self._store.answers(trial.trial, "search")}
+        left = [
+            replace(one, questions=tuple(each for each in one.questions if (each.task, each.id) not in answered))
+            for one in self._sets.search
+        ]
+        asked = [one for one in left if one.questions]
+        trial, answers = self._asked(trial, read_recipe(trial.recipe, trial.label), asked, allow_empty=True)
+        with self._store.transaction():
+            self._store.update_trial(trial, answers, self._places_of(answers))
+            self._remember_batch_size()
+        return trial
+
+    def _places_of(self, answers: Sequence[AnswerRecord]) -> list[int]:
+        return [self._places[answer.task, answer.question] for answer in answers]
 
     def stop(self, label: str, reason: str) -> Trial:
         """Writes down that a candidate is asked no more."""
@@ -171,7 +188,8 @@ class Bench:
         """The trial's score on a set (see `standing.set_score`), asking the questions if that was not done yet.
 
         Returns:
-            None if the trial failed, or fails on these questions; on the search questions also if a race stopped it.
+            None if the trial failed, or fails on these questions; on the search questions also if it was asked only a part of
+            them.
         """
         if trial.status == "failed" or not self._sets[split] or (split == "search" and not trial.is_whole):
             return None

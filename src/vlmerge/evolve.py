@@ -19,6 +19,7 @@ from vlmerge.generation import try_generation
 from vlmerge.holdout import first_look
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
+from vlmerge.rotation import ask_finalists_the_rest
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
@@ -62,6 +63,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             folder.publish()
             if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
                 break
+        ask_finalists_the_rest(folder.store, bench, watch, setting.config.search.finalists)
         standing = elect(folder.store, bench, watch, setting.config.search.finalists)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)

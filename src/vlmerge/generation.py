@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.bench import Candidate
 from vlmerge.raced import Course
+from vlmerge.rotation import difficulty, learn_share, questions_of
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench
@@ -53,12 +54,15 @@ def try_generation(
         )
         for position, genome in enumerate(genomes)
     ]
-    if stage.racing is not None:
-        course = Course.of(bench.sets, stage.racing, (stage.seed, number, generation), survivors=max(1, len(genomes) // 2))
-        if course.is_race:
-            told = course.run(candidates, bench, store, watch)
-            trials = [store.trial(candidate.label) for candidate in candidates]
-            return Tried(told, frozenset(at for at, trial in enumerate(trials) if trial and trial.status == "stopped"))
+    tasks = bench.sets.search
+    asked = questions_of(stage, place, tasks, store)
+    if stage.racing is not None or stage.rotate != 1:
+        course = Course.of(asked, stage.racing, (stage.seed, *place), len(genomes), whole=asked == tasks)
+        scores = course.run(candidates, bench, store, watch)
+        learn_share(stage, place, course, scores, store)
+        trials = [store.trial(candidate.label) for candidate in candidates]
+        stopped = frozenset(at for at, trial in enumerate(trials) if trial is not None and trial.status == "stopped")
+        return Tried(course.race.fitness(scores + difficulty(course, tasks, store)), stopped)
     return Tried([_whole(candidate, bench, watch) for candidate in candidates])
 
 

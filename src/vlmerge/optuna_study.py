@@ -16,7 +16,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
 from vlmerge.recording import recorded_run
 from vlmerge.search import stages
-from vlmerge.standing import set_score
+from vlmerge.standing import estimates, set_score
 from vlmerge.store import SPLITS, Store, Trial
 
 if TYPE_CHECKING:
@@ -192,6 +192,8 @@ def _frozen(
     from optuna.trial import FrozenTrial, TrialState
 
     score, genes = set_score(store, trial, "search"), _genes(trial, names)
+    if trial.status == "sampled":  # Where questions rotate, what the optimizer was told.
+        score = estimates(store).get(trial.trial)
     end = datetime.fromisoformat(trial.finished_at).astimezone().replace(tzinfo=None)
     facts: dict[str, Any] = {
         "trial": trial.trial,

@@ -22,7 +22,7 @@ from vlmerge.search.racing import PICTURES, Race, Scores
 if TYPE_CHECKING:
     from vlmerge.bench import Bench, Candidate
     from vlmerge.config import RacingSpec
-    from vlmerge.store import Store, Trial
+    from vlmerge.store import Status, Store, Trial
     from vlmerge.tasks.sets import Asked, Sets
     from vlmerge.watching import Watch
 
@@ -42,63 +42,73 @@ class Course:
     parts: tuple[tuple[Asked, ...], ...]
     questions: tuple[tuple[str, str], ...]
     turned: frozenset[str]
+    ends: Status
 
     @classmethod
-    def of(cls, sets: Sets, spec: RacingSpec, place: tuple[int, int, int], *, survivors: int) -> Course:
-        """Deals the search questions of a run into blocks.
+    def of(
+        cls,
+        tasks: Sequence[Asked],
+        spec: RacingSpec | None,
+        place: tuple[int, int, int],
+        candidates: int,
+        *,
+        whole: bool = True,
+    ) -> Course:
+        """Deals the questions of a generation into blocks.
 
         Args:
-            sets: The run's questions.
-            spec: How the run races.
+            tasks: What it is asked.
+            spec: How the run races; None: everybody is asked everything, in one block.
             place: Seed, stage and generation: every generation has an order of its own.
-            survivors: How many of a generation are to be known for certain.
+            candidates: How many take part.
+            whole: Whether these are all search questions.
         """
-        counted = [asked for asked in sets.search if asked.weight]
+        counted = [asked for asked in tasks if asked.weight]
         questions = [question for asked in counted for question in asked.questions]
         race = Race.deal(
             [question.group for question in questions],
-            survivors=survivors,
-            error_rate=spec.error_rate,
-            blocks=spec.blocks,
+            survivors=candidates if spec is None else max(1, int(spec.survivors * candidates)),
+            error_rate=0.5 if spec is None else spec.error_rate,
+            blocks=1 if spec is None else spec.blocks,
             # A task's questions have its weight together, as in `standing.set_score`.
             weights=[abs(asked.weight) / len(asked.questions) for asked in counted for _ in asked.questions],
             seed=zlib.crc32("/".join(map(str, place)).encode()),
         )
         keys = tuple((question.task, question.id) for question in questions)
         blocks = [{keys[at] for at in block} for block in race.blocks]
-        blocks[-1] |= {(each.task, each.id) for asked in sets.search if not asked.weight for each in asked.questions}
-        parts = tuple(_part(sets.search, block) for block in blocks)
-        return cls(race, parts, keys, frozenset(asked.task.name for asked in counted if asked.weight < 0))
+        blocks[-1] |= {(each.task, each.id) for asked in tasks if not asked.weight for each in asked.questions}
+        parts = tuple(_part(tasks, block) for block in blocks)
+        turned = frozenset(asked.task.name for asked in counted if asked.weight < 0)
+        return cls(race, parts, keys, turned, "scored" if whole else "sampled")
 
-    @property
-    def is_race(self) -> bool:
-        """Whether there are enough pictures for more than one block."""
-        return len(self.parts) > 1
-
-    def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch) -> list[float | None]:
-        """Holds the race, or goes on with it; gives what the optimizer is told.
+    def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch) -> Scores:
+        """Holds the race, or goes on with it.
 
         Args:
             candidates: The generation.
             bench: Merges and asks.
             store: The run's store.
             watch: Told of each candidate whose race is over.
+
+        Returns:
+            (candidates, questions): `race.fitness` makes of them what the optimizer is told.
         """
         asked = list(accumulate(sum(len(each.questions) for each in part) for part in self.parts))
         trials = [store.trial(candidate.label) for candidate in candidates]
-        scores = np.stack([self._scores(store, trial) for trial in trials])
-        for trial in trials:
+        scores = np.stack([self.scores_of(store, trial) for trial in trials])
+        for at, trial in enumerate(trials):
             if trial is not None and trial.status != "racing":
-                watch.tried(trial, bench.score(trial, "search"))
+                watch.tried(trial, self._mean(trial, scores[at]))
         for block, places in enumerate(self.race.blocks):
             for at in self.race.running(scores, block):
                 trial = trials[at]
                 if (trial is None or trial.status != "failed") and np.isnan(scores[at, list(places)]).any():
-                    trial = bench.try_part(candidates[at], self.parts[block], last=block == len(self.parts) - 1)
-                    trials[at], scores[at] = trial, self._scores(store, trial)
+                    then: Status = self.ends if block == len(self.parts) - 1 else "racing"
+                    trial = bench.try_part(candidates[at], self.parts[block], then)
+                    trials[at], scores[at] = trial, self.scores_of(store, trial)
                     watch.asked_a_part()
                     if trial.status != "racing":
-                        watch.tried(trial, bench.score(trial, "search"))
+                        watch.tried(trial, self._mean(trial, scores[at]))
             for at in self.race.to_stop(scores, block):
                 stopped = bench.stop(candidates[at].label, f"stopped after {asked[block]} of {asked[-1]} questions")
                 if trials[at] != stopped:
@@ -106,9 +116,13 @@ class Course:
                     watch.tried(stopped, None)
         failed = [at for at, trial in enumerate(trials) if trial is not None and trial.status == "failed"]
         scores[failed] = np.nan
-        return self.race.fitness(scores)
+        return scores
 
-    def _scores(self, store: Store, trial: Trial | None) -> Scores:
+    def _mean(self, trial: Trial, scores: Scores) -> float | None:
+        """Of whoever was asked everything."""
+        return float(np.average(scores, weights=self.race.weights)) if trial.status in ("scored", "sampled") else None
+
+    def scores_of(self, store: Store, trial: Trial | None) -> Scores:
         """Of each of the race's questions; NaN where it was not asked.
 
         One that failed keeps what it had answered before: others were compared with it then.

@@ -42,6 +42,26 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     return weighted / math.fsum(abs(task.weight) for task in counted)
 
 
+def estimates(store: Store) -> dict[int, float]:
+    """Searched trial → what the optimizer was told of it, of those that were asked all that their generation was asked.
+
+    In a search whose questions rotate this is an estimate of the score on all search questions, else that score.
+    """
+    told = {
+        (one.stage, one.generation, place): score
+        for one in store.generations()
+        for place, score in enumerate(one.fitness or ())
+        if score is not None
+    }
+    found: dict[int, float] = {}
+    for trial in store.trials():
+        if trial.kind == "searched" and trial.status in ("scored", "sampled") and trial.position is not None:
+            score = told.get((trial.stage or 0, trial.generation or 0, trial.position))
+            if score is not None:
+                found[trial.trial] = score
+    return found
+
+
 def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
     """Row → its best trial on the search questions with its score, in the order of the trials; ties go to the earlier one.
 

@@ -181,9 +181,9 @@ class Generation:
             Candidate(f"stage-1/001/{at:02d}", read_recipe(text.format(share), "here"), (share,), (0, 0, at))
             for at, share in enumerate(shares)
         ]
-        course = Course.of(self.sets, spec, (1, 0, 0), survivors=4)
+        course = Course.of(self.sets.search, spec, (1, 0, 0), len(shares))
         bench = Bench(self.store, cast("Any", speaker), self.sets)
-        return course.run(candidates, bench, self.store, cast("Any", Unwatched()))
+        return course.race.fitness(course.run(candidates, bench, self.store, cast("Any", Unwatched())))
 
     def record(self) -> list[object]:
         trials = self.store.trials()

@@ -145,12 +145,14 @@ class RunConfig(Block):
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
             )
-        if name == "nsga-ii" and self.search.racing is not None:
+        parts = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1}
+        part = next((key for key, wanted in parts.items() if wanted), None)
+        if name == "nsga-ii" and part is not None:
             raise complaint(
-                "a race knows who is better by one score, and nsga-ii compares candidates by several objectives",
-                expected="racing: false",
-                found="a race",
-                remedy="take `racing` out",
+                f"`{part}` compares candidates by one score, and nsga-ii by several objectives",
+                expected="racing: false, rotate: 1",
+                found=f"`{part}` with nsga-ii",
+                remedy=f"take `{part}` out",
             )
         if name == "nsga-ii":
             raise complaint(

@@ -135,11 +135,13 @@ class RacingSpec(Block):
 
     Attributes:
         blocks: Into how many blocks the questions are dealt; fewer where a block would have too few pictures.
-        error_rate: Share of those who would have been in the better half that may be stopped by mistake.
+        error_rate: Share of the survivors that may be stopped by mistake.
+        survivors: Which part of a generation, its best, is to be known for certain.
     """
 
     blocks: Whole = Field(default=4, ge=2, le=50)
     error_rate: Number = Field(default=0.2, gt=0, lt=1)
+    survivors: Number = Field(default=0.5, gt=0, lt=1)
 
 
 def _racing(value: object) -> object:
@@ -150,6 +152,14 @@ def _racing(value: object) -> object:
     if value is None or isinstance(value, Mapping | RacingSpec):
         return cast("object", value)
     raise misfit("true, false, or {blocks: 4, error_rate: 0.2}", value, "write `racing: true` for the defaults")
+
+
+def _rotate(value: object) -> float | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise misfit("a share above 0 and up to 1, or auto", value, "rotate: 0.5")
+    return float(value)
 
 
 class SearchSpec(Block):
@@ -174,6 +184,8 @@ class SearchSpec(Block):
             questions, beside means and hand-set merges.
         racing: Whether a candidate that will not make the better half of its generation is asked no further; None: all are
             asked everything.
+        rotate: Share of the search questions' pictures that a generation is asked, other ones each time; 1: all of them;
+            `auto`: as many as its ranks need.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -199,6 +211,7 @@ class SearchSpec(Block):
     agreement: Number = Field(default=0.9, ge=0, le=1)
     finalists: Whole = Field(default=5, ge=1)
     racing: Annotated[RacingSpec | None, BeforeValidator(_racing)] = None
+    rotate: Annotated[float | Literal["auto"], PlainValidator(_rotate)] = 1.0
 
     @property
     def start_file(self) -> str | None:

@@ -94,7 +94,7 @@ def read_history(store: Store) -> History:
 
 def _score(store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation]) -> float | None:
     """What the optimizer was told, or (in a generation that is still going on) the same from the answers."""
-    if not trial.is_whole:
+    if trial.status not in ("scored", "sampled"):
         return None
     generation = generations.get((trial.stage or 0, trial.generation or 0))
     if generation is not None and generation.fitness is not None and trial.position is not None:

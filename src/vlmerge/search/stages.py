@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from vlmerge.config import MergeSpec, ModelRef, RacingSpec, RunConfig, SpaceSpec
 from vlmerge.search.genes import Distribution
@@ -45,6 +45,7 @@ class Stage:
         algorithm: Who searches.
         options: Of the algorithm.
         racing: How a generation is asked in a race; None: every candidate is asked everything.
+        rotate: Share of the search questions' pictures that a generation is asked, or `auto`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Stage:
     algorithm: str = "cma-es"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     racing: RacingSpec | None = None
+    rotate: float | Literal["auto"] = 1.0
 
     @property
     def budget(self) -> int:
@@ -106,6 +108,7 @@ def stages(
         "algorithm": config.algorithm,
         "options": search.options,
         "racing": search.racing,
+        "rotate": search.rotate,
     }
     if config.genome is not None:
         space = GenomeSpace(config.genome, host, layers, search.seed if config.random_init else None)

@@ -10,8 +10,9 @@ from vlmerge.types import Genome
 
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
-Status = Literal["scored", "failed", "racing", "stopped"]
-"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`)."""
+Status = Literal["scored", "failed", "racing", "stopped", "sampled"]
+"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`); `sampled`:
+asked the share of the search questions that its generation was asked (`rotation.py`)."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Trial:
         stage, generation, position: Where a searched candidate stood.
         genome: Its genes, where it has any.
         recipe: YAML of its recipe: `vlmerge merge` understands it.
-        status: `scored`: on all search questions that it was to be asked; or `failed`, `racing`, `stopped`.
+        status: `scored`: on all search questions; or `failed`, `racing`, `stopped`, `sampled`.
         reason: Why it failed, or where it was stopped.
         seconds: Seconds by part: merge, answer, score.
         finished_at: UTC, ISO 8601.

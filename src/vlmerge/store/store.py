@@ -290,10 +290,10 @@ class Store:
         return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows if task in (None, row["task"])]
 
     def has_answers(self, trial: int, split: Split) -> bool:
-        """Whether the trial was scored on that set: a race that stopped it, or goes on, asked it a part of the search set."""
+        """Whether the trial was scored on that set: of the search set a part was asked of whoever a race stopped."""
         found = self._connection.execute(
             "SELECT 1 FROM answers JOIN trials USING (trial) WHERE trial = ? AND split = ? "
-            "AND NOT (split = 'search' AND status IN ('racing', 'stopped')) LIMIT 1",
+            "AND NOT (split = 'search' AND status IN ('racing', 'stopped', 'sampled')) LIMIT 1",
             (trial, split),
         )
         return found.fetchone() is not None
