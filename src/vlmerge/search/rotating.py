@@ -3,8 +3,9 @@
 All candidates of a generation are asked the same questions, so that with greedy answers their ranks have no noise but the
 choice of questions. How much of that there is, the answers tell without a further question: pictures are halved by lot,
 candidates are ranked by each half, and the correlation of the two rankings says how far one half foretells the other; Spearman
-and Brown's formula (1910) makes of it the reliability of both together. (Hansen et al., 2009, "A method for handling uncertainty
-in evolutionary optimization", measure the same by asking candidates twice; here a picture's score is there once and for all.)
+and Brown's formula (1910) makes of it the reliability of both together. (Hansen et al., 2009, "A method for handling
+uncertainty in evolutionary optimization", measure the same by asking candidates twice; here a picture's score is there once
+and for all.)
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from vlmerge.types import Genome
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 Status = Literal["scored", "failed", "racing", "stopped", "sampled"]
-"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`); `sampled`:
-asked the share of the search questions that its generation was asked (`rotation.py`)."""
+"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`);
+`sampled`: asked the share of the search questions that its generation was asked (`rotation.py`)."""
 
 
 @dataclass(frozen=True)
