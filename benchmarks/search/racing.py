@@ -6,9 +6,9 @@ it names score less than the true ones (weighted as CMA-ES weighs them, in point
 that differ by chance alone: of each picture their scores change places.
 
 **landscape**: what that does to a search. A smooth model of the run's scores, question by question, over the genes of its last
-stage, with the residuals of a real candidate on top, stands for the live model. CMA-ES searches it as vlmerge does, from a start
-some way off, with races and without, on three quarters of the pictures; the last mean is scored on the other pictures. 60 seeds,
-paired. Beside races stand searches without them that have fewer candidates, and such whose questions rotate.
+stage, with the residuals of a real candidate on top, stands for the live model. CMA-ES searches it as vlmerge does, from a
+start some way off, with races and without, on three quarters of the pictures; the last mean is scored on the other pictures.
+60 seeds, paired. Beside races stand searches without them that have fewer candidates, and such whose questions rotate.
 
 **study**: real runs, whole: seeds × settings, each in a folder of its own that goes on where it stopped.
 

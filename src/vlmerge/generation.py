@@ -62,7 +62,7 @@ def try_generation(
         learn_share(stage, place, course, scores, store)
         trials = [store.trial(candidate.label) for candidate in candidates]
         stopped = frozenset(at for at, trial in enumerate(trials) if trial is not None and trial.status == "stopped")
-        return Tried(course.race.fitness(scores + difficulty(course, tasks, store)), stopped)
+        return Tried(course.race.fitness(scores + difficulty(course, scores, tasks, store)), stopped)
     return Tried([_whole(candidate, bench, watch) for candidate in candidates])
 
 

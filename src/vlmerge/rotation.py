@@ -1,8 +1,7 @@
 """Rotation in a run: which questions a generation is asked, what its scores say of all questions, and who is asked the rest.
 
-A candidate that was asked a share has an estimate, not a score: its mean there, plus what hand-set merges score more on all
-questions than on that share. These were asked everything, so the estimate differs from a score by how much the candidate
-differs from them from question to question, and not by how difficult the share is.
+A candidate that was asked a share has an estimate, not a score: its mean there, corrected by what hand-set merges, which are
+asked everything, score more on all questions than on that share.
 """
 
 from __future__ import annotations
@@ -75,17 +74,32 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
     store.set("shares", {**store.get("shares", {}), following: next_share(_share(place, store), known)})
 
 
-def difficulty(course: Course, tasks: Sequence[Asked], store: Store) -> float:
-    """What hand-set merges score more on all search questions than on a generation's: the better half of them, on average."""
+def difficulty(course: Course, scores: Scores, tasks: Sequence[Asked], store: Store) -> float:
+    """What a generation would score more on all search questions than on its own, as the better half of hand-set merges tells.
+
+    A regression estimator (Cochran, "Sampling Techniques", 1977, chapter 7), with one slope for the whole generation: its ranks
+    are those of its means.
+
+    Args:
+        course: What was asked.
+        scores: (candidates, questions of the course).
+        tasks: All search questions.
+        store: The run's store.
+    """
     by_hand = [(score, trial) for trial in store.trials() if trial.kind == "baseline"
                if (score := set_score(store, trial, "search")) is not None]  # fmt: skip
     by_hand.sort(key=lambda pair: -pair[0])
     better = by_hand[: math.ceil(len(by_hand) / 2)]
-    if not better or len(course.questions) == sum(len(one.questions) for one in tasks if one.weight):
+    rows = scores[~np.isnan(scores).any(axis=1)]
+    if not better or not len(rows) or len(course.questions) == sum(len(one.questions) for one in tasks if one.weight):
         return 0.0
     weights = np.array(course.race.weights)
-    on_share = [float(np.average(course.scores_of(store, trial), weights=weights)) for _, trial in better]
-    return math.fsum(score - there for (score, _), there in zip(better, on_share, strict=True)) / len(better)
+    known = np.mean([course.scores_of(store, trial) for _, trial in better], axis=0)
+    own = rows.mean(axis=0)
+    apart = known - np.average(known, weights=weights)
+    spread = float(np.average(apart**2, weights=weights))
+    slope = float(np.average(apart * own, weights=weights)) / spread if spread else 0.0
+    return slope * (math.fsum(score for score, _ in better) / len(better) - float(np.average(known, weights=weights)))
 
 
 def ask_finalists_the_rest(store: Store, bench: Bench, watch: Watch, count: int) -> None:

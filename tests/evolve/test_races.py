@@ -111,10 +111,10 @@ def test_a_race_that_was_killed_comes_to_the_same_end(raced: Path, tmp_path: Pat
 
 
 class Interrupted:
-    """`Store.update_trial`, but the count-th call is an interrupt, before anything is written."""
+    """A method of the store, but its count-th call is an interrupt, before anything is written."""
 
-    def __init__(self, count: int) -> None:
-        self._left, self._written = count, Store.update_trial
+    def __init__(self, count: int, written: Callable[..., None] = Store.update_trial) -> None:
+        self._left, self._written = count, written
 
     def __get__(self, store: Store, owner: object = None) -> Callable[..., None]:
         def update(*args: Any, **kwargs: Any) -> None:
