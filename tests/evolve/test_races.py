@@ -15,6 +15,8 @@ from vlmerge.bench import Bench, Candidate
 from vlmerge.config import RacingSpec, Recipe, TaskSpec, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evolve import evolve
+from vlmerge.loggers.figures import generation_figures, told
+from vlmerge.optuna_study import write_study
 from vlmerge.raced import Course
 from vlmerge.standing import leaders, set_score
 from vlmerge.store import STORE_NAME, QuestionRecord, Store, TaskRecord
@@ -92,10 +94,24 @@ def test_whoever_is_stopped_ranks_behind_and_has_no_score(raced: Path) -> None:
         assert leaders(store, searched=True)["best"][1].status == "scored"
         given = sum(len(store.answers(trial.trial, "search")) for trial in searched)
     told_to_scripts = json.loads((raced / "results.json").read_text(encoding="utf-8"))
-    assert told_to_scripts["racing"] == {
-        "stopped": len(stopped),
-        "questions_saved": pytest.approx(1 - given / (2 * POPULATION * (QUESTIONS + 2)), abs=1e-4),
-    }
+    assert told_to_scripts["stopped"] == len(stopped)
+    saved = 1 - given / (2 * POPULATION * (QUESTIONS + 2))
+    assert told_to_scripts["questions_saved"] == pytest.approx(saved, abs=1e-4)
+    assert f"{len(stopped)} of them were asked no further" in (raced / "report.html").read_text(encoding="utf-8")
+
+
+def test_elsewhere_a_stopped_candidate_is_a_pruned_one_and_no_failure(raced: Path, tmp_path: Path) -> None:
+    import optuna
+
+    with Store.read_only(raced / STORE_NAME) as store:
+        write_study(store, tmp_path / "study.db")
+        stopped = sum(trial.status == "stopped" for trial in store.trials())
+        figures = [generation_figures(store, told(store), step) for step in (1, 2)]
+    study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'study.db'}")
+    assert len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])) == stopped
+    assert not study.get_trials(states=[optuna.trial.TrialState.FAIL])
+    assert sum(each["search/stopped"] for each in figures) == stopped
+    assert not any(each["search/failed"] for each in figures)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlmerge.atomic import write_text
-from vlmerge.report.raced import raced
+from vlmerge.report.saved import saved
 from vlmerge.report.statistics import (
     DRAWS,
     LEVEL,
@@ -140,9 +140,9 @@ def write_results(
         "seconds_per_trial": seconds_per_trial(searched),
         **(more or {}),
     }
-    races = raced(store)
-    if races is not None:
-        document["racing"] = asdict(races)
+    spared = saved(store)
+    if spared is not None:
+        document |= {"stopped": spared.stopped, "questions_saved": spared.questions}
     if contaminated:
         document["contaminated"] = contaminated
     return write_text(folder / RESULTS_NAME, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
@@ -150,7 +150,7 @@ def write_results(
 
 def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
     """Mean seconds of a candidate that did not fail, merge to score; None before the first."""
-    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped")]
+    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled")]
     return round(float(np.mean(spent)), 3) if spent else None
 
 

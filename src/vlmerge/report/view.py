@@ -11,10 +11,10 @@ from typing import Any, cast
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
 from vlmerge.report.history import History, read_history
-from vlmerge.report.raced import Raced, raced
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
+from vlmerge.report.saved import Saved, saved
 from vlmerge.report.selection import Selection, selection
 from vlmerge.store import ModelRecord, Split, Store, TaskRecord, Trial
 
@@ -47,7 +47,7 @@ class RunView:
         seconds: Mean seconds of a candidate.
         meta: What the run noted about itself, by key.
         selection: What the best candidate's search score owes to having been chosen by it; None where that cannot be said yet.
-        raced: What races have saved; None for a run without them.
+        saved: What races and rotating questions have saved; None for a run without them.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
     """
 
@@ -68,7 +68,7 @@ class RunView:
     meta: Mapping[str, Any]
     selection: Selection | None
     sanity: tuple[Sanity, ...]
-    raced: Raced | None = None
+    saved: Saved | None = None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -142,7 +142,7 @@ def read_view(store: Store) -> RunView:
         meta=meta,
         selection=selection(found, claim.set),
         sanity=() if claim.set is None else tuple(sanity(store, places, claim.set)),
-        raced=raced(store),
+        saved=saved(store),
     )
 
 
