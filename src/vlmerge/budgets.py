@@ -46,10 +46,12 @@ def require_keys(sets: Sets) -> None:
 def forecast(sets: Sets, plan: Plan) -> list[Estimate]:
     """What the judges of a run would be asked at most, set by set; verdicts on answers that were seen before cost nothing.
 
-    Every trial is asked the search questions; validation and holdout, the rows of the table.
+    Every trial is asked the search questions; validation, the hand-set rows, the means and the finalists; the holdout, the rows
+    of the table, of which one may be a finalist's that was not the best in the search.
     """
     rows = len(plan.baselines) + len(plan.stages) + 1
-    times = {"search": plan.candidates + plan.baseline_merges + len(plan.stages), "validation": rows, "holdout": rows}
+    searched = plan.candidates + plan.baseline_merges + len(plan.stages)
+    times = {"search": searched, "validation": rows + plan.finalists - 1, "holdout": rows + (plan.finalists > 1)}
     return [
         estimate(asked.task, asked.questions, times[split])
         for split in SPLITS

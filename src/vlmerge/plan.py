@@ -41,6 +41,8 @@ class Plan:
         left_out: Row → why it cannot be.
         notes: What else there is to say of the stages.
         layers: Decoder layers of the host.
+        finalists: Searched candidates that stand for election, at most.
+        in_parts: Whether candidates may be asked less than all search questions: in races, or where questions rotate.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -49,6 +51,8 @@ class Plan:
     left_out: Mapping[str, str]
     notes: tuple[str, ...] = ()
     layers: int = 0
+    finalists: int = 1
+    in_parts: bool = False
 
     @property
     def candidates(self) -> int:
@@ -90,6 +94,8 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
         notes=tuple(notes(run, layers, host, questions)),
         layers=layers,
+        finalists=run.search.finalists,
+        in_parts=run.search.racing is not None or run.search.rotate != 1,
     )
 
 

@@ -44,7 +44,7 @@ def chosen(pictures: Sequence[Picture], share: float, seed: int, generation: int
         turn, place = divmod(at, len(distinct))
         order = np.random.RandomState((seed + turn) % 2**32).permutation(len(distinct))
         for number in order[place:]:
-            found.setdefault(distinct[number])
+            found.setdefault(distinct[int(number)])
             at += 1
             if len(found) == count:
                 break
