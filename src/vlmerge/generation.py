@@ -13,7 +13,7 @@ from vlmerge.rotation import difficulty, learn_share, questions_of
 if TYPE_CHECKING:
     from vlmerge.bench import Bench
     from vlmerge.search import Stage
-    from vlmerge.store import Store
+    from vlmerge.store import Store, Trial
     from vlmerge.types import Genome
     from vlmerge.watching import Watch
 
@@ -60,14 +60,12 @@ def try_generation(
         course = Course.of(asked, stage.racing, (stage.seed, *place), len(genomes), whole=asked == tasks)
         scores = course.run(candidates, bench, store, watch)
         learn_share(stage, place, course, scores, store)
-        trials = [store.trial(candidate.label) for candidate in candidates]
-        stopped = frozenset(at for at, trial in enumerate(trials) if trial is not None and trial.status == "stopped")
+        known = [store.trial(candidate.label) for candidate in candidates]
+        stopped = frozenset(at for at, trial in enumerate(known) if trial is not None and trial.status == "stopped")
         return Tried(course.race.fitness(scores + difficulty(course, scores, tasks, store)), stopped)
-    return Tried([_whole(candidate, bench, watch) for candidate in candidates])
-
-
-def _whole(candidate: Candidate, bench: Bench, watch: Watch) -> float | None:
-    trial = bench.try_recipe(candidate.label, "searched", candidate.recipe, genome=candidate.genome, place=candidate.place)
-    score = bench.score(trial, "search")
-    watch.tried(trial, score)
-    return score
+    trials: list[Trial] = []
+    for candidate in candidates:
+        recipe, genome, where = candidate.recipe, candidate.genome, candidate.place
+        trials.append(bench.try_recipe(candidate.label, "searched", recipe, genome=genome, place=where))
+        watch.tried(trials[-1], bench.score(trials[-1], "search"))
+    return Tried([bench.score(trial, "search") for trial in trials])
