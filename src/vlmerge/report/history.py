@@ -130,7 +130,8 @@ def _stages(points: Sequence[Point], named: Sequence[Mapping[str, Any]]) -> list
 
 
 def _seconds_left(searched: Sequence[Trial], budget: object) -> float | None:
-    recent = [sum(trial.seconds.values()) for trial in searched[-RECENT:]]
+    done = [trial for trial in searched if trial.status != "racing"]
+    recent = [sum(trial.seconds.values()) for trial in done[-RECENT:]]
     if not recent or not isinstance(budget, int):
         return None
-    return max(0, budget - len(searched)) * float(np.mean(recent))
+    return max(0, budget - len(done)) * float(np.mean(recent))

@@ -76,7 +76,7 @@ class Progress:
                 "state": state,
                 "where": where(store, trials, generations, say, state),
                 "generation": _generation(generations, self._plan),
-                "done": len(searched),
+                "done": sum(trial.status != "racing" for trial in searched),
                 "tried": len(trials),
                 "budget": history.budget,
                 "per_minute": _per_minute(trials),
