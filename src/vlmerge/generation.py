@@ -59,7 +59,7 @@ def try_generation(
     if stage.racing is not None or stage.rotate != 1:
         course = Course.of(asked, stage.racing, (stage.seed, *place), len(genomes), whole=asked == tasks)
         scores = course.run(candidates, bench, store, watch)
-        learn_share(stage, place, course, scores, store)
+        learn_share(stage, place, course, scores, store, watch)
         known = [store.trial(candidate.label) for candidate in candidates]
         stopped = frozenset(at for at, trial in enumerate(known) if trial is not None and trial.status == "stopped")
         return Tried(course.race.fitness(scores + difficulty(course, scores, tasks, store)), stopped)

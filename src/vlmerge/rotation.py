@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlmerge.search.rotating import FIRST_SHARE, chosen, next_share, reliability
+from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, next_share, reliability
 from vlmerge.standing import estimates, set_score
 
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def _share(place: tuple[int, int], store: Store) -> float:
     return shares.get(f"{place[0]}/{place[1]}", FIRST_SHARE)
 
 
-def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Scores, store: Store) -> None:
-    """Writes down which share the next generation is asked, where the answers of this one decide it.
+def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Scores, store: Store, watch: Watch) -> None:
+    """Writes down which share the next generation is asked, where the answers of this one decide it; and says so.
 
     Args:
         stage: The search.
@@ -60,6 +60,7 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
         course: What was asked.
         scores: (candidates, questions of the course).
         store: The run's store.
+        watch: Who is told.
     """
     if stage.rotate != "auto":
         return
@@ -70,8 +71,12 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
     if common.any():
         places = np.flatnonzero(common)
         known = reliability(rows[:, places], [race.pictures[at] for at in places], [race.weights[at] for at in places])
-    following = f"{place[0]}/{place[1] + 1}"
-    store.set("shares", {**store.get("shares", {}), following: next_share(_share(place, store), known)})
+    share = next_share(_share(place, store), known)
+    store.set("shares", {**store.get("shares", {}), f"{place[0]}/{place[1] + 1}": share})
+    if known is not None:
+        noisy = known < NOISY and share == 1
+        more = "all, and more search questions would tell more than more candidates" if noisy else f"{100 * share:.0f} %"
+        watch.say(f"reliability of the ranks {known:.2f}: of the search pictures the next generation is asked {more}")
 
 
 def difficulty(course: Course, scores: Scores, tasks: Sequence[Asked], store: Store) -> float:

@@ -33,6 +33,12 @@ class OneGene:
 
 
 class Watching(Unwatched):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
     def step(self, *_: object) -> Any:
         return contextlib.nullcontext()
 
@@ -42,13 +48,13 @@ class Search:
 
     def __init__(self, path: Path, rotate: float | Literal["auto"], racing: RacingSpec | None = None) -> None:
         self.asked = Generation(path)
-        self.store, self.speaker = self.asked.store, Speaker()
+        self.store, self.speaker, self.watch = self.asked.store, Speaker(), Watching()
         self.stage = Stage(
             "global", cast("Any", OneGene()), None, 0.1, seed=3, population=6, generations=3, rotate=rotate, racing=racing
         )
 
     def run(self) -> list[Tried]:
-        bench, watch = Bench(self.store, cast("Any", self.speaker), self.asked.sets), cast("Any", Watching())
+        bench, watch = Bench(self.store, cast("Any", self.speaker), self.asked.sets), cast("Any", self.watch)
         for share in (0.3, 0.55, 0.7, 0.82):
             bench.try_recipe(f"grid@{share}", "baseline", OneGene().decode((share,)))
         told: list[Tried] = []
@@ -113,7 +119,10 @@ def test_a_rotating_search_goes_on_from_every_place_to_the_same_end(
     told, record = whole.run(), whole.record()
     assert any(tried.stopped for tried in told) == (racing is not None)
     if rotate == "auto":
-        assert len(set(cast("dict[str, float]", whole.store.get("shares")).values())) > 1
+        shares = list(cast("dict[str, float]", whole.store.get("shares")).values())
+        assert len(set(shares)) > 1
+        said = [f"asked {100 * share:.0f} %" if share < 1 else "is asked " for share in shares]
+        assert all(words in line for words, line in zip(said, whole.watch.lines, strict=True))
     for name, count in (("update_trial", 2), ("record_trial", 13), ("record_tell", 2), ("set", 1)):
         written: Callable[..., None] = getattr(Store, name)
         again = Search(tmp_path / name, rotate, racing)
