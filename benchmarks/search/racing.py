@@ -8,12 +8,12 @@ that differ by chance alone: of each picture their scores change places.
 **landscape**: what that does to a search. A smooth model of the run's scores, question by question, over the genes of its last
 stage, with the residuals of a real candidate on top, stands for the live model. CMA-ES searches it as vlmerge does, from a
 start some way off, with races and without, on three quarters of the pictures; the last mean is scored on the other pictures.
-60 seeds, paired. Beside races stand searches without them that have fewer candidates, and such whose questions rotate.
+100 seeds, paired. Beside races stand searches without them that have fewer candidates, and such whose questions rotate.
 
 **study**: real runs, whole: seeds × settings, each in a folder of its own that goes on where it stopped.
 
-    python benchmarks/search/racing.py replay runs/demo             seconds; any finished run without races
-    python benchmarks/search/racing.py landscape runs/demo          two minutes
+    python benchmarks/search/racing.py replay runs/demo             one minute; any finished run without races
+    python benchmarks/search/racing.py landscape runs/demo          four minutes
     python benchmarks/search/racing.py study --out runs/racing      hours; stop it and start it again as you like
 """
 
@@ -44,8 +44,8 @@ from vlmerge.search.rotating import chosen
 from vlmerge.store import STORE_NAME, Store
 
 RATES, BLOCKS, SURVIVORS = (0.05, 0.1, 0.2, 0.3, 0.4), (2, 4, 5), (0.5, 0.25)
-DEALS, SEEDS = 20, 60
-AWAY = 0.15
+DEALS, SEEDS = 20, 100
+AWAY = 0.07
 """Standard deviation of each gene's first mean from the run's: there has to be something to find."""
 SEARCHED = 0.75
 """Of the pictures; the rest is fresh."""
@@ -208,14 +208,14 @@ class Course:
 
 COURSES = (
     Course("every question"),
-    *(
-        Course(f"survivors {kept}, blocks 4, error rate {rate}", 4, rate, kept)
-        for kept in SURVIVORS
-        for rate in (0.1, 0.2, 0.4)
-    ),
-    *(Course(f"{100 * times:.0f} % of the generations", generations=times) for times in (0.7, 0.5)),
+    Course("races: survivors 0.5, error rate 0.2", 4, 0.2, 0.5),
+    Course("races: survivors 0.5, error rate 0.4", 4, 0.4, 0.5),
+    Course("races: survivors 0.25, error rate 0.2", 4, 0.2, 0.25),
+    Course("races: survivors 0.25, error rate 0.2; 1.8 times the generations", 4, 0.2, 0.25, generations=1.8),
+    Course("70 % of the generations", generations=0.7),
+    Course("50 % of the generations", generations=0.5),
     Course("half of the pictures", rotate=0.5),
-    Course("half of the pictures, twice the generations", generations=2, rotate=0.5),
+    Course("half of the pictures; twice the generations", generations=2, rotate=0.5),
 )
 
 
