@@ -36,7 +36,7 @@ class Course:
         parts: What is asked in each block.
         questions: Task and id of each of the race's questions.
         turned: Tasks of which less is better: 1 − score counts.
-        ends: What becomes of a candidate that was asked everything here: `scored`, or `sampled` where there are other questions.
+        ends: What becomes of a candidate that is asked all this: `scored`, or `sampled` where there are other questions.
     """
 
     race: Race
