@@ -15,14 +15,16 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
-from vlmerge.fitness import told
+from vlmerge.generation import try_generation
+from vlmerge.holdout import first_look
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
+from vlmerge.rotation import ask_finalists_the_rest
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
 from vlmerge.simplify import simplify
-from vlmerge.store import Store, Trial, label_of
+from vlmerge.store import Store
 from vlmerge.types import Genome
 from vlmerge.watching import Watch
 
@@ -62,7 +64,8 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             folder.publish()
             if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
                 break
-        standing = elect(folder.store, bench, watch)
+        ask_finalists_the_rest(folder.store, bench, watch, setting.config.search.finalists)
+        standing = elect(folder.store, bench, watch, setting.config.search.finalists)
         standing = simplify(standing, planned, setting.config.search, folder.store, bench, watch)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
@@ -114,13 +117,7 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
             if generation == asked:
                 store.record_ask(number, generation, genomes)
                 asked += 1
-            trials: list[Trial] = []
-            for place, genome in enumerate(genomes):
-                label = label_of(number, generation, place)
-                recipe = stage.space.decode(genome)
-                trials.append(bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place)))
-                watch.tried(trials[-1], bench.score(trials[-1], "search"))
-            fitness = told(store, trials)
+            fitness = try_generation(stage, (number, generation), genomes, bench, store, watch)
             optimizer.tell(genomes, fitness)
             seconds = time.perf_counter() - started
             store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
@@ -145,8 +142,7 @@ def report_holdout(standing: Standing, store: Store, bench: Bench, setting: Sett
     trials = {trial.trial: trial for trial in map(store.trial, standing.rows.values()) if trial is not None}
     if not setting.sets.holdout:
         return
-    if not store.get("holdout_views"):
-        store.set("holdout_views", 1)
+    first_look(store)
     with watch.step("holdout", len(trials)):
         for trial in trials.values():
             watch.tried(trial, bench.score(trial, "holdout"))

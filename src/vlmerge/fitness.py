@@ -64,10 +64,17 @@ def outside(store: Store, generation: Generation) -> list[bool]:
 
 
 def plain_scores(store: Store, generation: Generation) -> list[float | None]:
-    """The score of each candidate of a generation that was told, 0 to 1, whatever the optimizer was told in its place."""
+    """The score of each candidate of a generation that was told, 0 to 1, whatever the optimizer was told in its place.
+
+    None for those that failed, and for those that a race stopped: they answered a part alone.
+    """
     aimed_at = any(wanted(store, key) for key in ("constraints", "objectives", "sharing"))
+    stopped = store.stopped(generation.stage, generation.generation)
     found: list[float | None] = []
     for place, fitness in enumerate(generation.fitness or ()):
+        if place in stopped:
+            found.append(None)
+            continue
         if fitness is None or (not aimed_at and not isinstance(fitness, tuple)):
             found.append(fitness)
             continue

@@ -83,8 +83,11 @@ class Outlook:
     def _time(self) -> str:
         trials = self.plan.candidates + self.plan.baseline_merges
         asked = sum(one.questions for one in self.tasks if one.set == "search")
+        most = "at most " if self.plan.in_parts else ""
         work = f"{self.plan.candidates} candidates and {self.plan.baseline_merges} hand-set merges"
-        work += f" × {asked} search questions = {trials * asked:,} answers" if asked else ", each asked all search questions"
+        work += (
+            f" × {asked} search questions = {most}{trials * asked:,} answers" if asked else ", each asked all search questions"
+        )
         fresh = [(one.set, one.questions) for one in self.tasks if one.set != "search"]
         if fresh:
             counts: Counter[str] = Counter()

@@ -43,6 +43,8 @@ class Plan:
         notes: What else there is to say of the stages.
         layers: Decoder layers of the host.
         simpler: Recipes at most that are tried after the election, simpler than the winner's.
+        finalists: Searched candidates that stand for election, at most.
+        in_parts: Whether candidates may be asked less than all search questions: in races, or where questions rotate.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -52,6 +54,8 @@ class Plan:
     notes: tuple[str, ...] = ()
     layers: int = 0
     simpler: int = 0
+    finalists: int = 1
+    in_parts: bool = False
 
     @property
     def candidates(self) -> int:
@@ -96,6 +100,8 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         notes=(*notes(run, layers, host, questions), *aims_without_holdout(run)),
         layers=layers,
         simpler=MOST_STEPS if found.search.simplify and (found.validation.tasks or found.validation.fraction) else 0,
+        finalists=run.search.finalists,
+        in_parts=run.search.racing is not None or run.search.rotate != 1,
     )
 
 

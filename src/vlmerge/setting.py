@@ -13,6 +13,7 @@ from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, prepare_models
 from vlmerge.plan import check_room, merged_dtype, plan_of
+from vlmerge.raced import race_note
 from vlmerge.recording import (
     check_models,
     check_questions,
@@ -87,8 +88,9 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
         placement = _stored_placement(used, store)
     if not models.anatomies[models.host].is_vlm:
         check_eyes(sets, str(models.host))
-    for warning in models.pairing.warnings:
-        observer.say(f"note: {warning}")
+    for warning in (*models.pairing.warnings, race_note(sets, used.search.racing)):
+        if warning is not None:
+            observer.say(f"note: {warning}")
     for judged in forecast(sets, plan_of(used, models.host, models.anatomies[models.host].layers)):
         observer.say(judged.line())
     live = LiveModel.load(models, placement, template=sets.template)

@@ -72,8 +72,16 @@ class Watch:
         Raises:
             KeyboardInterrupt: Somebody who watches the run asked it to stop: what is finished is kept, as after Ctrl-C.
         """
-        note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
-        self._observer.advance(1, note)
+        ended = f"failed: {trial.reason}" if trial.status != "stopped" else trial.reason
+        self._observer.advance(1, f"{trial.label} {ended if score is None else f'{100 * score:.1f}'}")
+        self.asked_a_part()
+
+    def asked_a_part(self) -> None:
+        """Questions were asked, and answers are written: a place to stop.
+
+        Raises:
+            KeyboardInterrupt: As in `tried`.
+        """
         if self._folder.stop_asked():
             self._observer.say("the run was asked to stop (`vlmerge watch`)")
             raise KeyboardInterrupt
@@ -84,7 +92,8 @@ class Watch:
         found, out = plain_scores(self._folder.store, told[-1]), outside(self._folder.store, told[-1])
         scores = [100 * score for score in found if score is not None]
         kept = [100 * score for score, broken in zip(found, out, strict=True) if score is not None and not broken]
-        failed, broken = len(found) - len(scores), len(scores) - len(kept)
+        stopped = len(self._folder.store.stopped(told[-1].stage, told[-1].generation))
+        failed, broken = len(found) - len(scores) - stopped, len(scores) - len(kept)
         mean = math.fsum(scores) / len(scores) if scores else math.nan
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
         left = (stage.generations - generation) * seconds
@@ -94,6 +103,7 @@ class Watch:
             f"{seconds:.0f} s, stage done in {_clock(left)}"
             + (f"  front of {_front_size(told)}" if stage.several else "")
             + (f"  {broken} outside the constraints" if broken else "")
+            + (f"  {stopped} stopped" if stopped else "")
             + (f"  {failed} failed" if failed else "")
         )
         write_run(self._folder)  # Batches may have been halved.

@@ -64,6 +64,8 @@ def arrange(place: str, count: int) -> None:
     match place:
         case "in-trial":  # a trial and its answers are written, and not committed
             Store.record_answers = dying(Store.record_answers, count, after=True)  # type: ignore[method-assign]
+        case "in-part":  # a candidate in a race has answered one more block, and it is not committed
+            Store.update_trial = dying(Store.update_trial, count, after=True)  # type: ignore[method-assign]
         case "in-ask":
             Store.record_ask = dying(Store.record_ask, count, after=False)  # type: ignore[method-assign]
         case "after-ask":

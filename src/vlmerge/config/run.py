@@ -26,6 +26,7 @@ from vlmerge.config.run_blocks import (
     GenomeSpec,
     LoggerSpec,
     MergeSpec,
+    RacingSpec,
     RuntimeSpec,
     SearchSpec,
     TaskSpec,
@@ -41,6 +42,7 @@ __all__ = [
     "GenomeSpec",
     "LoggerSpec",
     "MergeSpec",
+    "RacingSpec",
     "RunConfig",
     "RuntimeSpec",
     "SearchSpec",
@@ -158,6 +160,7 @@ class RunConfig(Block):
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
             )
+        self._one_score_where_asked_in_parts(name)
         if name == "nsga-ii" and not self.search.objectives:
             raise complaint(
                 "nsga-ii searches for a front between several objectives, and this run has one score",
@@ -208,6 +211,25 @@ class RunConfig(Block):
                 expected=f"0 (the space asked for), or {search.max_fevals} (one number per model alone)",
                 found=f"global_fevals: {search.global_fevals}",
                 remedy="take it out",
+            )
+
+    def _one_score_where_asked_in_parts(self, algorithm: str) -> None:
+        asked = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1}
+        part = next((key for key, wanted in asked.items() if wanted), None)
+        if part is None:
+            return
+        aims = {
+            "objectives": bool(self.search.objectives) or algorithm == "nsga-ii",
+            "constraints": bool(self.search.constraints),
+            "sharing": self.search.sharing,
+        }
+        aim = next((key for key, wanted in aims.items() if wanted), None)
+        if aim is not None:
+            raise complaint(
+                f"`{part}` compares candidates by one score, and `{aim}` by more than that",
+                expected="one of the two",
+                found=f"`{part}` with `{aim}`",
+                remedy=f"take `{part}` out",
             )
 
     @property
@@ -377,6 +399,8 @@ def _plain(value: object) -> Any:
     if isinstance(value, Block):
         absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
         plain = {key: _plain(each) for key, each in value if key not in absent}
+        if isinstance(value, SearchSpec) and value.racing is None:
+            return plain | {"racing": False}
         return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}

@@ -19,7 +19,8 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class Point:
-    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed.
+    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed or a
+    race stopped it (`stopped`): what it answered until then is no score beside the others'.
 
     `kept` is whether it keeps the run's constraints (on the search questions); True where there are none.
     """
@@ -29,13 +30,15 @@ class Point:
     generation: int
     score: float | None
     kept: bool = True
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
 class Spread:
     """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100.
 
-    The best is one that keeps the constraints, where there is one.
+    The best is one that keeps the constraints, where there is one. Of a generation that was raced, mean and deviation are those
+    of the candidates that were asked everything.
     """
 
     stage: int
@@ -84,7 +87,8 @@ def read_history(store: Store) -> History:
     points: list[Point] = []
     for number, trial in enumerate(searched, start=1):
         score, keeps = told.get((trial.stage, trial.generation, trial.position)) or _from_answers(store, trial)
-        points.append(Point(number, trial.stage or 0, trial.generation or 0, None if score is None else 100 * score, keeps))
+        whole = None if score is None else 100 * score
+        points.append(Point(number, trial.stage or 0, trial.generation or 0, whole, keeps, trial.status == "stopped"))
     budget = store.get("budget")
     return History(
         points=tuple(points),
@@ -140,7 +144,8 @@ def _stages(points: Sequence[Point], named: Sequence[Mapping[str, Any]]) -> list
 
 
 def _seconds_left(searched: Sequence[Trial], budget: object) -> float | None:
-    recent = [sum(trial.seconds.values()) for trial in searched[-RECENT:]]
+    done = [trial for trial in searched if trial.status != "racing"]
+    recent = [sum(trial.seconds.values()) for trial in done[-RECENT:]]
     if not recent or not isinstance(budget, int):
         return None
-    return max(0, budget - len(searched)) * float(np.mean(recent))
+    return max(0, budget - len(done)) * float(np.mean(recent))

@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlmerge.atomic import write_text
+from vlmerge.report.saved import saved
 from vlmerge.report.statistics import (
     DRAWS,
     LEVEL,
@@ -139,14 +140,17 @@ def write_results(
         "seconds_per_trial": seconds_per_trial(searched),
         **(more or {}),
     }
+    spared = saved(store)
+    if spared is not None:
+        document |= {"stopped": spared.stopped, "questions_saved": spared.questions}
     if contaminated:
         document["contaminated"] = contaminated
     return write_text(folder / RESULTS_NAME, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
-    """Mean seconds of a scored candidate, merge to score; None before the first."""
-    spent = [sum(trial.seconds.values()) for trial in trials if trial.status == "scored"]
+    """Mean seconds of a candidate that did not fail, merge to score; None before the first."""
+    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled")]
     return round(float(np.mean(spent)), 3) if spent else None
 
 

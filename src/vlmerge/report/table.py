@@ -95,7 +95,9 @@ def claim_line(view: RunView, say: Phrases) -> str:
         set=say(f"set.{claim.set}"),
     )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
-    claimed = " ".join([text, *(_against(row, say) for row in against)])
+    views = int(view.meta["holdout_views"] or 0)
+    looks = [say("method.holdout", count=views), say("method.holdout_many")] if claim.set == "holdout" and views > 1 else []
+    claimed = " ".join([text, *(_against(row, say) for row in against), *looks])
     nobody = [] if view.feasible is not False else [say("constraint.nobody", set=say(f"set.{view.meta['elected_on']}"))]
     return "\n".join([claimed, *nobody, *constraint_lines(view, say), *front_lines(view, say)])
 

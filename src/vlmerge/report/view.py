@@ -18,6 +18,7 @@ from vlmerge.report.keeping import Keeping, keeping, outside
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
+from vlmerge.report.saved import Saved, saved
 from vlmerge.report.selection import Selection, selection
 from vlmerge.store import ModelRecord, Split, Store, TaskRecord, Trial
 
@@ -53,6 +54,7 @@ class RunView:
         simple: The numbers of the simplest recipe that is not worse than the winner's; None where there is none.
         measured: How important genes were, stage by stage; empty before the end.
         importance: The same with ablations, laid out for the page; None where nothing can be said.
+        saved: What races and rotating questions have saved; None for a run without them.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
         keeping: What became of the run's constraints.
         front: Of a run with objectives.
@@ -88,6 +90,8 @@ class RunView:
         """Whether the winner keeps every constraint on the set that elected it; None before it, and without constraints."""
         elected = [one for one in self.keeping if one.set == self.meta["elected_on"]]
         return all(one.held for one in elected) if elected else None
+
+    saved: Saved | None = None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -167,6 +171,7 @@ def read_view(store: Store) -> RunView:
         keeping=keeping(store, places),
         front=read_front(store, places),
         outside=outside(store, places, meta["elected_on"] or "search"),
+        saved=saved(store),
     )
 
 

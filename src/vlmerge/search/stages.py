@@ -11,9 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from vlmerge.config import MergeSpec, ModelRef, RunConfig, SpaceSpec
+from vlmerge.config import MergeSpec, ModelRef, RacingSpec, RunConfig, SpaceSpec
 from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
@@ -46,6 +46,8 @@ class Stage:
         generations: How many.
         algorithm: Who searches.
         options: Of the algorithm.
+        racing: How a generation is asked in a race; None: every candidate is asked everything.
+        rotate: Share of the search questions' pictures that a generation is asked, or `auto`.
     """
 
     name: str
@@ -57,6 +59,8 @@ class Stage:
     generations: int
     algorithm: str = "cma-es"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    racing: RacingSpec | None = None
+    rotate: float | Literal["auto"] = 1.0
 
     @property
     def several(self) -> bool:
@@ -106,7 +110,13 @@ def stages(
         ConfigError: The space does not fit the number of layers, or cannot say the start.
     """
     search = config.search
-    common: dict[str, Any] = {"seed": search.seed, "algorithm": config.algorithm, "options": search.options}
+    common: dict[str, Any] = {
+        "seed": search.seed,
+        "algorithm": config.algorithm,
+        "options": search.options,
+        "racing": search.racing,
+        "rotate": search.rotate,
+    }
     if config.genome is not None:
         space = GenomeSpace(config.genome, host, layers, search.seed if config.random_init else None)
         size = search.population or _front_population(config)

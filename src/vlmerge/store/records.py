@@ -11,7 +11,9 @@ from vlmerge.types import Genome
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 Kind = Literal["searched", "baseline", "mean", "simple", "ablation"]
-Status = Literal["scored", "failed"]
+Status = Literal["scored", "failed", "racing", "stopped", "sampled"]
+"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`);
+`sampled`: asked the share of the search questions that its generation was asked (`rotation.py`)."""
 Fitness = float | tuple[float, ...]
 """What an optimizer is told of a candidate, higher is better: one number, or one for each objective."""
 
@@ -90,8 +92,8 @@ class Trial:
         stage, generation, position: Where a searched candidate stood.
         genome: Its genes, where it has any.
         recipe: YAML of its recipe: `vlmerge merge` understands it.
-        status: `scored` or `failed`.
-        reason: Why it failed.
+        status: `scored`: on all search questions; or `failed`, `racing`, `stopped`, `sampled`.
+        reason: Why it failed, or where it was stopped.
         seconds: Seconds by part: merge, answer, score.
         finished_at: UTC, ISO 8601.
     """
@@ -108,6 +110,11 @@ class Trial:
     reason: str | None
     seconds: Mapping[str, float]
     finished_at: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has a score on the search questions: what a stopped one answered is no score to compare others with."""
+        return self.status == "scored"
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class Progress:
                 "state": state,
                 "where": where(store, trials, generations, say, state),
                 "generation": _generation(generations, self._plan),
-                "done": len(searched),
+                "done": sum(trial.status != "racing" for trial in searched),
                 "tried": len(trials),
                 "budget": history.budget,
                 "per_minute": _per_minute(trials),
@@ -201,6 +201,7 @@ class Progress:
             **fresh,
             "seconds": round(seconds_of(trial.seconds), 2),
             "reason": trial.reason,
+            "stopped_after": len(store.answers(trial.trial, "search")) if trial.status == "stopped" else None,
         }
 
     def _under_way(
