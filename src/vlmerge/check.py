@@ -27,7 +27,7 @@ from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
 from vlmerge.idle_filters import idle_filters
 from vlmerge.licences import NOT_STATED, Duty, apart, duties, verdict
-from vlmerge.merge import PIECE, pair_models, steps_to_take
+from vlmerge.merge import PIECE, pair_models, stack_of, steps_to_take, with_depths
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
@@ -168,6 +168,8 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
     opened = {ref: open_model(ref, headers_only=True, progress=progress) for ref in refs}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
+    if isinstance(what, RunConfig) and what.path is not None:
+        recipe, what = stack_of(what.path, anatomies, opened), with_depths(what, anatomies)
     segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}, host))
     unconfirmed = tuple(
         str(ref)
@@ -334,7 +336,7 @@ def _trained_on(adapter: MergedAdapter) -> str | None:
 
 
 def _as_recipe(run: RunConfig) -> Recipe:
-    block = run.merge
+    block = run.merge or run.path
     listed = (run.merge or run.genome or run).models
     sources = tuple(Source(model=ref) for ref in listed)
     return Recipe(

@@ -90,9 +90,9 @@ def unsearched(setting: Setting) -> dict[str, str]:
     names = {stage.name for stage in stages(setting.config, setting.layers, setting.models.host)}
     reasons: dict[str, str] = {}
     if "global" not in names:
-        genome = setting.config.genome is not None
+        other = "genome" if setting.config.genome is not None else "path" if setting.config.path is not None else None
         begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
-        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else begins
+        reasons["global"] = f"a `{other}:` run searches what it names, nothing before" if other else begins
     if names == {"global"}:
         reasons["mean"] = "one group only: the distribution's mean is the row `global`"
     return reasons

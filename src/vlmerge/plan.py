@@ -100,7 +100,7 @@ def merged_dtype(run: RunConfig, stored: Sequence[str]) -> str:
         run: The run.
         stored: dtypes of the host's float tensors, as safetensors spells them, the most frequent first.
     """
-    block = run.merge
+    block = run.merge or run.path
     named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
     return named or FLOAT_DTYPES[stored[0]]
 

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, ValidationError, model_val
 from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, problems_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
+from vlmerge.config.path_blocks import WINNER, PathSpec
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
 from vlmerge.config.recipe import plain_recipe
@@ -39,6 +40,7 @@ __all__ = [
     "GenomeSpec",
     "LoggerSpec",
     "MergeSpec",
+    "PathSpec",
     "RunConfig",
     "RuntimeSpec",
     "SearchSpec",
@@ -71,7 +73,9 @@ class RunConfig(Block):
 
     Attributes:
         merge: What may be searched, in our form; or
-        genome: in mergekit-evolve's. Exactly one of the two.
+        genome: in mergekit-evolve's; or
+        path: a path through the layers of several models. One of the three; or `merge` and `path`: first the one, then the
+            other, with what the first has found as the model `winner` (`hybrid.py` makes two runs of it).
         tasks: What the search is scored on.
         validation: What picks the winner.
         holdout: What is reported; empty: no claim.
@@ -87,6 +91,7 @@ class RunConfig(Block):
 
     merge: MergeSpec | None = None
     genome: GenomeSpec | None = None
+    path: PathSpec | None = None
     tasks: Annotated[tuple[TaskSpec, ...], AfterValidator(not_empty)]
     validation: ValidationSpec = ValidationSpec()
     holdout: tuple[TaskSpec, ...] = ()
@@ -101,12 +106,17 @@ class RunConfig(Block):
 
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
-        if (self.merge is None) == (self.genome is None):
-            found = "neither" if self.merge is None else "both"
+        blocks = [name for name in ("merge", "genome", "path") if getattr(self, name) is not None]
+        if len(blocks) != 1 and blocks != ["merge", "path"]:
             raise complaint(
-                "a run has either `merge` or `genome`", expected="exactly one of them", found=found, remedy="keep one"
+                "a run has either `merge`, `genome` or `path`",
+                expected="one of them, or `merge` and `path`",
+                found=" and ".join(blocks) or "none of them",
+                remedy="keep one",
             )
-        if self.merge is not None and self.random_init:
+        if self.path is not None:
+            self._path_fits(self.path)
+        if self.genome is None and self.random_init:
             raise complaint("`random_init` belongs to `genome:` runs", found="random_init: true", remedy="take it out")
         for name, tasks in (("tasks", self.tasks), ("validation", self.validation.tasks), ("holdout", self.holdout)):
             if tasks and not any(task.weight for task in tasks):
@@ -134,6 +144,15 @@ class RunConfig(Block):
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
 
+    def _path_fits(self, path: PathSpec) -> None:
+        if path.after_merge != (self.merge is not None):
+            what = "`path` has `winner`, and nothing is merged before" if self.merge is None else "`path` leaves out `winner`"
+            expected = "`winner` among the models of `path` where there is a `merge:` block, and only there"
+            raise complaint(what, expected=expected, found=", ".join(map(str, path.models)))
+        if self.merge is None and path.max_fevals is not None:
+            remedy = "write `search: {max_fevals: …}`"
+            raise complaint("`path.max_fevals` is for runs that merge before", found=str(path.max_fevals), remedy=remedy)
+
     def _algorithm_fits(self) -> None:
         name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
         if chooses and name != "auto" and name.partition(":")[0] not in CHOOSING:
@@ -150,8 +169,8 @@ class RunConfig(Block):
                 found=name,
                 remedy="take `algorithm` out",
             )
-        if self.genome is not None and self.search.start != "auto":
-            remedy = "take it out; `random_init: true` starts at random genes"
+        if self.merge is None and self.search.start != "auto":
+            remedy = "take it out; `random_init: true` starts at random genes" if self.genome is not None else "take it out"
             raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
 
     @property
@@ -180,33 +199,42 @@ class RunConfig(Block):
     @property
     def sigma(self) -> float:
         """First step size of the last stage."""
-        return self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "merge"]
+        return self.search.sigma or FIRST_SIGMA["merge" if self.merge else "genome" if self.genome else "path"]
+
+    @property
+    def searched(self) -> MergeSpec | GenomeSpec | PathSpec:
+        """The block that says what is searched, of a run with two of them the first."""
+        block = self.merge or self.genome or self.path
+        assert block is not None
+        return block
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether it is two runs, one after the other."""
+        return self.merge is not None and self.path is not None
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model of the run, in listed order; then base and host, where they are not listed."""
-        block = self.merge or self.genome
-        assert block is not None
+        block = self.searched
         heads = [ref for ref in (block.base_model, block.vlm) if ref is not None]
-        return tuple(dict.fromkeys([*block.models, *heads]))
+        beside = block.beside if isinstance(block, PathSpec) else ()
+        return tuple(dict.fromkeys([*block.models, *heads, *beside]))
 
     @property
     def base_model(self) -> ModelRef | None:
         """The common ancestor, where one is named."""
-        block = self.merge or self.genome
-        return block and block.base_model
+        return self.searched.base_model
 
     @property
     def vlm(self) -> ModelRef | None:
         """The host, where one is named."""
-        block = self.merge or self.genome
-        return block and block.vlm
+        return self.searched.vlm
 
     @property
     def protect(self) -> tuple[str, ...]:
         """Substrings of tensor names that stay the host's."""
-        block = self.merge or self.genome
-        return block.protect if block else ()
+        return self.searched.protect
 
 
 def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf = no_lines) -> RunConfig:
@@ -278,12 +306,23 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         models = tuple(ref.relative_to(folder) for ref in part.models)
         return part.model_copy(update={"models": models, "base_model": model(part.base_model), "vlm": model(part.vlm)})
 
+    def path(spec: PathSpec | None) -> PathSpec | None:
+        if spec is None:
+            return None
+
+        def layered(ref: ModelRef) -> ModelRef:
+            return ref if ref == WINNER and config.hybrid else ref.relative_to(folder)
+
+        located = {"models": tuple(map(layered, spec.models)), "beside": tuple(ref.relative_to(folder) for ref in spec.beside)}
+        return spec.model_copy(update={**located, "vlm": spec.vlm and layered(spec.vlm)})
+
     tasks = config.validation.tasks
     validation = config.validation.model_copy(update={"tasks": tasks and tuple(task(spec) for spec in tasks)})
     return config.model_copy(
         update={
             "merge": block(config.merge),
             "genome": block(config.genome),
+            "path": path(config.path),
             "search": _with_start(config.search, folder),
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
@@ -309,8 +348,10 @@ def _plain(value: object) -> Any:
     if isinstance(value, Recipe):
         return plain_recipe(value)
     if isinstance(value, Block):
-        absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
+        absent = [key for key in ("merge", "genome", "path") if isinstance(value, RunConfig) and getattr(value, key) is None]
         plain = {key: _plain(each) for key, each in value if key not in absent}
+        if isinstance(value, PathSpec) and value.scale is None:
+            plain["scale"] = False
         return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}

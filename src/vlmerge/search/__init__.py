@@ -7,6 +7,7 @@ from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
 from vlmerge.search.optimizers import OPTIMIZERS, Optimizer, default_population, optimizer, plan
+from vlmerge.search.path_space import PathSpace, every_layer
 from vlmerge.search.space import Handed, SearchSpace, model_labels
 from vlmerge.search.stages import Stage, decided, notes, stages
 from vlmerge.search.starts import read_start, with_start
@@ -20,12 +21,14 @@ __all__ = [
     "GroupSpace",
     "Handed",
     "Optimizer",
+    "PathSpace",
     "SearchSpace",
     "Stage",
     "baselines",
     "coarsest",
     "decided",
     "default_population",
+    "every_layer",
     "grouped",
     "model_labels",
     "notes",
