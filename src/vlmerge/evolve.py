@@ -15,6 +15,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.hybrid import after_merging
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.run_folder import RunFolder, open_run
@@ -42,6 +43,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     """
     require_installed(config.loggers)
     with open_run(path) as folder, logging_to(config.loggers, folder, observer.say) as logbook:
+        config = after_merging(config, folder, lambda first, inside: evolve(first, inside, observer, lang=lang))
         watch = Watch(folder, observer, lang, logbook=logbook)
         if folder.store.get("finished"):
             stored_config(config, folder.store)  # Refuses another one.

@@ -67,7 +67,7 @@ class Prepared:
 
     def pairing_for(self, recipe: Recipe) -> Pairing:
         """The pairing of another recipe over the same models (a baseline may use fewer of them); remembered by structure."""
-        segments = joined(segments_of(recipe, _depths(self.anatomies), self.host))
+        segments = joined(segments_of(recipe, depths_of(self.anatomies), self.host))
         key = _structure(recipe, segments)
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
@@ -198,7 +198,7 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     opened = {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in recipe.opened_refs()}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
-    segments = joined(segments_of(recipe, _depths(anatomies), host))
+    segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
     return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
 
@@ -223,7 +223,7 @@ def prepare_paths(spec: PathSpec, *, cached_only: bool = False, progress: Progre
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     recipe = stack_of(spec, anatomies, opened)
     host = choose_host(spec.models, anatomies, vlm=recipe.vlm, base=None)
-    segments = joined(segments_of(recipe, _depths(anatomies), host))
+    segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
     return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
 
@@ -239,15 +239,7 @@ def stack_of(
     for ref in spec.models:
         require_stackable(anatomies[ref], opened[ref].config, scaled=spec.scale is not None)
     host = choose_host(spec.models, anatomies, vlm=spec.vlm, base=None)
-    return every_layer(spec, host, _depths(anatomies))
-
-
-def with_depths(config: RunConfig, anatomies: Mapping[ModelRef, Anatomy]) -> RunConfig:
-    """The run, of one over paths with the number of layers of each model."""
-    if config.path is None or config.merge is not None:
-        return config
-    layers = tuple(anatomies[ref].layers for ref in config.path.models)
-    return config.model_copy(update={"path": config.path.model_copy(update={"layers": layers})})
+    return every_layer(spec, host, depths_of(anatomies))
 
 
 def pair_models(
@@ -367,5 +359,6 @@ def _blame(each: TensorPair, opened: Prepared, scratch: Scratch) -> None:
         require_finite(opened.checkpoints[ref].read(name), scratch, model=str(ref), name=name)
 
 
-def _depths(anatomies: Mapping[ModelRef, Anatomy]) -> dict[ModelRef, int]:
+def depths_of(anatomies: Mapping[ModelRef, Anatomy]) -> dict[ModelRef, int]:
+    """Decoder layers of every model."""
     return {ref: anatomy.layers for ref, anatomy in anatomies.items()}

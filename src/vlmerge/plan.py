@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +54,16 @@ class Plan:
     def candidates(self) -> int:
         """Candidates of all stages."""
         return sum(stage.candidates for stage in self.stages)
+
+    def followed_by(self, other: Plan) -> Plan:
+        """This plan, and then another run's stages and rows."""
+        return replace(
+            self,
+            stages=(*self.stages, *other.stages),
+            baselines=tuple(dict.fromkeys((*self.baselines, *other.baselines))),
+            baseline_merges=self.baseline_merges + other.baseline_merges,
+            notes=(*self.notes, *other.notes),
+        )
 
     def lines(self) -> list[str]:
         """For people."""

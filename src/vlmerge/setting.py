@@ -11,7 +11,7 @@ from vlmerge.budgets import forecast, require_keys, with_purses
 from vlmerge.checkpoint import pinned_ref
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
-from vlmerge.merge import Prepared, prepare_run, with_depths
+from vlmerge.merge import Prepared, depths_of, prepare_run
 from vlmerge.plan import check_room, merged_dtype, plan_of
 from vlmerge.recording import (
     check_models,
@@ -75,9 +75,10 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     if used is None:
         pinned = _pinned(read_start(config), observer)
         models = prepare_run(pinned, cached_only=True)
-        check_room(folder.path, models.checkpoints[models.host].total_bytes)
+        longer = max(1.0, models.pairing.layers / models.anatomies[models.host].layers)
+        check_room(folder.path, int(longer * models.checkpoints[models.host].total_bytes))
         placement = _placement(pinned.runtime, models, pinned)
-        used = with_depths(pinned.model_copy(update={"runtime": _spec(placement)}), models.anatomies)
+        used = pinned.model_copy(update={"runtime": _spec(placement)}).with_layers(depths_of(models.anatomies))
         layers = models.anatomies[models.host].layers
         used = decided(used, layers, models.host, sets.counted("search"))
         stages(used, layers, models.host)[0].optimizer()  # Refuses an algorithm that cannot be, before anything is loaded.

@@ -173,6 +173,17 @@ class RunConfig(Block):
             remedy = "take it out; `random_init: true` starts at random genes" if self.genome is not None else "take it out"
             raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
 
+    def with_layers(self, layers: Mapping[ModelRef, int]) -> RunConfig:
+        """The run, of one over paths with the number of layers of each model said.
+
+        Args:
+            layers: Decoder layers of every model.
+        """
+        if self.path is None or self.hybrid:
+            return self
+        said = {"layers": tuple(layers[ref] for ref in self.path.models)}
+        return self.model_copy(update={"path": self.path.model_copy(update=said)})
+
     @property
     def algorithm(self) -> str:
         """Who searches; never `auto`."""

@@ -29,8 +29,8 @@ from vlmerge.types import SCHEMA
 
 RESULTS_NAME = "results.json"
 ALL = "all"
-ORDER = ("winner", "global", "best", "mean", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
-SEARCHED = frozenset({"winner", "global", "best", "mean"})
+ORDER = ("winner", "global", "best", "mean", "merged", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
+SEARCHED = frozenset({"winner", "global", "best", "mean", "merged"})
 """Candidates that a search found; all others are set by hand."""
 
 

@@ -8,11 +8,12 @@ from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
 from vlmerge.search.optimizers import OPTIMIZERS, Optimizer, default_population, optimizer, plan
 from vlmerge.search.path_space import PathSpace, every_layer
-from vlmerge.search.space import Handed, SearchSpace, model_labels
+from vlmerge.search.space import FOUND, Handed, SearchSpace, model_labels
 from vlmerge.search.stages import Stage, decided, notes, stages
 from vlmerge.search.starts import read_start, with_start
 
 __all__ = [
+    "FOUND",
     "OPTIMIZERS",
     "Baseline",
     "Distribution",

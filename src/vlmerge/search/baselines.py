@@ -63,10 +63,12 @@ def _paths(spec: PathSpec, host: ModelRef) -> list[Baseline]:
     """Models as they are; merged weights have no place beside paths, which leave weights as they are."""
     assert spec.layers is not None
     layers = dict(zip(spec.models, spec.layers, strict=True))
+    labels = model_labels(spec.models)
     own = [Baseline("merged" if spec.beside else "host", host_path(spec, host, host, layers[host]), weights={host: 1.0})]
     beside = [Baseline("host", host_path(spec, model, host, layers[host])) for model in spec.beside]
     reason = "a `path:` run puts layers one after another, and merges no weights"
-    return [*own, *beside, *(Baseline(row, None, reason) for row in ("swap", "equal", "grid", "chat_vector"))]
+    rows = [f"swap:{labels[model]}" for model in spec.models if model != host]
+    return [*own, *beside, *(Baseline(row, None, reason) for row in (*rows, "equal", "grid"))]
 
 
 def _grid(config: RunConfig, host: ModelRef, others: list[ModelRef]) -> list[Baseline]:

@@ -173,10 +173,10 @@ def host_path(spec: PathSpec, model: ModelRef, host: ModelRef, layers: int) -> R
 
 
 def every_layer(spec: PathSpec, host: ModelRef, depths: Mapping[ModelRef, int]) -> Recipe:
-    """A path over all layers of all models: what pairs in it pairs in every path."""
+    """The longest path, over all layers of all models: what pairs in it pairs in every path."""
     refs = dict.fromkeys([host, *spec.models, *spec.beside])
     depth = depths[host]
-    steps = [(Block(ref, 0, depths[ref]), 1.0) for ref in refs]
+    steps = [(Block(ref, 0, depths[ref]), 1.0) for _ in range(spec.repeats) for ref in refs]
     return path_recipe(host, [*steps, (Block(host, depth - 1, depth), 1.0)], dtype=spec.dtype, out_dtype=spec.out_dtype)
 
 
