@@ -1,6 +1,7 @@
-"""A run of two parts: first weights are merged (`merge:`), then paths are searched through the layers of what that found (`path:`).
+"""A run of two parts: weights are merged (`merge:`), then paths are searched through the layers of what was found (`path:`).
 
-The first part is a whole run in a folder of its own within the run folder. It has no holdout: that is looked at once, in the end.
+The first part is a whole run in a folder of its own within the run folder. It has no holdout, which is looked
+at once, at the end.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from vlmerge.anatomy.parts import PARTS, Part, part_of
 from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabulary
 from vlmerge.anatomy.recognition import family_of
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
-from vlmerge.anatomy.stacking import require_stackable
 from vlmerge.anatomy.segments import Placed, Segment, host_layers, joined, placed_segments, segment_of, segments_of
+from vlmerge.anatomy.stacking import require_stackable
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
 
 __all__ = [
@@ -45,8 +45,8 @@ __all__ = [
     "new_vocabulary",
     "pair",
     "part_of",
-    "require_stackable",
     "placed_segments",
+    "require_stackable",
     "roles_of",
     "segment_of",
     "segments_of",

@@ -11,10 +11,12 @@ from vlmerge.atomic import write_bytes
 from vlmerge.report.canvas import as_png, as_svg, drawing
 from vlmerge.report.examples import Examples
 from vlmerge.report.figure_examples import draw_examples
+from vlmerge.report.figure_path import draw_path
 from vlmerge.report.figure_recipe import draw_recipe
 from vlmerge.report.figure_search import draw_search
 from vlmerge.report.fonts import Typeface
 from vlmerge.report.history import History
+from vlmerge.report.path_picture import PathPicture
 from vlmerge.report.phrases import Phrases, read_phrases
 from vlmerge.report.recipe_table import RecipeTable
 from vlmerge.report.results import Row
@@ -42,7 +44,7 @@ def draw_figures(
     history: History,
     rows: Sequence[Row],
     examples: Examples | None,
-    recipe: RecipeTable | None,
+    recipe: RecipeTable | PathPicture | None,
     phrases: Phrases,
     typeface: Typeface,
     contaminated: bool,
@@ -55,7 +57,7 @@ def draw_figures(
         history: The search so far.
         rows: All rows of the run.
         examples: Questions for figure 2.
-        recipe: Numbers for figure 3.
+        recipe: Numbers, or a path, for figure 3.
         phrases: The report's language; figures are English where no font has that language's characters.
         typeface: What they are set in.
         contaminated: Mark them as such.
@@ -83,7 +85,9 @@ def draw_figures(
             add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
         if examples is not None and examples.shown:
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
-        if recipe is not None and not brief:
+        if isinstance(recipe, PathPicture) and not brief:
+            add("recipe", lambda: draw_path(recipe, say, contaminated=contaminated))
+        elif isinstance(recipe, RecipeTable) and not brief:
             add("recipe", lambda: draw_recipe(recipe, say, contaminated=contaminated))
     return found
 

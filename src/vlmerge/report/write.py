@@ -51,7 +51,7 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
         history=view.history,
         rows=view.rows,
         examples=view.examples if whole else None,
-        recipe=view.recipe,
+        recipe=view.path or view.recipe,
         phrases=phrases,
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),

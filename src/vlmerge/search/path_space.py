@@ -1,7 +1,7 @@
 """Data-flow space: paths through the layers of several decoders, as recipes of `passthrough` and `slices`.
 
-A step from one layer to the next may multiply the hidden state by a factor. Whatever reads the hidden state normalises it first,
-so that only the proportion counts between what a layer adds and what was there: with c, the product of the factors so far, a
+A step from one layer to the next may multiply the hidden state by a factor. Whatever reads the hidden state normalises it, so
+that only the proportion counts between what a layer adds and what was there: with c, the product of the factors so far, a
 layer's last projections (o_proj and down_proj) divided by c do the same, and no model needs code of its own.
 """
 
@@ -111,12 +111,14 @@ class PathSpace:
 
     def genome_of_recipe(self, recipe: Recipe) -> Genome:
         """No recipe is taken for a path."""
+        del recipe
         raise ConfigError(
             "a search of paths begins at the host's own path", where="search.start", remedy="take `search.start` out"
         )
 
     def lift(self, handed: Handed) -> Distribution:
         """A path has no coarser space before it."""
+        del handed
         raise RuntimeError("no stage comes before a path")
 
     def _name(self, block: Block) -> str:

@@ -11,7 +11,6 @@ from vlmerge.config import ModelRef, Recipe
 from vlmerge.search.genes import Distribution, Gene
 from vlmerge.types import Genome
 
-
 FOUND = "model"
 """The folder within a run folder that holds what the run has found."""
 
