@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Whole, complaint, misfit, not_empty
 from vlmerge.config.model_ref import ModelRef
@@ -77,22 +77,12 @@ class PathSpec(Block):
     order: Literal["models", "depth"] = "depth"
     repeats: Annotated[Whole, Field(ge=1)] = 1
     block: Annotated[Whole, Field(ge=1)] = 1
-    scale: ScaleSpec | None = None
+    scale: Annotated[ScaleSpec | None, BeforeValidator(_scale)] = None
     layers: tuple[Whole, ...] | None = None
     max_fevals: Annotated[Whole, Field(ge=1)] | None = None
     beside: tuple[Model, ...] = ()
     dtype: DtypeField | None = None
     out_dtype: DtypeField | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _false_is_none(cls, value: object) -> object:
-        if not isinstance(value, Mapping):
-            return value
-        given = dict(cast("Mapping[str, Any]", value))
-        if "scale" in given:
-            given["scale"] = _scale(given["scale"])
-        return given
 
     @model_validator(mode="after")
     def _whole(self) -> PathSpec:
