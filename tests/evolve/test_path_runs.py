@@ -77,7 +77,14 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     out.parent.mkdir()
     evolve(load(tmp_path, hybrid_run()), whole, Quiet())
     # In the first part: before a word is written, in a trial, in its export. In the second: the same.
-    for place, count in (("in-setting", 1), ("in-trial", 5), ("in-export", 1), ("in-setting", 1), ("in-trial", 3), ("at-rename", 1)):
+    for place, count in (
+        ("in-setting", 1),
+        ("in-trial", 5),
+        ("in-export", 1),
+        ("in-setting", 1),
+        ("in-trial", 3),
+        ("at-rename", 1),
+    ):
         assert killed(place, count, run, out)
     assert not killed("never", 1, run, out)
 

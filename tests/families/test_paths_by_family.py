@@ -75,7 +75,10 @@ def test_a_path_is_what_transformers_alone_makes_of_its_files(name: str, tmp_pat
     found = list(live.answer(asked, GREEDY))
     for answer in found:
         inputs: Any = processor(
-            text=[live.prompt(answer.question)], images=[picture.open()], return_tensors="pt", add_special_tokens=name != "llava-llama"
+            text=[live.prompt(answer.question)],
+            images=[picture.open()],
+            return_tensors="pt",
+            add_special_tokens=name != "llava-llama",
         )
         with torch.inference_mode():
             ids = plain.eval().generate(**inputs, max_new_tokens=8, do_sample=False)[0, inputs["input_ids"].shape[1] :].tolist()

@@ -110,11 +110,11 @@ def test_a_run_has_one_block_or_merge_and_path() -> None:
     merge, path = {"models": ["org/vlm", "org/lm"]}, {"models": ["winner", "org/lm"]}
     run = parse_run({"merge": merge, "path": path, "tasks": TASKS}, "a test", Path("/"))
     assert run.hybrid
-    with pytest.raises(ConfigError, match="either `merge`, `genome` or `path`"):
+    with pytest.raises(ConfigError, match="a run has either `merge`"):
         parse_run({"genome": {**merge, "merge_method": "linear"}, "path": path, "tasks": TASKS}, "a test", Path("/"))
     with pytest.raises(ConfigError, match="leaves out `winner`"):
         parse_run({"merge": merge, "path": merge, "tasks": TASKS}, "a test", Path("/"))
-    with pytest.raises(ConfigError, match="`search.start` belongs to `merge:` runs"):
+    with pytest.raises(ConfigError, match=r"`search\.start` belongs to `merge:` runs"):
         parse_run({"path": merge, "tasks": TASKS, "search": {"start": "host"}}, "a test", Path("/"))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -94,15 +94,14 @@ def _twin(module: Any, at: str, parameters: Mapping[str, Tensor]) -> Any:
     """The same module with other parameters; what it has besides is shared."""
     twin = copy.copy(module)
     # What nn.Module keeps its parts in is not copied with it.
-    state = vars(twin)
-    state["_parameters"] = {
+    parts = cast("Mapping[str, Mapping[str, Any]]", vars(module))
+    vars(twin)["_parameters"] = {
         name: None if held is None else torch.nn.Parameter(parameters[at + name], requires_grad=False)
-        for name, held in vars(module)["_parameters"].items()
+        for name, held in parts["_parameters"].items()
     }
-    state["_buffers"] = dict(vars(module)["_buffers"])
-    state["_modules"] = {
-        name: None if child is None else _twin(child, f"{at}{name}.", parameters)
-        for name, child in vars(module)["_modules"].items()
+    vars(twin)["_buffers"] = dict(parts["_buffers"])
+    vars(twin)["_modules"] = {
+        name: None if child is None else _twin(child, f"{at}{name}.", parameters) for name, child in parts["_modules"].items()
     }
     return twin
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from vlmerge.config import Filtered, ModelRef, PathSpec, Recipe, Slice, SliceSource
+from vlmerge.config import Filtered, ModelRef, ParameterValue, PathSpec, Recipe, Slice, SliceSource
 from vlmerge.errors import ConfigError
 from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.space import Handed, model_labels
@@ -199,7 +199,7 @@ def _sequence(spec: PathSpec, layers: Mapping[ModelRef, int], host: ModelRef) ->
     return tuple(found)
 
 
-def _divided(product: float) -> dict[str, object]:
+def _divided(product: float) -> dict[str, ParameterValue]:
     if product == 1.0:
         return {}
     return {"scale": (*(Filtered(value=1 / product, filter=name) for name in LAST), Filtered(value=1.0, filter=None))}
