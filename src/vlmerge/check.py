@@ -221,7 +221,9 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         duties=asked,
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
         answers=way_line(anatomies[host], opened[host].config) if isinstance(what, RunConfig) else None,
-        room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
+        room=_room(what, opened, anatomies, host, None if pairing is None else pairing.layers)
+        if isinstance(what, RunConfig)
+        else (),
     )
 
 
@@ -525,6 +527,7 @@ def _room(
     opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
     anatomies: Mapping[ModelRef, Anatomy],
     host: ModelRef,
+    layers: int | None,
 ) -> tuple[str, ...]:
     """The GPU's share-out, and whether its fast path is taken; nothing where the run is told to use the CPU."""
     from vlmerge.runtime.familiar import unfamiliar_in
@@ -534,7 +537,7 @@ def _room(
         return ()
     batch = run.runtime.batch_size
     named = run.runtime.dtype if run.runtime.dtype != "auto" else merged_dtype(run, anatomies[host].dtypes or ("F16",))
-    room = plan_room(needs_of(opened, anatomies, host, _width_of(named)), machine, None if batch == "auto" else batch)
+    room = plan_room(needs_of(opened, anatomies, host, _width_of(named), layers), machine, None if batch == "auto" else batch)
     lines = room.lines(machine.name)
     if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
         lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")

@@ -157,7 +157,8 @@ def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine |
         free, total = torch.cuda.mem_get_info()
         machine = Machine(free, free_host_memory(), total=total)
     width = getattr(torch, dtype).itemsize
-    return plan_room(needs_of(models.checkpoints, models.anatomies, models.host, width), machine, batch_size)
+    needs = needs_of(models.checkpoints, models.anatomies, models.host, width, models.pairing.layers)
+    return plan_room(needs, machine, batch_size)
 
 
 def _rows_for(facts: Facts | None) -> int:
