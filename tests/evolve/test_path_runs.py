@@ -26,7 +26,7 @@ from .test_killed import killed
 VLM, JA = (str(FAMILY / name) for name in ("vlm", "ja"))
 SMALL: dict[str, Any] = {
     "tasks": [task("search", 3)], "validation": [task("validation", 2)], "holdout": [task("holdout", 2)],
-    "search": {"max_fevals": 6, "population": 3, "sigma": 0.6}, "decoding": {"max_new_tokens": 6},
+    "search": {"max_fevals": 6, "population": 3}, "decoding": {"max_new_tokens": 6},
 }  # fmt: skip
 MERGED = {"models": [VLM, JA]}
 

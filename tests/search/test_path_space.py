@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,20 @@ def test_a_path_is_one_stage_and_its_rows_are_models_as_they_are() -> None:
     rows = {each.row: each.recipe for each in baselines(run, VLM)}
     assert rows["host"] == stage.space.decode(stage.space.start)
     assert [row for row, recipe in rows.items() if recipe is None] == ["swap:lm", "equal", "grid"]
+
+
+@pytest.mark.parametrize("depth", [6, 40])
+def test_a_first_generation_turns_about_two_blocks(depth: int) -> None:
+    one = space((depth, depth))
+    draws = random.Random(1)
+    turned = [
+        sum(
+            abs(draws.gauss(0.0, gene.scale) / mean) > 1 and draws.random() < 0.5
+            for gene, mean in zip(one.genes, one.start, strict=True)
+        )
+        for _ in range(2000)
+    ]
+    assert 1.8 < sum(turned) / len(turned) < 2.2
 
 
 def test_a_host_of_two_layers_alone_has_no_path() -> None:

@@ -21,9 +21,9 @@ from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
 from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
-FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "path": 0.3}
-"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; for `path:` what turns
-about one indicator in twenty at first."""
+FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "path": 1.0}
+"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; genes of a `path:` have
+scales of their own."""
 
 
 class TaskSpec(Block):

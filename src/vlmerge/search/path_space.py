@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log2
+from statistics import NormalDist
 
 from vlmerge.config import Filtered, ModelRef, ParameterValue, PathSpec, Recipe, Slice, SliceSource
 from vlmerge.errors import ConfigError
@@ -19,6 +21,8 @@ from vlmerge.types import Genome
 
 ON, OFF = 0.5, -0.5
 """Where the indicators begin of what is on the host's own path, and of what is not."""
+TURNED, MOST_TURNED = 2.0, 0.25
+"""So many blocks join or leave the path of a candidate at first, on average, and no more than this share of them."""
 LAST = ("o_proj", "down_proj")
 """What a layer adds to the hidden state with: all that a factor on the way changes."""
 
@@ -73,11 +77,13 @@ class PathSpace:
     @cached_property
     def genes(self) -> tuple[Gene, ...]:
         """An indicator for each block; then factors as powers of two, so that halving is as far from 1 as doubling."""
-        indicators = tuple(Gene(self._name(block), -1.0, 1.0) for block in self.blocks)
+        turned = min(MOST_TURNED, TURNED / len(self.blocks))
+        width = ON / NormalDist().inv_cdf(1 - turned)
+        indicators = tuple(Gene(self._name(block), -1.0, 1.0, scale=width) for block in self.blocks)
         if self._spec.scale is None:
             return indicators
-        low, high = (_log2(bound) for bound in self._spec.scale.bounds)
-        return (*indicators, *(Gene(name, low, high, scale=(high - low) / 4) for name in self._factors()))
+        low, high = (log2(bound) for bound in self._spec.scale.bounds)
+        return (*indicators, *(Gene(name, low, high, scale=(high - low) / 8) for name in self._factors()))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -203,9 +209,3 @@ def _divided(product: float) -> dict[str, ParameterValue]:
     if product == 1.0:
         return {}
     return {"scale": (*(Filtered(value=1 / product, filter=name) for name in LAST), Filtered(value=1.0, filter=None))}
-
-
-def _log2(value: float) -> float:
-    from math import log2
-
-    return log2(value)
