@@ -22,7 +22,7 @@ from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
 FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "path": 1.0}
-"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; genes of a `path:` have
+"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; genes of `path:` have
 scales of their own."""
 
 
