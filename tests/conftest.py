@@ -14,19 +14,27 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+_PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+"""One of several processes, each on a core of its own; they share one cache."""
+_KERNELS = Path(__file__).parents[1] / ".pytest_cache" / "kernels"
+"""Compiled kernels, which take minutes to compile: kept from one test run to the next, by their source."""
 _SCRATCH = Path(tempfile.mkdtemp(prefix="vlmerge-tests-"))
 
 os.environ.update(
     HF_HOME=str(_SCRATCH / "huggingface"),
-    VLMERGE_CACHE=str(_SCRATCH / "vlmerge"),
+    VLMERGE_CACHE=os.environ["VLMERGE_CACHE"] if _PARALLEL else str(_SCRATCH / "vlmerge"),
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     MPLBACKEND="Agg",
     TOKENIZERS_PARALLELISM="false",
 )
+if not _PARALLEL:
+    _KERNELS.mkdir(parents=True, exist_ok=True)
+    (_SCRATCH / "vlmerge").mkdir()
+    (_SCRATCH / "vlmerge" / "kernels").symlink_to(_KERNELS)
 for _variable in ("HF_TOKEN", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_DATASETS_CACHE"):
     os.environ.pop(_variable, None)
-if "PYTEST_XDIST_WORKER" in os.environ:  # One of several, each on a core of its own.
+if _PARALLEL:
     os.environ["OMP_NUM_THREADS"] = "1"
 else:
     os.environ.setdefault("OMP_NUM_THREADS", "2")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +91,24 @@ def contents(run: Path) -> dict[str, Any]:
     return {"tables": tables, "recipe": (run / "recipe.yaml").read_text(), "model": files, "results": results}
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first process of the test run that wants it makes, and that all others find: for reading."""
+    place = factory.getbasetemp()
+    folder = (place.parent if "PYTEST_XDIST_WORKER" in os.environ else place) / name
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            making = folder.with_suffix(".making")
+            make(making)
+            making.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One uninterrupted run, for reading."""
-    folder = tmp_path_factory.mktemp("finished")
-    return evolve(load(folder, small_run()), folder / "small", Quiet())
+
+    def make(folder: Path) -> None:
+        evolve(load(folder, small_run()), folder / "small", Quiet())
+
+    return made_once(tmp_path_factory, "finished", make) / "small"

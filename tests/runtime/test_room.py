@@ -87,19 +87,27 @@ def test_what_a_run_needs_is_read_from_the_files(family: Prepared) -> None:
     assert needs.parents == sum(tensor.nbytes for tensor in read._tensors.values())
 
 
-@pytest.mark.parametrize("home", ["file", "host"])
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_parents_merge_alike_wherever_they_are(home: str, name: str, family: Prepared) -> None:
-    """Tensors that are merged beside the device, or moved to it, give the weights that those on it give: bit for bit."""
+@pytest.fixture(scope="module")
+def elsewhere(family: Prepared) -> dict[str, LiveModel]:
+    """Live models, by where every other of their parents' tensors is: on the device, in a file, in the host's memory."""
     placement = choose_placement("cpu", batch_size=4, host_dtype="float16")
-    live, other = LiveModel.load(family, placement), LiveModel.load(family, placement)
+    homes = {home: LiveModel.load(family, placement) for home in ("device", "file", "host")}
     roles = list(family.anatomies[family.host].roles)
-    other._parents = Parents.read(family, other._model, torch.device("cpu"), dict.fromkeys(roles[::2], home))
-    for recipe in ("sum-free linear", name):
-        live.merge(RECIPES[recipe])
-        other.merge(RECIPES[recipe])
-    expected, found = weights_of(live), weights_of(other)
-    assert all(torch.equal(found[role], tensor) for role, tensor in expected.items())
+    for home in ("file", "host"):
+        live = homes[home]
+        live._parents = Parents.read(family, live._model, torch.device("cpu"), dict.fromkeys(roles[::2], home))
+    return homes
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_parents_merge_alike_wherever_they_are(name: str, elsewhere: dict[str, LiveModel]) -> None:
+    """Tensors that are merged beside the device, or moved to it, give the weights that those on it give: bit for bit."""
+    for live in elsewhere.values():
+        live.merge(RECIPES[name])
+    expected = weights_of(elsewhere["device"])
+    for home in ("file", "host"):
+        found = weights_of(elsewhere[home])
+        assert all(torch.equal(found[role], tensor) for role, tensor in expected.items()), home
 
 
 def test_check_says_how_the_card_is_shared_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterator
@@ -14,9 +15,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
-from evolve.conftest import Quiet, load, small_run
-
-from vlmerge.evolve import evolve
+from evolve.conftest import finished  # noqa: F401 - a fixture
 
 from .devtools import Browser, browser_path
 
@@ -86,11 +85,11 @@ def started() -> Iterator[Callable[..., Server]]:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """A folder with one finished run (`small`), for reading."""
-    folder = tmp_path_factory.mktemp("watched")
-    evolve(load(folder, small_run()), folder / "runs" / "small", Quiet())
-    return folder / "runs"
+    folder = tmp_path_factory.mktemp("watched") / "runs"
+    shutil.copytree(finished, folder / "small")
+    return folder
 
 
 @pytest.fixture(scope="session")

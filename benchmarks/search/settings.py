@@ -1,0 +1,139 @@
+"""What is compared: settings are run files that differ in where and how they search, and in nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+CANDIDATES = 210
+"""Searched candidates of every setting; at 192 questions each this is the budget of the search study."""
+DEMO = Path(str(resources.files("vlmerge"))) / "demo"
+HALVES: Mapping[str, Any] = {"groups": 2}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models and questions.
+
+    Attributes:
+        name: Of its folder among the runs.
+        folder: Holds `vlm`, `ja`, `base`, and `bench/{search,validation,holdout}/questions.jsonl`.
+    """
+
+    name: str
+    folder: Path
+
+    def model(self, name: str) -> str:
+        """Where one of its models is."""
+        return str(self.folder / name)
+
+    def task(self, split: str) -> dict[str, Any]:
+        """Its Japanese questions of a set."""
+        fields = {"question": "question_ja", "answer": "answer_ja"}
+        return {"name": str(self.folder / "bench" / split / "questions.jsonl"), "label": "Japanese", "fields": fields}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to search.
+
+    Attributes:
+        title: For tables.
+        reports: The row that whoever searches this way reports: `winner` (elected on validation), or `best` (the best score on
+            the questions that were searched), as the published searches do.
+        block: `merge` or `genome`.
+        says: What the block says beside the models.
+        search: What `search:` says beside seed and budget.
+        listed: Models that have genes.
+    """
+
+    title: str
+    reports: str
+    block: str
+    says: Mapping[str, Any]
+    search: Mapping[str, Any]
+    listed: tuple[str, ...] = ("vlm", "ja", "base")
+
+    def run(self, family: Family, seed: int, candidates: int, runtime: Mapping[str, Any], limit: int | None) -> str:
+        """The run file.
+
+        Args:
+            family: Models and questions.
+            seed: Of the search.
+            candidates: Searched at most.
+            runtime: Device and threads.
+            limit: At most so many questions of each set; None: all.
+        """
+        block = {"models": [family.model(name) for name in self.listed], **self.says}
+        if "base" in self.listed or block.pop("subtracts", False):
+            block["base_model"] = family.model("base")
+        coarse = (
+            {"global_fevals": min(40, candidates // 4)} if self.block == "merge" and "global_fevals" not in self.search else {}
+        )
+        limited = {} if limit is None else {"limit": limit}
+        document = {
+            self.block: block,
+            "tasks": [{**family.task("search"), **limited}],
+            "validation": [{**family.task("validation"), **limited}],
+            "holdout": [{**family.task("holdout"), **limited}],
+            "search": {"max_fevals": candidates, "seed": seed, **coarse, **self.search},
+            "decoding": {"max_new_tokens": 48},
+            "runtime": dict(runtime),
+        }
+        return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+
+
+def _space(space: object, **search: object) -> Setting:
+    return Setting("", "winner", "merge", {"space": space}, search)
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "vlmerge": Setting("vlmerge's default", "winner", "merge", {}, {}),
+    "mergekit-evolve": Setting(
+        "mergekit-evolve: linear, a group per layer, weights to sum one",
+        "best",
+        "genome",
+        {"merge_method": "linear", "layer_granularity": 1},
+        {},
+    ),
+    "sakana": Setting(
+        "EvoLLM's: TIES with DARE, weight and density per layer, from 0.5, step 1/6",
+        "best",
+        "genome",
+        {"merge_method": "dare_ties", "layer_granularity": 1, "subtracts": True},
+        {},
+        listed=("vlm", "ja"),
+    ),
+    "tpe": Setting(
+        "Optuna's TPE on the default's groups",
+        "best",
+        "merge",
+        {"space": HALVES},
+        {"algorithm": "optuna:tpe", "global_fevals": 0},
+    ),
+    "random": Setting(
+        "random search on the default's groups", "best", "merge", {"space": HALVES}, {"algorithm": "random", "global_fevals": 0}
+    ),
+    "method": Setting(
+        "vlmerge, the method searched too",
+        "winner",
+        "merge",
+        {"method": ["linear", "ties", "dare_ties"], "space": {**HALVES, "parameters": {"density": {"per": "model"}}}},
+        {},
+    ),
+}
+"""What the table in docs/search.md compares."""
+
+VARIANTS: Mapping[str, Setting] = {
+    "direct": _space(HALVES, global_fevals=0),
+    "thirds": _space({"groups": 3}),
+    "narrow": _space(HALVES, sigma=0.05),
+    "modules": _space([HALVES, {"groups": 2, "modules": ["attention", "mlp", "norms"]}]),
+    "quadratic": _space({"curve": "quadratic", "modules": ["attention", "mlp", "norms"]}),
+}
+"""Other spaces and step sizes: defaults are chosen by them on fresh questions by the training artists, never on the holdout."""
