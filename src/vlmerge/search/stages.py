@@ -107,9 +107,9 @@ def stages(
         population, generations = plan(search.max_fevals, len(space.names), search.population, enlarge=False)
         return (Stage("genome", space, space.start, config.sigma, population=population, generations=generations, **common),)
     if config.path is not None and config.merge is None:
-        space = PathSpace(config.path, host)
-        population, generations = plan(search.max_fevals, len(space.genes), search.population)
-        return (Stage("path", space, space.start, config.sigma, population=population, generations=generations, **common),)
+        paths = PathSpace(config.path, host)
+        population, generations = plan(search.max_fevals, len(paths.genes), search.population)
+        return (Stage("path", paths, paths.start, config.sigma, population=population, generations=generations, **common),)
     assert config.merge is not None
     spaces = _spaces(config.merge, host, layers)
     budgets = _budgets(config, spaces)
