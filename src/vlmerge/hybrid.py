@@ -17,6 +17,7 @@ from vlmerge.recording import recorded_run
 from vlmerge.run_folder import readable_store
 from vlmerge.search import FOUND
 from vlmerge.store import Store
+from vlmerge.tasks.sets import load_sets
 
 if TYPE_CHECKING:
     from vlmerge.run_folder import RunFolder
@@ -61,6 +62,8 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
         return config
     inside = folder.path / MERGED
     if folder.store.get("config_asked") is None or inside.is_dir():
+        if not inside.is_dir():
+            load_sets(config)  # Refuses a holdout that was searched now, not when half of the run is done.
         try:
             run(first_part(config), inside)
         finally:

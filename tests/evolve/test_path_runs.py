@@ -12,7 +12,7 @@ import yaml
 
 from vlmerge.check import check
 from vlmerge.config import ModelRef
-from vlmerge.errors import RunFolderError
+from vlmerge.errors import RunFolderError, TaskError
 from vlmerge.evaluate import evaluate
 from vlmerge.evolve import evolve
 from vlmerge.merge import prepare_models
@@ -106,3 +106,10 @@ def test_a_plan_of_two_parts_tells_of_both(tmp_path: Path) -> None:
     assert found.plan is not None
     assert [stage.name for stage in found.plan.stages] == ["global", "path"]
     assert {row.name for row in found.models} == {VLM, JA}
+
+
+def test_a_holdout_that_is_searched_is_refused_before_the_first_part(tmp_path: Path) -> None:
+    config = load(tmp_path, {**hybrid_run(), "holdout": [task("search", 2)]})
+    with pytest.raises(TaskError):
+        evolve(config, tmp_path / "out", Quiet())
+    assert not (tmp_path / "out").exists()

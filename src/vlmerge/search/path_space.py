@@ -74,9 +74,13 @@ class PathSpace:
                 remedy="name deeper models",
             )
 
-    @cached_property
+    @property
     def genes(self) -> tuple[Gene, ...]:
         """An indicator for each block; then factors as powers of two, so that halving is as far from 1 as doubling."""
+        return self._genes
+
+    @cached_property
+    def _genes(self) -> tuple[Gene, ...]:
         turned = min(MOST_TURNED, TURNED / len(self.blocks))
         width = ON / NormalDist().inv_cdf(1 - turned)
         indicators = tuple(Gene(self._name(block), -1.0, 1.0, scale=width) for block in self.blocks)
