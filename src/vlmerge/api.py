@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union, overload
 
 if TYPE_CHECKING:
+    from vlmerge.ask import Shown
     from vlmerge.bench import Observer
     from vlmerge.config.recipe import Recipe
     from vlmerge.config.run import RunConfig
     from vlmerge.evaluations import Evaluation
-    from vlmerge.loaded import Model, Shown
+    from vlmerge.loaded import Model
     from vlmerge.outcomes import Checked, Exported, Merged, Run
 
 AnyPath: TypeAlias = Union[str, "os.PathLike[str]"]
@@ -54,17 +54,20 @@ def evolve(
     Raises:
         UserError: Anything that the person can mend; what is finished stays in the folder.
     """
+    from vlmerge import given
+    from vlmerge.observers import observer_of
     from vlmerge.outcomes import Run
     from vlmerge.tasks.sets import check_run_names
 
-    config = _run_of(run, task_search_path)
-    folder = _run_folder(run, out)
-    check_run_names(config, _name_of(run))
-    # Their imports take seconds: a wrong name in the file is told before.
+    folders = given.folders_of(task_search_path, "vlmerge.evolve, `task_search_path`")
+    config = given.run_of(run, "vlmerge.evolve, `run`").searching(folders)
+    folder = given.run_folder_of(run, out, "vlmerge.evolve, `out`")
+    language, watching = given.one_of(lang, given.LANGUAGES, "vlmerge.evolve, `lang`"), observer_of(observer)
+    check_run_names(config, given.name_of(run))
+    # Its imports take seconds: a wrong name in the file is told before.
     from vlmerge.evolve import evolve as run_evolve
-    from vlmerge.observers import observer_of
 
-    return Run.read(run_evolve(config, folder, observer_of(observer), lang=lang), lang)
+    return Run.read(run_evolve(config, folder, watching, lang=language), lang)
 
 
 def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Merged:
@@ -78,17 +81,13 @@ def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Me
     Raises:
         UserError: Models that cannot be opened or do not fit together, values that give no result, no room.
     """
+    from vlmerge import given
     from vlmerge.carded import merge_with_card
-    from vlmerge.config.file_kinds import load_only_recipe, parse_only_recipe
     from vlmerge.observers import progress_of
     from vlmerge.outcomes import Merged
 
-    if isinstance(recipe, Mapping):
-        chosen = parse_only_recipe(recipe)
-    else:
-        chosen = load_only_recipe(_path(recipe)) if isinstance(recipe, str | os.PathLike) else recipe
-    summary = merge_with_card(chosen, _path(out), progress=progress_of(observer))
-    zeroed = tuple(f"zero, as the recipe's weights say: {name}" for name in summary.zeroed)
+    chosen, folder = given.recipe_of(recipe, "vlmerge.merge, `recipe`"), given.path_of(out, "vlmerge.merge, `out`")
+    summary = merge_with_card(chosen, folder, progress=progress_of(observer))
     return Merged(
         path=summary.out,
         merged=summary.merged,
@@ -96,7 +95,7 @@ def merge(recipe: AnyRecipe, out: AnyPath, *, observer: Watching = "auto") -> Me
         bytes=summary.bytes,
         seconds=summary.seconds,
         terms=summary.terms,
-        notes=(*summary.warnings, *zeroed),
+        notes=summary.notes,
     )
 
 
@@ -111,28 +110,24 @@ def check(what: AnyRun | AnyRecipe, out: AnyPath | None = None, *, observer: Wat
     Raises:
         UserError: Models that are missing or do not fit together, questions that cannot be asked, no room for the result.
     """
-    from vlmerge.check import check as look
-    from vlmerge.config.file_kinds import load_either, parse_either
+    from vlmerge import given
     from vlmerge.config.run import RunConfig
     from vlmerge.observers import progress_of
     from vlmerge.outcomes import Checked
 
-    if isinstance(what, Mapping):
-        chosen = parse_either(what)
-    else:
-        chosen = load_either(_path(what)) if isinstance(what, str | os.PathLike) else what
+    chosen = given.either_of(what, "vlmerge.check, `what`")
     if not isinstance(chosen, RunConfig):
-        return Checked(look(chosen, progress=progress_of(observer)), None)
-    from vlmerge.outlook import outlook
-    from vlmerge.plan import check_room
-    from vlmerge.tasks.sets import check_run_names
+        from vlmerge.check import check as look
 
-    check_run_names(chosen, _name_of(what))
-    found = look(chosen, progress=progress_of(observer))
-    folder = Path("runs") if out is None and not isinstance(what, str | os.PathLike) else _run_folder(what, out)
-    ahead = outlook(chosen, found, folder)
+        return Checked(look(chosen, progress=progress_of(observer)), None)
+    from vlmerge.outlook import check_run
+    from vlmerge.plan import check_room
+
+    nameless = out is None and not isinstance(what, str | os.PathLike)
+    folder = Path("runs") if nameless else given.run_folder_of(what, out, "vlmerge.check, `out`")
+    found, ahead = check_run(chosen, folder, name=given.name_of(what), progress=progress_of(observer))
     check_room(folder, found.output_bytes)
-    return Checked(replace(found, plan=ahead.plan), ahead)
+    return Checked(found, ahead)
 
 
 @overload
@@ -144,6 +139,7 @@ def evaluate(
     max_new_tokens: int | None = None,
     task_search_path: AnyPath | Sequence[AnyPath] = (),
     device: Device = "auto",
+    out: AnyPath | None = None,
     observer: Watching = "auto",
     **keys: Any,
 ) -> Evaluation: ...
@@ -156,6 +152,7 @@ def evaluate(
     max_new_tokens: int | None = None,
     task_search_path: AnyPath | Sequence[AnyPath] = (),
     device: Device = "auto",
+    out: AnyPath | None = None,
     observer: Watching = "auto",
     **keys: Any,
 ) -> list[Evaluation]: ...
@@ -167,6 +164,7 @@ def evaluate(
     max_new_tokens: int | None = None,
     task_search_path: AnyPath | Sequence[AnyPath] = (),
     device: Device = "auto",
+    out: AnyPath | None = None,
     observer: Watching = "auto",
     **keys: Any,
 ) -> Evaluation | list[Evaluation]:
@@ -179,6 +177,7 @@ def evaluate(
         max_new_tokens: Longest answer.
         task_search_path: Folders with tasks of lm-eval (their Python code is run).
         device: Where the model runs.
+        out: A file that keeps the results of every task as soon as it is finished, for `vlmerge evaluate --compare`.
         observer: Who watches; None: nobody.
         keys: Of every task, as in a run file: `limit`, `split`, `metric`, `fields`, `num_fewshot`, `apply_chat_template`, …
 
@@ -188,19 +187,21 @@ def evaluate(
     Raises:
         UserError: A model or a task that cannot be used.
     """
+    from vlmerge import given
     from vlmerge.evaluate import evaluate_model
+    from vlmerge.evaluations import keeping
     from vlmerge.observers import observer_of, progress_of
 
-    several: Sequence[AnyTask] = task if isinstance(task, list | tuple) else [task]
     found = evaluate_model(
-        os.fspath(model),
-        [_spec(each, keys) for each in several],
-        preset=preset,
-        max_new_tokens=max_new_tokens,
-        device=device,
-        search_path=_folders(task_search_path),
+        given.model_of(model, "vlmerge.evaluate, `model`"),
+        given.tasks_of(task, keys, "vlmerge.evaluate, `task`"),
+        preset=None if preset is None else given.text_of(preset, "vlmerge.evaluate, `preset`", "a preset's name, or None"),
+        max_new_tokens=None if max_new_tokens is None else given.whole_of(max_new_tokens, "max_new_tokens", "vlmerge.evaluate"),
+        device=given.one_of(device, given.DEVICES, "vlmerge.evaluate, `device`"),
+        search_path=given.folders_of(task_search_path, "vlmerge.evaluate, `task_search_path`"),
         observer=observer_of(observer),
         progress=progress_of(observer),
+        keep=None if out is None else keeping(given.path_of(out, "vlmerge.evaluate, `out`")),
     )
     return found if isinstance(task, list | tuple) else found[0]
 
@@ -216,11 +217,13 @@ def load(model: AnyPath, *, device: Device = "auto", observer: Watching = "auto"
     Raises:
         CheckpointError: A model that cannot be opened, or that cannot be asked.
     """
+    from vlmerge import given
     from vlmerge.config.run import RuntimeSpec
     from vlmerge.loaded import Model
     from vlmerge.observers import progress_of
 
-    return Model(os.fspath(model), RuntimeSpec(device=device), progress_of(observer))
+    runtime = RuntimeSpec(device=given.one_of(device, given.DEVICES, "vlmerge.load, `device`"))
+    return Model(given.model_of(model, "vlmerge.load, `model`"), runtime, progress_of(observer))
 
 
 def ask(
@@ -247,8 +250,20 @@ def ask(
     Raises:
         UserError: A model or a picture that cannot be used.
     """
-    loaded = load(model, device=device, observer=observer)
-    return loaded.ask(image, question, max_new_tokens=max_new_tokens, temperature=temperature)
+    from vlmerge import given
+    from vlmerge.ask import ask as run_ask
+    from vlmerge.config.run import RuntimeSpec
+    from vlmerge.observers import progress_of
+
+    answer = run_ask(
+        given.model_of(model, "vlmerge.ask, `model`"),
+        image,
+        given.question_of(question, "vlmerge.ask, `question`"),
+        given.decoding_of(max_new_tokens, temperature, 1, "vlmerge.ask"),
+        RuntimeSpec(device=given.one_of(device, given.DEVICES, "vlmerge.ask, `device`")),
+        progress=progress_of(observer),
+    )
+    return answer.text
 
 
 def report(run: AnyPath, *, lang: Lang = "en") -> Run:
@@ -261,11 +276,12 @@ def report(run: AnyPath, *, lang: Lang = "en") -> Run:
     Raises:
         RunFolderError: No run there.
     """
+    from vlmerge import given
     from vlmerge.outcomes import Run
     from vlmerge.report import write_report
 
-    folder = _path(run)
-    write_report(folder, lang=lang)
+    folder = given.path_of(run, "vlmerge.report, `run`")
+    write_report(folder, lang=given.one_of(lang, given.LANGUAGES, "vlmerge.report, `lang`"))
     return Run.read(folder, lang)
 
 
@@ -282,61 +298,12 @@ def export(run: AnyPath, out: AnyPath, trial: int | None = None, *, observer: Wa
         RunFolderError: No such trial, or no winner yet; a model has changed.
         CheckpointError: A model is gone; the output cannot be written.
     """
+    from vlmerge import given
     from vlmerge.export import export as run_export
     from vlmerge.observers import progress_of
     from vlmerge.outcomes import Exported
 
-    folder = _path(out)
-    chosen = run_export(_path(run), folder, trial, progress=progress_of(observer))
+    source, folder = given.path_of(run, "vlmerge.export, `run`"), given.path_of(out, "vlmerge.export, `out`")
+    number = given.trial_of(trial, "vlmerge.export, `trial`")
+    chosen = run_export(source, folder, number, progress=progress_of(observer))
     return Exported(folder, chosen.trial, chosen.label)
-
-
-# ── inside ──
-
-
-def _path(given: AnyPath) -> Path:
-    return Path(given).expanduser()
-
-
-def _folders(given: AnyPath | Sequence[AnyPath]) -> tuple[str, ...]:
-    several = (given,) if isinstance(given, str | os.PathLike) else given
-    return tuple(str(_path(each).absolute()) for each in several)
-
-
-def _spec(task: AnyTask, keys: Mapping[str, Any]) -> dict[str, Any]:
-    own: dict[str, Any] = dict(task) if isinstance(task, Mapping) else {"name": os.fspath(task)}
-    return {**keys, **own}
-
-
-def _run_of(run: AnyRun, task_search_path: AnyPath | Sequence[AnyPath]) -> RunConfig:
-    from vlmerge.config.file_kinds import load_only_run, parse_only_run
-
-    if isinstance(run, Mapping):
-        config = parse_only_run(run)
-    else:
-        config = load_only_run(_path(run)) if isinstance(run, str | os.PathLike) else run
-    folders = _folders(task_search_path)
-    if not folders:
-        return config
-    return config.model_copy(update={"task_search_path": tuple(dict.fromkeys((*config.task_search_path, *folders)))})
-
-
-def _run_folder(run: AnyRun | AnyRecipe, out: AnyPath | None) -> Path:
-    if out is not None:
-        return _path(out)
-    if isinstance(run, str | os.PathLike):
-        return Path("runs") / _path(run).stem
-    from vlmerge.errors import ConfigError
-
-    raise ConfigError(
-        "a run that is no file has no name for its folder",
-        where="vlmerge.evolve",
-        expected="a folder as the second argument",
-        remedy='vlmerge.evolve(run, "runs/first")',
-    )
-
-
-def _name_of(what: AnyRun | AnyRecipe) -> str:
-    from vlmerge.config.file_kinds import DICT
-
-    return os.fspath(what) if isinstance(what, str | os.PathLike) else DICT

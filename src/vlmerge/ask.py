@@ -9,7 +9,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Generator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, Union, cast
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import CandidateFailure, CheckpointError, TaskError
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     from vlmerge.config.run import RuntimeSpec
     from vlmerge.runtime.live import LiveModel
 
+Shown: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image"]
+"""A picture: a path, an http(s) address, encoded bytes, or a PIL picture."""
+
 LARGEST_PICTURE = 64 << 20
 """Bytes that a picture on the web may have."""
 
 
 def ask(
     model: str,
-    pictures: Sequence[str],
+    pictures: Shown | Sequence[Shown] | None,
     question: str,
     decoding: Decoding,
     runtime: RuntimeSpec,
@@ -42,7 +45,7 @@ def ask(
 
     Args:
         model: A folder (a run folder stands for its winner) or a hub id.
-        pictures: Files or http(s) addresses.
+        pictures: One, several in a list, or None for none.
         question: In any language.
         decoding: How the answer is generated.
         runtime: Where the model runs.
@@ -53,11 +56,13 @@ def ask(
         TaskError: A picture that cannot be fetched or read.
         CheckpointError: A model that cannot be opened, or that cannot answer.
     """
-    shown = tuple(fetch_picture(picture) for picture in pictures)
-    for picture in shown:
-        picture.open()
-    live = load_model(model, runtime, template=template, progress=progress)
-    asked = Question("ask", "ask", question, shown, ("",))
+    shown = pictures_of(pictures)  # Before the model is loaded, which takes longer.
+    return answer(load_model(model, runtime, template=template, progress=progress), model, shown, question, decoding)
+
+
+def answer(live: LiveModel, model: str, pictures: tuple[Picture, ...], question: str, decoding: Decoding) -> Answer:
+    """The same of a model in memory; `model` is how the person named it."""
+    asked = Question("ask", "ask", question, pictures, ("",))
     with failing_as_error(model):
         return next(live.answer([asked], decoding))
 
@@ -80,7 +85,7 @@ def failing_as_error(model: str) -> Generator[None]:
             where=model,
             expected="finite weights, and memory for one question",
             found=failure.reason,
-            remedy="merge or download the model again; if memory is short, use --device cpu or a smaller --max-new-tokens",
+            remedy="merge or download the model again; short of memory, take `device` cpu or less `max_new_tokens`",
         ) from failure
 
 
@@ -115,7 +120,20 @@ def load_model(model: str, runtime: RuntimeSpec, *, template: str | None = None,
     return LiveModel.load_single(models, placement, template=template)
 
 
-def picture_of(given: str | os.PathLike[str] | bytes | Image) -> Picture:
+def pictures_of(given: Shown | Sequence[Shown] | None) -> tuple[Picture, ...]:
+    """Pictures as Python has them: one, several in a list, or None for none; each can be read.
+
+    Raises:
+        TaskError: One cannot be fetched or read, or is no picture.
+    """
+    several = given if isinstance(given, list | tuple) else [] if given is None else [given]
+    pictures = tuple(picture_of(each) for each in cast("Sequence[Shown]", several))
+    for picture in pictures:
+        picture.open()
+    return pictures
+
+
+def picture_of(given: Shown) -> Picture:
     """A picture as Python has it: a file, an http(s) address, encoded bytes, or a PIL picture.
 
     Raises:

@@ -1,38 +1,36 @@
-"""Judges in a run: what each task may still ask, counted in the run's store; and what the whole run would ask."""
+"""Judges in a run: what each may still be asked, counted in the run's store; and what the whole run would ask."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from vlmerge.store import SPLITS, Split, Store
-from vlmerge.tasks.judge import Estimate, JudgedTask, Purse, estimate
+from vlmerge.config.judge_block import budgets_of
+from vlmerge.store import SPLITS, Store
+from vlmerge.tasks.judge import Estimate, JudgedTask, estimate, together
+from vlmerge.tasks.purse import Purse
 
 if TYPE_CHECKING:
     from vlmerge.plan import Plan
     from vlmerge.tasks.sets import Asked, Sets
 
 COUNTS = "judged"
-"""Key of the store: task of a set → verdicts asked for so far."""
+"""Key of the store: judge → verdicts asked for so far."""
 
 
 def with_purses(sets: Sets, store: Store) -> Sets:
-    """The sets with judges whose verdicts are counted in the run's store, so that a budget holds for the whole run.
+    """The sets with judges whose verdicts are counted in the run's store: a budget holds for the whole run.
 
-    A task that is cut into search and validation has one budget for both.
+    One judge has one budget, whatever tasks of whatever sets it judges.
     """
-    judged: dict[int, JudgedTask] = {}
+    budgets = budgets_of(asked.task.judge for split in SPLITS for asked in sets[split] if isinstance(asked.task, JudgedTask))
+    purses = {who: _purse(who, budget, store) for who, budget in budgets.items()}
 
-    def counted(split: Split, asked: Asked) -> Asked:
+    def counted(asked: Asked) -> Asked:
         task = asked.task
-        if not isinstance(task, JudgedTask):
-            return asked
-        if id(task) not in judged:
-            judged[id(task)] = replace(task, purse=_purse(task, f"{split}: {task.name}", store))
-        return replace(asked, task=judged[id(task)])
+        return replace(asked, task=replace(task, purse=purses[task.judge.who])) if isinstance(task, JudgedTask) else asked
 
-    parts = {split: tuple(counted(split, asked) for asked in sets[split]) for split in SPLITS}
-    return replace(sets, **parts)
+    return replace(sets, **{split: tuple(map(counted, sets[split])) for split in SPLITS})
 
 
 def require_keys(sets: Sets) -> None:
@@ -44,22 +42,22 @@ def require_keys(sets: Sets) -> None:
 
 
 def forecast(sets: Sets, plan: Plan) -> list[Estimate]:
-    """What the judges of a run would be asked at most, set by set; verdicts on answers that were seen before cost nothing.
+    """What each judge of a run would be asked at most, in all sets; verdicts on answers that were seen before cost nothing.
 
     Every trial is asked the search questions; validation and holdout, the rows of the table.
     """
     rows = len(plan.baselines) + len(plan.stages) + 1
     times = {"search": plan.candidates + plan.baseline_merges + len(plan.stages), "validation": rows, "holdout": rows}
-    return [
+    return together(
         estimate(asked.task, asked.questions, times[split])
         for split in SPLITS
         for asked in sets[split]
         if isinstance(asked.task, JudgedTask)
-    ]
+    )
 
 
-def _purse(task: JudgedTask, key: str, store: Store) -> Purse:
+def _purse(who: str, budget: int | None, store: Store) -> Purse:
     def remember(spent: int) -> None:
-        store.set(COUNTS, {**store.get(COUNTS, {}), key: spent})
+        store.set(COUNTS, {**store.get(COUNTS, {}), who: spent})
 
-    return Purse(task.judge.budget, store.get(COUNTS, {}).get(key, 0), remember)
+    return Purse(budget, store.get(COUNTS, {}).get(who, 0), remember)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vlmerge.cli_evaluate import evaluate
+from vlmerge.cli_options import Device, DeviceOption, Json, SearchPath, example, refuse_idle, show_lists
+from vlmerge.cli_tasks import tasks_app
 from vlmerge.errors import ConfigError
 from vlmerge.exits import run_and_exit
 
 if TYPE_CHECKING:
-    from vlmerge.config.run import RunConfig
-    from vlmerge.listings import Listing
+    pass
 
 app = typer.Typer(
     name="vlmerge",
@@ -43,29 +45,7 @@ class LoggerName(StrEnum):
     mlflow = "mlflow"
 
 
-class Device(StrEnum):
-    """Where models run."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where the model runs.")]
-SearchPath = Annotated[
-    list[Path] | None,
-    typer.Option(help="A folder with tasks of lm-eval (their Python code is run); may be repeated."),
-]
 LangOption = Annotated[Lang, typer.Option(help="Language of the page.")]
-TaskArgument = Annotated[str, typer.Argument(metavar="FILE|NAME", help="A file of questions, a built-in task, or hf:org/name.")]
-PathOption = Annotated[str | None, typer.Option(help="A copy of a built-in or hub data set on this machine.")]
-SplitOption = Annotated[str | None, typer.Option(help="Split of the data set.")]
-LimitOption = Annotated[int | None, typer.Option(help="Only the first so many questions.")]
-KindOption = Annotated[list[str] | None, typer.Option(help="Only questions of this kind; may be repeated.")]
-MetricOption = Annotated[str | None, typer.Option(help="Default: the task's own.")]
-FieldOption = Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")]
-
 PortOption = Annotated[
     int | None, typer.Option(help="Port on 127.0.0.1; 0: any; default: the first free one.", min=0, max=65535)
 ]
@@ -78,11 +58,6 @@ def _print_version(wanted: bool) -> None:
 
         print(f"vlmerge {__version__}")
         raise typer.Exit
-
-
-def example(*lines: str) -> str:
-    """Examples for the end of a command's help."""
-    return "\b\nExample:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 @app.callback()
@@ -113,27 +88,23 @@ def check(
 
     With --deep weights are read (and downloaded): how far each source is from the base, or from the host without one.
     """
-    from vlmerge.check import check as look
     from vlmerge.check import recipe_of, render, to_json
     from vlmerge.config.file_kinds import load_either
     from vlmerge.config.run import RunConfig
     from vlmerge.terminal import ByteProgress, console, print_json
 
     what = load_either(file)
+    folder = out or Path("runs") / file.stem
     # What only a run needs is imported for a run only: it takes a tenth of a second.
     if isinstance(what, RunConfig):
-        from vlmerge.tasks.sets import check_run_names
+        from vlmerge.outlook import check_run
 
-        what = _searching(what, task_search_path or [])
-        check_run_names(what, str(file))
-    result = look(what, progress=ByteProgress())
-    folder = out or Path("runs") / file.stem
-    ahead = None
-    if isinstance(what, RunConfig):
-        from vlmerge.outlook import outlook
+        what = what.searching(map(str, _absolute(task_search_path)))
+        result, ahead = check_run(what, folder, name=str(file), progress=ByteProgress())
+    else:
+        from vlmerge.check import check as look
 
-        ahead = outlook(what, result, folder)
-        result = replace(result, plan=ahead.plan)
+        result, ahead = look(what, progress=ByteProgress()), None
     screen = console()
     if not as_json:
         screen.print(render(result))
@@ -168,11 +139,8 @@ def merge(
 
     summary = merge_with_card(load_only_recipe(recipe), out, progress=ByteProgress())
     screen = console()
-    for warning in summary.warnings:
-        screen.print(f"note: {warning}", markup=False)
-    if summary.zeroed:
-        note = f"note: zero, as the recipe's weights say: {summary.zeroed[0]}"
-        screen.print(note + (f" and {len(summary.zeroed) - 1} more" if len(summary.zeroed) > 1 else ""), markup=False)
+    for note in summary.notes:
+        screen.print(f"note: {note}", markup=False)
     kept = "" if not summary.kept else f", {summary.kept} kept from the host"
     screen.print(
         f"{summary.merged} tensors merged{kept}; {size(summary.bytes)} in {summary.seconds:.1f} s: {summary.out}", markup=False
@@ -212,8 +180,11 @@ def watch(
     from vlmerge.web.serving import serve
     from vlmerge.web.watch import Watched
 
-    Watched(run, lang.value, "")  # A folder that is not there is told before a port is taken.
-    serve(lambda token: Watched(run, lang.value, token).site(), port=port, first_port=8765, browser=browser, say=print)
+    waiting = Watched(run, lang.value, "").waiting  # A folder that is not there is told before a port is taken.
+    serve(
+        lambda token: Watched(run, lang.value, token).site(),
+        port=port, first_port=8765, browser=browser, say=print, waiting=waiting,
+    )  # fmt: skip
 
 
 @app.command(
@@ -292,123 +263,21 @@ def push(
     console().print(f"{pushed.files} files on the hub, each as on this disk: {pushed.address}", markup=False)
 
 
-@app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild --out winner.json",
+app.command(epilog=example("vlmerge evaluate runs/demo/model --task ja-vlm-bench-in-the-wild --out winner.json",
                             "vlmerge evaluate llava-hf/llava-1.5-7b-hf --task my.jsonl --field answer=answer_ja",
                             "vlmerge evaluate my-model --task gsm8k --metric exact_match,strict-match",
                             "vlmerge evaluate --answers llava-jp.jsonl --task my.jsonl --out llava-jp.json",
                             "vlmerge evaluate --endpoint http://127.0.0.1:8000/v1 --task my.jsonl --out server.json",
                             "vlmerge evaluate --compare winner.json llava-jp.json server.json",
                             "vlmerge evaluate my-model --task my.jsonl --judge endpoint=http://127.0.0.1:8000/v1 "
-                            "--judge model=gpt-oss"))  # fmt: skip
-def evaluate(
-    model: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[MODEL]", help="A folder, a run folder (its winner) or a hub id; of --compare: files."),
-    ] = None,
-    task: Annotated[
-        list[str] | None,
-        typer.Option(help="A built-in task, a file of questions, hf:org/name, or a task of lm-eval; may be repeated."),
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Split of the data set.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first so many questions.")] = None,
-    metric: Annotated[str | None, typer.Option(help="Default: the task's own.")] = None,
-    field: Annotated[list[str] | None, typer.Option(metavar="OURS=THEIRS", help="Field names of one's own data.")] = None,
-    preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment: sakana, colab-2024.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
-    judge: Annotated[
-        list[str] | None,
-        typer.Option(metavar="KEY=VALUE", help="A key of the block `judge:` (endpoint, model, prompt, …); may be repeated."),
-    ] = None,
-    answers: Annotated[
-        Path | None, typer.Option(metavar="FILE.jsonl", help='Score given answers, {"id", "answer"} a line; no model is run.')
-    ] = None,
-    endpoint: Annotated[
-        str | None, typer.Option(metavar="URL", help="Ask a server that speaks OpenAI's chat protocol; most end in /v1.")
-    ] = None,
-    served: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="With --endpoint: the model's name there.")
-    ] = None,
-    api_key_env: Annotated[
-        str | None, typer.Option(metavar="NAME", help="With --endpoint: the environment variable that holds its key.")
-    ] = None,
-    parallel: Annotated[int, typer.Option(help="With --endpoint: most requests at a time.", min=1, max=256)] = 8,
-    fresh: Annotated[bool, typer.Option("--fresh", help="With --endpoint: ask again what was asked before.")] = False,
-    name: Annotated[str | None, typer.Option(help="What results and tables call it.")] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Keep the results, for --compare.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="One table of the systems in these files of --out.")] = False,
-    task_search_path: SearchPath = None,
-    num_fewshot: Annotated[int | None, typer.Option(help="Of tasks of lm-eval: examples before each question.")] = None,
-    apply_chat_template: Annotated[
-        bool, typer.Option("--apply-chat-template", help="Of tasks of lm-eval: in the model's chat template.")
-    ] = False,
-    device: DeviceOption = Device.auto,
-    as_json: Json = False,
-) -> None:
-    """Score any VLM on a task; or given answers, or a server's; or compare such scores."""
-    if compare:
-        _compare(model or [], as_json)
-        return
-    if not task:
-        raise typer.BadParameter("Missing option '--task'.")
-    _one_system(model or [], answers, endpoint)
-    from vlmerge.evaluations import require_place, write_evaluations
-    from vlmerge.terminal import ByteProgress, TerminalObserver, console, print_json
-
-    if out is not None:
-        require_place(out)
-    observer = TerminalObserver()
-    keys = {"split": split, "limit": limit, "metric": metric, "fields": _pairs(field or [])}
-    keys |= {"num_fewshot": num_fewshot, "apply_chat_template": apply_chat_template or None, "judge": _judge(judge or [])}
-    specs = [{"name": each, **keys} for each in task]
-    if answers is not None:
-        from vlmerge.elsewhere import evaluate_answers
-
-        results = evaluate_answers(answers, specs, preset=preset, name=name, observer=observer)
-    elif endpoint is not None:
-        from vlmerge.elsewhere import evaluate_endpoint
-
-        results = evaluate_endpoint(
-            endpoint,
-            served,
-            specs,
-            preset=preset,
-            max_new_tokens=max_new_tokens,
-            key_env=api_key_env,
-            parallel=parallel,
-            fresh=fresh,
-            name=name,
-            observer=observer,
-        )
-    else:
-        from vlmerge.evaluate import evaluate_model
-
-        assert model is not None
-        results = evaluate_model(
-            model[0],
-            specs,
-            preset=preset,
-            max_new_tokens=max_new_tokens,
-            device=device.value,
-            search_path=[str(folder.absolute()) for folder in task_search_path or []],
-            name=name,
-            observer=observer,
-            progress=ByteProgress(),
-        )
-    if as_json:
-        print_json([result.plain() for result in results])
-    else:
-        for result in results:
-            console().print(result.line(), markup=False)
-    if out is not None:
-        write_evaluations(out, results)
-        if not as_json:
-            console().print(f"kept: {out}", markup=False)
+                            "--judge model=gpt-oss"))(evaluate)  # fmt: skip
 
 
 @app.command(epilog=example('vlmerge ask runs/demo/model picture.png "左に見えるのは何ですか?"',
                             'vlmerge ask runs/demo https://example.org/cat.jpg "What is this?"',
                             "vlmerge ask runs/demo --web"))  # fmt: skip
 def ask(
+    context: typer.Context,
     model: Annotated[str, typer.Argument(help="A folder, a run folder (its winner) or a hub id.")],
     image: Annotated[str | None, typer.Argument(help="A picture: a file or an http(s) address.")] = None,
     question: Annotated[str | None, typer.Argument(help="In any language.")] = None,
@@ -425,6 +294,7 @@ def ask(
 ) -> None:
     """Talk to a model about a picture: one question here, or on a page of your browser (--web)."""
     if web:
+        refuse_idle(context, "with --web", ("image", "question", "as_json"))
         decoding = max_new_tokens, temperature
         _ask_on_a_page(model, beside or [], run, decoding, device, port, browser, lang)
         return
@@ -435,6 +305,7 @@ def ask(
             expected="--beside and --run with --web",
             remedy="add --web, or ask each model for itself",
         )
+    refuse_idle(context, "without --web", ("port", "browser", "lang"))
     if image is None or question is None:
         raise ConfigError(
             "a picture and a question are missing" if image is None else "the question is missing",
@@ -456,95 +327,7 @@ def ask(
         print(answer.text)
 
 
-tasks_app = typer.Typer(no_args_is_help=False, rich_markup_mode=None)
 app.add_typer(tasks_app, name="tasks", epilog=example("vlmerge tasks", "vlmerge tasks --json", "vlmerge tasks new my-task"))
-
-
-@tasks_app.callback(invoke_without_command=True)
-def tasks(context: typer.Context, as_json: Json = False) -> None:
-    """Built-in tasks, metrics, prompts of judges and presets."""
-    if context.invoked_subcommand is not None:
-        return
-    from vlmerge import listings
-
-    _list([listings.tasks(), listings.metrics(), listings.judge_prompts(), listings.presets()], as_json)
-
-
-@tasks_app.command("new", epilog=example("vlmerge tasks new my-task", "vlmerge tasks check my-task/questions.jsonl"))
-def new_task(folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")]) -> None:
-    """Begin a task of your own: example questions, their pictures, and a run file that says what is what."""
-    from vlmerge.tasks.template import write_template
-
-    for name in write_template(folder):
-        print(folder / name)
-    print(f"next: put your own questions in, then  vlmerge tasks check {folder / 'questions.jsonl'}")
-
-
-@tasks_app.command("check", epilog=example("vlmerge tasks check my-task/questions.jsonl --against my-task/run.yaml",
-                                           "vlmerge tasks check ja-vg-vqa-500 --split train --against ja-vlm-bench-in-the-wild",
-                                           "vlmerge tasks check my.parquet --field answer=answer_ja --json"))  # fmt: skip
-def check_task(
-    task: TaskArgument,
-    against: Annotated[
-        list[str] | None, typer.Option(help="Questions or a run file, to see which pictures stand in both; may be repeated.")
-    ] = None,
-    path: PathOption = None,
-    split: SplitOption = None,
-    limit: LimitOption = None,
-    kind: KindOption = None,
-    metric: MetricOption = None,
-    field: FieldOption = None,
-    task_search_path: SearchPath = None,
-    as_json: Json = False,
-) -> None:
-    """Look at questions: how many, about which pictures, how long, what is there twice, what would leak."""
-    from vlmerge.config.run import parse_tasks
-    from vlmerge.tasks.inspection import RUN_ENDINGS, inspect_task
-    from vlmerge.terminal import console, print_json
-
-    if task.endswith(RUN_ENDINGS):
-        raise ConfigError("a run is no task", where=task, expected="a file of questions or a task's name",
-                          remedy=f"vlmerge check {task}, or name one of its tasks")  # fmt: skip
-    (spec,) = parse_tasks([_task_keys(task, path, split, limit, kind, metric, field)], "vlmerge tasks check")
-    found = inspect_task(spec, against or [], [str(folder.absolute()) for folder in task_search_path or []])
-    if as_json:
-        print_json(found.plain())
-        return
-    for line in found.lines():
-        console().print(line, markup=False, highlight=False, soft_wrap=True)
-
-
-@tasks_app.command("export", epilog=example("vlmerge tasks export ja-vlm-bench-in-the-wild lm-eval/wild --preset sakana",
-                                            "vlmerge tasks export my-task/questions.jsonl lm-eval/mine"))  # fmt: skip
-def export_task(
-    task: TaskArgument,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
-    name: Annotated[str | None, typer.Option(help="What lm-eval calls it; default: the task's name.")] = None,
-    path: PathOption = None,
-    split: SplitOption = None,
-    limit: LimitOption = None,
-    kind: KindOption = None,
-    metric: MetricOption = None,
-    field: FieldOption = None,
-    preset: Annotated[str | None, typer.Option(help="Protocol of a published experiment.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(help="Longest answer.", min=1)] = None,
-    as_json: Json = False,
-) -> None:
-    """Write a task as one of lm-evaluation-harness, with its questions, pictures and the code of its metric."""
-    from vlmerge.config.run import parse_tasks
-    from vlmerge.tasks.harness_export import export_asked
-    from vlmerge.tasks.sets import ask_tasks, template_of
-    from vlmerge.terminal import print_json
-
-    specs = parse_tasks([_task_keys(task, path, split, limit, kind, metric, field)], "vlmerge tasks export")
-    (asked,) = ask_tasks(specs, preset=preset, max_new_tokens=max_new_tokens)
-    exported = export_asked(asked.task, asked.decoding, template_of(specs, preset), name, folder)
-    if as_json:
-        print_json(exported.plain())
-        return
-    for file in exported.files:
-        print(folder / file)
-    print(f"next: {exported.command}")
 
 
 @app.command(epilog=example("vlmerge methods", "vlmerge methods --json"))
@@ -558,7 +341,7 @@ def methods(
     if markdown:
         print(listings.methods_table(), end="")
         return
-    _list([listings.methods()], as_json)
+    show_lists([listings.methods()], as_json)
 
 
 @app.command(epilog=example("vlmerge families", "vlmerge families --json"))
@@ -575,7 +358,7 @@ def families(
     if markdown:
         print(families_page(), end="")
         return
-    _list([listings.families()], as_json)
+    show_lists([listings.families()], as_json)
 
 
 def main(*, own_process: bool = False) -> None:
@@ -586,27 +369,13 @@ def main(*, own_process: bool = False) -> None:
 # ── inside ──
 
 
-def _task_keys(
-    name: str,
-    path: str | None,
-    split: str | None,
-    limit: int | None,
-    kinds: list[str] | None,
-    metric: str | None,
-    fields: list[str] | None,
-) -> dict[str, Any]:
-    """A task of the command line as a run file names it."""
-    keys = {"name": name, "path": path, "split": split, "limit": limit, "kinds": kinds, "metric": metric}
-    return keys | {"fields": _pairs(fields or [])}
-
-
 def _evolve(run_file: Path, out: Path, lang: Lang, search_path: Sequence[Path] = (), loggers: Sequence[str] = ()) -> None:
     from vlmerge.config.file_kinds import load_only_run
     from vlmerge.config.run import LoggerSpec
     from vlmerge.tasks.sets import check_run_names
     from vlmerge.terminal import TerminalObserver, print_outcome
 
-    config = _searching(load_only_run(run_file), search_path)
+    config = load_only_run(run_file).searching(map(str, _absolute(search_path)))
     known = {spec.name for spec in config.loggers}
     more_loggers = [LoggerSpec.model_validate(name) for name in dict.fromkeys(loggers) if name not in known]
     config = config.model_copy(update={"loggers": (*config.loggers, *more_loggers)})
@@ -625,11 +394,8 @@ def _write_study(run: Path, file: Path) -> int:
         return write_study(store, file)
 
 
-def _searching(config: RunConfig, search_path: Sequence[Path]) -> RunConfig:
-    """The run with these folders of lm-eval's tasks beside its own."""
-    more = (str(folder.absolute()) for folder in search_path)
-    folders = tuple(dict.fromkeys((*config.task_search_path, *more)))
-    return config.model_copy(update={"task_search_path": folders})
+def _absolute(folders: Sequence[Path] | None) -> list[Path]:
+    return [folder.absolute() for folder in folders or []]
 
 
 def _ask_on_a_page(
@@ -662,74 +428,3 @@ def _ask_on_a_page(
         lambda token: Chat(panel, title, generated, lang.value, token).site(),
         port=port, first_port=8785, browser=browser, say=print,
     )  # fmt: skip
-
-
-def _one_system(models: Sequence[str], answers: Path | None, endpoint: str | None) -> None:
-    """Refuses to score nothing, or several things at once."""
-    given = [*models, *([f"--answers {answers}"] if answers else []), *([f"--endpoint {endpoint}"] if endpoint else [])]
-    if len(given) != 1:
-        raise ConfigError(
-            "there is nothing to score" if not given else "one system is scored at a time",
-            where="vlmerge evaluate",
-            expected="a model, --answers FILE.jsonl, or --endpoint URL",
-            found=", ".join(given) or "none of them",
-            remedy="name one; --out keeps what it scores, and --compare shows several in one table",
-        )
-
-
-def _compare(files: Sequence[str], as_json: bool) -> None:
-    from vlmerge.side_by_side import compare
-    from vlmerge.terminal import console, print_json
-
-    tables = compare([Path(file) for file in files])
-    if as_json:
-        print_json([table.plain() for table in tables])
-        return
-    screen = console()
-    for table in tables:
-        above, below = table.lines()
-        screen.print(above, markup=False)
-        screen.print(table.table())
-        screen.print(below, markup=False)
-
-
-def _judge(pairs: Sequence[str]) -> dict[str, object] | None:
-    """The block `judge:` from KEY=VALUE; values as YAML reads them, but for those that are text."""
-    if not pairs:
-        return None
-    import yaml
-
-    block: dict[str, object] = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        try:
-            text = key in ("endpoint", "model", "prompt", "api_key_env")
-            block[key] = value if text else yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
-        if not equals or not value:
-            expected = "KEY=VALUE, e.g. model=gpt-oss or scale=[1,10]"
-            raise ConfigError("a key of a judge is not named in full", where="--judge", expected=expected, found=pair)
-    return block
-
-
-def _list(listings: Sequence[Listing], as_json: bool) -> None:
-    from vlmerge.terminal import print_json, print_listing
-
-    if as_json:
-        print_json(listings[0].plain())
-        return
-    for listing in listings:
-        print_listing(listing)
-
-
-def _pairs(fields: list[str]) -> dict[str, str]:
-    pairs: dict[str, str] = {}
-    for field in fields:
-        ours, equals, theirs = field.partition("=")
-        if not equals or not theirs:
-            raise ConfigError(
-                "a field is not named in full", where="--field", expected="OURS=THEIRS, e.g. question=question_ja", found=field
-            )
-        pairs[ours] = theirs
-    return pairs

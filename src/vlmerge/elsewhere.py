@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 from vlmerge.config.run import parse_tasks
 from vlmerge.endpoints.address import open_endpoint
 from vlmerge.endpoints.asking import ask_all
-from vlmerge.endpoints.chat import Request, Turn, served_models
+from vlmerge.endpoints.chat import Reply, Request, Turn, served_models
 from vlmerge.endpoints.kept import Kept
 from vlmerge.errors import EndpointError, TaskError
-from vlmerge.evaluations import Evaluation, evaluation, say_what_it_takes
+from vlmerge.evaluations import Evaluation, Keep, evaluation, say_what_it_takes
 from vlmerge.tasks.judge import scores_of
 from vlmerge.tasks.sets import Asked, ask_tasks
 from vlmerge.tasks.task import AskingTask
@@ -27,7 +28,13 @@ SHOWN_IDS = 5
 
 
 def evaluate_answers(
-    path: Path, specs: Sequence[Mapping[str, Any]], *, preset: str | None, name: str | None, observer: Observer
+    path: Path,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    preset: str | None,
+    name: str | None,
+    observer: Observer,
+    keep: Keep | None = None,
 ) -> list[Evaluation]:
     """Scores given answers, without any model.
 
@@ -37,6 +44,7 @@ def evaluate_answers(
         preset: Protocol of a published experiment (its metric and questions).
         name: What results call the system; None: the file's name without its ending.
         observer: Told what judges would cost.
+        keep: Told the results.
 
     Raises:
         TaskError: Answers that do not fit the questions one to one; a task that asks by itself.
@@ -52,7 +60,10 @@ def evaluate_answers(
     (one,) = asked
     texts = read_answers(path, one.questions, one.task.name)
     say_what_it_takes(asked, observer)
-    return [_scored(name or path.stem, one, texts, (f"answers given in {path.name}", one.questions[0].text), observer)]
+    results = [_scored(name or path.stem, one, texts, (f"answers given in {path.name}", one.questions[0].text), observer)]
+    if keep is not None:
+        keep(results)
+    return results
 
 
 def read_answers(path: Path, questions: Sequence[Question], task: str) -> list[str]:
@@ -107,8 +118,12 @@ def evaluate_endpoint(
     fresh: bool,
     name: str | None,
     observer: Observer,
+    keep: Keep | None = None,
 ) -> list[Evaluation]:
     """Asks a server that speaks OpenAI's chat protocol, pictures as data URLs. What it has said is kept, and not asked again.
+
+    A question that it does not answer (it refuses the request, a filter holds the answer back, it calls a tool) counts as one
+    with an empty answer, and the result says how many there are; a refusal in words is an answer.
 
     Args:
         url: Its address, up to where `/chat/completions` begins.
@@ -121,9 +136,10 @@ def evaluate_endpoint(
         fresh: Ask also what is kept.
         name: What results call the system; None: the model's name.
         observer: Shows how far it is.
+        keep: Told the results so far after each task.
 
     Raises:
-        EndpointError: It cannot be asked. What it has said so far is kept.
+        EndpointError: It cannot be asked, or answers no question of a task. What it has said so far is kept.
         TaskError: A task that asks by itself.
     """
     asked = _loaded(specs, preset, max_new_tokens)
@@ -141,13 +157,21 @@ def evaluate_endpoint(
             )
         finally:
             observer.end()
-        protocol = f"asked at {endpoint.url}: {_described(one.decoding)}", requests[0].turns[0].text
-        results.append(_scored(name or endpoint.model, one, [reply.text for reply in replies], protocol, observer))
+        without = _without_answer(replies)
+        for line in without:
+            observer.say(f"note: {one.task.name}: {line}")
+        if any(_unfinished(reply) for reply in replies):
+            observer.say("a larger --max-new-tokens lets a model that thinks first come to its answer")
+        how = "; ".join([f"asked at {endpoint.url}: {_described(one.decoding)}", *without])
+        texts, withheld = [reply.text for reply in replies], [reply.withheld for reply in replies]
+        results.append(_scored(name or endpoint.model, one, texts, (how, requests[0].turns[0].text), observer, withheld))
+        if keep is not None:
+            keep(results)
     return results
 
 
 def _loaded(specs: Sequence[Mapping[str, Any]], preset: str | None, max_new_tokens: int | None) -> tuple[Asked, ...]:
-    asked = ask_tasks(parse_tasks(specs, "--task"), preset=preset, max_new_tokens=max_new_tokens)
+    asked = ask_tasks(parse_tasks(specs, "evaluate"), preset=preset, max_new_tokens=max_new_tokens)
     for one in asked:
         if isinstance(one.task, AskingTask):
             raise TaskError(
@@ -159,12 +183,36 @@ def _loaded(specs: Sequence[Mapping[str, Any]], preset: str | None, max_new_toke
     return asked
 
 
-def _scored(name: str, one: Asked, texts: Sequence[str], protocol: tuple[str, str], observer: Observer) -> Evaluation:
+def _without_answer(replies: Sequence[Reply]) -> list[str]:
+    """How many questions have none, and why; a model that thought until its tokens were used up has said nothing either."""
+    said: list[str] = []
+    reasons = Counter(reply.withheld for reply in replies if reply.withheld)
+    if reasons:
+        count, reason = sum(reasons.values()), reasons.most_common(1)[0][0]
+        said.append(f"{count} of {len(replies)} questions without an answer ({reason})")
+    unfinished = sum(map(_unfinished, replies))
+    if unfinished:
+        said.append(f"{unfinished} of {len(replies)} answers cut off before their first word")
+    return said
+
+
+def _unfinished(reply: Reply) -> bool:
+    return reply.cut and not reply.text.strip()
+
+
+def _scored(
+    name: str,
+    one: Asked,
+    texts: Sequence[str],
+    protocol: tuple[str, str],
+    observer: Observer,
+    withheld: Sequence[str] = (),
+) -> Evaluation:
     assert not isinstance(one.task, AskingTask)
     observer.begin(f"{one.task.name}: scores", None)
     try:
         scores = scores_of(one.task, one.questions, texts)
-        return evaluation(name, one, texts, scores, protocol)
+        return evaluation(name, one, texts, scores, protocol, withheld)
     finally:
         observer.end()
 

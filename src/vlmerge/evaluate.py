@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
-from vlmerge.evaluations import Evaluation, evaluation, say_what_it_takes
+from vlmerge.evaluations import Evaluation, Keep, evaluation, say_what_it_takes
 from vlmerge.store import AnswerRecord, Split
 from vlmerge.tasks.judge import JudgedTask, scores_of
 from vlmerge.tasks.task import AskingTask, Said
@@ -107,6 +107,7 @@ def evaluate_model(
     name: str | None = None,
     observer: Observer,
     progress: Progress | None = None,
+    keep: Keep | None = None,
 ) -> list[Evaluation]:
     """Scores a checkpoint on tasks: the verb `evaluate`.
 
@@ -120,6 +121,7 @@ def evaluate_model(
         name: What results call it; None: as it is named here.
         observer: Shows how far it is.
         progress: Told of bytes downloaded.
+        keep: Told the results so far after each task.
 
     Raises:
         CheckpointError: A model that cannot be opened, or that cannot answer. One that says nothing gets the score of that.
@@ -128,7 +130,7 @@ def evaluate_model(
     from vlmerge.config.run import RuntimeSpec, parse_tasks
     from vlmerge.tasks.sets import ask_tasks, template_of
 
-    tasks = parse_tasks(specs, "--task")
+    tasks = parse_tasks(specs, "evaluate")
     asked = ask_tasks(tasks, preset=preset, max_new_tokens=max_new_tokens, search_path=search_path)
     say_what_it_takes(asked, observer)
     live = load_model(
@@ -145,4 +147,6 @@ def evaluate_model(
         texts, scores = [record.text for record in records], [record.score for record in records]
         protocol = one.protocol, example_prompt(live, one)
         results.append(evaluation(name or model, one, texts, scores, protocol))
+        if keep is not None:
+            keep(results)
     return results

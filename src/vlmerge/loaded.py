@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias, Union, cast
+from typing import TYPE_CHECKING
 
-from vlmerge.ask import failing_as_error, load_model, picture_of
-from vlmerge.types import Decoding, Question
+from vlmerge.ask import answer, load_model, pictures_of
+from vlmerge.given import decoding_of, question_of
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
+    from vlmerge.ask import Shown
     from vlmerge.checkpoint import Progress
     from vlmerge.config.run import RuntimeSpec
-
-Shown: TypeAlias = Union[str, "os.PathLike[str]", bytes, "Image"]
-"""A picture: a path, an http(s) address, encoded bytes, or a PIL picture."""
 
 
 class Model:
@@ -63,16 +58,12 @@ class Model:
 
         Raises:
             TaskError: A picture that cannot be fetched or read.
+            ConfigError: No text; a number that cannot be.
             CheckpointError: The model cannot answer.
         """
-        several = image if isinstance(image, list | tuple) else [] if image is None else [image]
-        shown = tuple(picture_of(each) for each in cast("Sequence[Shown]", several))
-        for picture in shown:
-            picture.open()
-        asked = Question("ask", "ask", question, shown, ("",))
-        decoding = Decoding(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
-        with failing_as_error(self.name):
-            return next(self._live.answer([asked], decoding)).text
+        text = question_of(question, "ask, `question`")
+        decoding = decoding_of(max_new_tokens, temperature, seed, "ask")
+        return answer(self._live, self.name, pictures_of(image), text, decoding).text
 
     def __repr__(self) -> str:
         return f"Model({self.name!r}, on {self.device})"

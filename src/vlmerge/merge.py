@@ -109,6 +109,15 @@ class MergeSummary:
         return (*self.pairing.warnings, *self.idle)
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """The warnings, and in a line more which tensors the recipe's own numbers make zero."""
+        if not self.zeroed:
+            return self.warnings
+        first, *others = self.zeroed
+        more = f" and {len(others)} more" if others else ""
+        return (*self.warnings, f"zero, as the recipe's weights say: {first}{more}")
+
+    @property
     def merged(self) -> int:
         """Tensors that were merged, wholly or in some rows."""
         return len(self.pairing.merged)

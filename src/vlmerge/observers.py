@@ -94,10 +94,23 @@ def observer_of(given: Observer | Literal["auto"] | None) -> Observer:
 
     Args:
         given: One's own; `auto`: a notebook's or the terminal's; None: nobody.
+
+    Raises:
+        ConfigError: One's own lacks a method.
     """
     if given is None:
         return Nobody()
     if given != "auto":
+        missing = [name for name in ("say", "begin", "advance", "end") if not callable(getattr(given, name, None))]
+        if missing:
+            from vlmerge.errors import ConfigError
+
+            raise ConfigError(
+                "this cannot watch",
+                where="`observer`",
+                expected="'auto', None, or an object with say(line), begin(what, total), advance(by, note) and end()",
+                found=f"{type(given).__name__} without {', '.join(missing)}",
+            )
         return given
     if in_notebook():
         return NotebookObserver()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import math
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -16,7 +15,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
 from vlmerge.recording import recorded_run
 from vlmerge.search import stages
-from vlmerge.standing import set_score
+from vlmerge.standing import set_score, task_means
 from vlmerge.store import SPLITS, Store, Trial
 
 if TYPE_CHECKING:
@@ -210,8 +209,8 @@ def _frozen(
         value = set_score(store, trial, split)
         if value is not None and split != "search":
             facts[split] = 100 * value
-    for task, mean in _task_means(store, trial).items():
-        facts[f"search, {task}"] = mean
+    for task, mean in task_means(store, trial, "search").items():
+        facts[f"search, {task}"] = 100 * mean
     return FrozenTrial(
         number=-1,
         trial_id=-1,
@@ -225,10 +224,3 @@ def _frozen(
         system_attrs={},
         intermediate_values={},
     )
-
-
-def _task_means(store: Store, trial: Trial) -> dict[str, float]:
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, "search"):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    return {task: 100 * math.fsum(scores) / len(scores) for task, scores in by_task.items()}

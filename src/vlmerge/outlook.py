@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vlmerge.budgets import forecast
-from vlmerge.check import CheckResult
+from vlmerge.check import CheckResult, check
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
 from vlmerge.hybrid import first_part, second_part
@@ -17,10 +17,11 @@ from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
 from vlmerge.store import SPLITS, STORE_NAME, Split, Store
 from vlmerge.tasks.judge import Estimate
-from vlmerge.tasks.sets import check_eyes, load_sets
+from vlmerge.tasks.sets import check_eyes, check_run_names, load_sets
 from vlmerge.types import size
 
 if TYPE_CHECKING:
+    from vlmerge.checkpoint import Progress
     from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.run import RunConfig
 
@@ -100,6 +101,24 @@ class Outlook:
             f"time: {work}; {self.seconds_per_trial:.1f} s per trial so far in {self.folder}, "
             f"so about {minutes:,.0f} min for all trials of the search"
         )
+
+
+def check_run(run: RunConfig, folder: Path, *, name: str, progress: Progress | None) -> tuple[CheckResult, Outlook]:
+    """The verb `check` of a run: what would pair, its plan as its questions carry it, and what else is ahead of it.
+
+    Args:
+        run: The run.
+        folder: The run folder, which need not be there.
+        name: How messages name the file.
+        progress: Told of bytes downloaded.
+
+    Raises:
+        UserError: Models that are missing or do not fit together, questions that cannot be asked.
+    """
+    check_run_names(run, name)
+    found = check(run, progress=progress)
+    ahead = outlook(run, found, folder)
+    return replace(found, plan=ahead.plan), ahead
 
 
 def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:

@@ -17,6 +17,15 @@ def row_of(label: str) -> str:
     return row if tried else label
 
 
+def task_means(store: Store, trial: Trial, split: Split) -> dict[str, float]:
+    """Task → mean of its scores, 0 to 1, of those that a trial was asked, in the order of its answers."""
+    by_task: dict[str, list[float]] = {}
+    for answer in store.answers(trial.trial, split):
+        by_task.setdefault(answer.task, []).append(answer.score)
+    # Exact sums: the order of questions cannot change a score.
+    return {task: math.fsum(scores) / len(scores) for task, scores in by_task.items()}
+
+
 def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     """A trial's score on a set, 0 to 1: the mean of its task means by weight, tasks of weight 0 left out.
 
@@ -27,16 +36,13 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     """
     if trial.status == "failed":
         return None
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, split):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    counted = [task for task in store.tasks(split) if task.weight and task.task in by_task]
+    means = task_means(store, trial, split)
+    counted = [task for task in store.tasks(split) if task.weight and task.task in means]
     if not counted:
         return None
-    # Exact sums: the order of questions and tasks cannot change a score.
-    means = [math.fsum(by_task[task.task]) / len(by_task[task.task]) for task in counted]
+    # An exact sum: the order of tasks cannot change it either.
     weighted = math.fsum(
-        task.weight * mean if task.weight > 0 else -task.weight * (1 - mean) for task, mean in zip(counted, means, strict=True)
+        task.weight * means[task.task] if task.weight > 0 else -task.weight * (1 - means[task.task]) for task in counted
     )
     return weighted / math.fsum(abs(task.weight) for task in counted)
 

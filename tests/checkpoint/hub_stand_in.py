@@ -6,16 +6,19 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NEXT_COMMIT = "fedcba9876543210fedcba9876543210fedcba98"
 LARGE = (".safetensors", ".bin", ".model")
+
+H = TypeVar("H")
 
 
 def sha256(data: bytes) -> str:
@@ -81,12 +84,25 @@ class Hub:
         return sum(size for _, path, size in self.served if part in path)
 
 
+class HubHandler(BaseHTTPRequestHandler):
+    """What every stand-in's handler is: quiet, and it knows its hub."""
+
+    protocol_version = "HTTP/1.1"
+
+    @property
+    def hub(self) -> Any:
+        return self.server.hub
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
-def running_hub(repositories: Mapping[str, Repository]) -> Iterator[Hub]:
-    """Serves until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+def served(handler: type[HubHandler], made: Callable[[str], H]) -> Iterator[H]:
+    """Serves a hub, which is made from its address, until the block ends."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    hub = Hub(f"http://127.0.0.1:{server.server_port}", dict(repositories))
+    hub = made(f"http://127.0.0.1:{server.server_port}")
     server.hub = hub
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -96,6 +112,11 @@ def running_hub(repositories: Mapping[str, Repository]) -> Iterator[Hub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def running_hub(repositories: Mapping[str, Repository]) -> AbstractContextManager[Hub]:
+    """Serves until the block ends."""
+    return served(_Handler, lambda url: Hub(url, dict(repositories)))
 
 
 def lay_out_cache(
@@ -117,16 +138,7 @@ def lay_out_cache(
     return snapshot
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def hub(self) -> Hub:
-        return self.server.hub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
+class _Handler(HubHandler):
     def do_HEAD(self) -> None:
         self.answer()
 

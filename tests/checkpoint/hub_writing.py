@@ -6,14 +6,12 @@ import base64
 import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
 
-from hub_stand_in import LARGE, git_hash, sha256
+from hub_stand_in import LARGE, HubHandler, git_hash, served, sha256
 
 OWNER = "me"
 
@@ -50,33 +48,12 @@ class WritableHub:
     changing: bool = False
 
 
-@contextmanager
-def running_writable_hub() -> Iterator[WritableHub]:
+def running_writable_hub() -> AbstractContextManager[WritableHub]:
     """Serves until the block ends."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
-    hub = WritableHub(f"http://127.0.0.1:{server.server_port}")
-    server.hub = hub
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield hub
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return served(_Handler, WritableHub)
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    @property
-    def hub(self) -> WritableHub:
-        return self.server.hub
-
-    def log_message(self, *_: object) -> None:
-        pass
-
+class _Handler(HubHandler, BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.answer(b"")
 

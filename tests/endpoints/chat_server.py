@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answering = Callable[[list[dict[str, Any]]], str]
-
 
 @dataclass
 class Trouble:
@@ -26,12 +24,15 @@ class Trouble:
     broken: bool = False
 
 
+Answering = Callable[[list[dict[str, Any]]], "str | Trouble | dict[str, Any]"]
+
+
 @dataclass
 class ChatServer:
     """The server as a test sees it.
 
     Attributes:
-        answer: The conversation → what is said.
+        answer: The conversation → what is said; or the trouble that it gets into, or the whole choice.
         models: What /v1/models lists.
         key: A key that it asks for.
         troubles: Used up one by one, a request each.
@@ -132,9 +133,13 @@ def serving(server: ChatServer) -> Generator[ChatServer]:
                 self.send(404, {"error": {"message": f"The model `{body['model']}` does not exist."}})
                 return
             server.note(body)
-            message = {"role": "assistant", "content": server.answer(body["messages"])}
+            said = server.answer(body["messages"])
+            if isinstance(said, Trouble):
+                self.send(said.status, said.body.encode(), said.headers)
+                return
+            whole = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
             usage = {"prompt_tokens": 7, "completion_tokens": 3}
-            self.send(200, {"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
+            self.send(200, {"choices": [said if isinstance(said, dict) else whole], "usage": usage})
 
     listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listening.daemon_threads = True

@@ -13,7 +13,7 @@ from PIL import Image
 
 from vlmerge.endpoints import chat
 from vlmerge.endpoints.address import Endpoint, check_address, open_endpoint
-from vlmerge.endpoints.asking import ask_all
+from vlmerge.endpoints.asking import PATIENCE, ask_all
 from vlmerge.endpoints.chat import Reply, Request, Turn, complete, served_models
 from vlmerge.endpoints.kept import Kept, key_of
 from vlmerge.endpoints.pictures import data_url
@@ -157,6 +157,30 @@ def test_the_models_of_a_server_are_listed() -> None:
             served_models(f"{server.url}/nowhere", None)
 
 
+NULL: dict[str, Any] = {"role": "assistant", "content": None}
+NO_ANSWERS = {
+    "a tool": {"message": {**NULL, "tool_calls": [{"type": "function"}]}, "finish_reason": "tool_calls"},
+    "a filter": {"message": {**NULL, "content": ""}, "finish_reason": "content_filter"},
+    "nothing": {"message": NULL, "finish_reason": "stop"},
+}
+ANSWERS = {
+    "I cannot help with that.": {"message": {**NULL, "refusal": "I cannot help with that."}, "finish_reason": "stop"},
+    "": {"message": {**NULL, "reasoning_content": "Hm."}, "finish_reason": "length"},
+}
+
+
+def test_no_text_is_an_answer_only_where_the_protocol_means_one() -> None:
+    for text, choice in ANSWERS.items():
+        with serving(ChatServer(lambda _, choice=choice: choice)) as server:
+            reply = complete(at(server), request())
+        assert (reply.text, reply.withheld, reply.cut) == (text, "", not text), "a refusal in words; a thought without an end"
+    reasons: set[str] = set()
+    for choice in NO_ANSWERS.values():
+        with serving(ChatServer(lambda _, choice=choice: choice)) as server:
+            reasons.add(complete(at(server), request()).withheld)
+    assert len(reasons - {""}) == len(NO_ANSWERS)
+
+
 # ── many at once ──
 
 
@@ -175,8 +199,8 @@ def test_what_was_said_is_not_asked_again(tmp_path: Path) -> None:
     kept, asked = Kept(tmp_path / "kept.sqlite"), [request(f"{number}") for number in range(6)]
     with serving(ChatServer(last_text)) as server:
         # The fourth one is refused: those before it are kept.
-        server.troubles[:] = [Trouble(), Trouble(), Trouble(), Trouble(400, "no")]
-        with pytest.raises(EndpointError, match="refuses the request"):
+        server.troubles[:] = [Trouble(), Trouble(), Trouble(), Trouble(403, "no")]
+        with pytest.raises(EndpointError, match="refuses the key"):
             ask_all(at(server), asked, parallel=1, kept=kept)
         assert (server.tries, len(server.asked)) == (4, 3)
         first = ask_all(at(server), asked, parallel=1, kept=kept)
@@ -185,6 +209,36 @@ def test_what_was_said_is_not_asked_again(tmp_path: Path) -> None:
         assert len(server.asked) == 6
         ask_all(at(server), asked[:2], parallel=1, kept=kept, fresh=True)
         assert len(server.asked) == 8
+
+
+TOO_LONG = Trouble(400, '{"error": {"message": "maximum context length is 16"}}')
+
+
+@pytest.mark.parametrize("trouble", [TOO_LONG, NO_ANSWERS["nothing"]], ids=["refused", "without text"])
+def test_what_is_not_answered_is_data_where_others_are_and_an_error_where_none_is(trouble: Any, tmp_path: Path) -> None:
+    kept, unasked = Kept(tmp_path / "kept"), list[None]()
+    asked = [request(text) for text in ("bad", "good", "bad too")]
+
+    def ask(some: list[Request], **keys: Any) -> list[Reply]:
+        return ask_all(at(server), some, parallel=1, kept=kept, unasked=lambda: unasked.append(None), **keys)
+
+    with serving(ChatServer(lambda turns: trouble if "bad" in last_text(turns) else "yes")) as server:
+        first, second, third = ask(asked)
+        assert (first.text, second, third.text) == ("", Reply("yes", 7, 3), "")
+        assert first.withheld
+        assert (len(unasked), server.tries) == (2, 3)
+        assert ask(asked) == [first, second, third]
+        assert server.tries == 3, "in this process it is known"
+        assert Kept(kept.path).find(key_of(at(server), asked[0])) is None, "the next one asks again"
+        with pytest.raises(EndpointError) as caught:
+            ask([request("bad in its own way")])
+        assert ("maximum context" if trouble is TOO_LONG else "content: null") in caught.value.message()
+        assert ask([request("bad as others")], proven=True)[0].withheld
+        for proven in (False, True):
+            before = server.tries
+            with pytest.raises(EndpointError):
+                ask([request(f"bad {proven} {number}") for number in range(99)], proven=proven)
+            assert server.tries - before == PATIENCE, "so many in a row are no accident: it may have been started anew"
 
 
 def test_whoever_pays_can_stop_and_what_is_under_way_is_kept(tmp_path: Path) -> None:
@@ -239,6 +293,19 @@ def test_addresses_are_taken_with_and_without_their_end() -> None:
 def test_what_is_no_address_is_refused(address: str) -> None:
     with pytest.raises(EndpointError, match="no address of a server"):
         check_address(address)
+
+
+def test_keys_in_addresses_and_in_what_servers_say_are_not_repeated() -> None:
+    with pytest.raises(EndpointError) as caught:
+        check_address("https://example.org/v1?api-key=s3cret")
+    assert "s3cret" not in caught.value.message()
+    assert "https://example.org/v1 and more" in caught.value.message()
+    for status, headers in ((401, {}), (400, {}), (201, {}), (307, {"Location": "http://x/s3cret"})):
+        echo = Trouble(status, '{"error": {"message": "Incorrect API key provided: s3cret"}}', headers)
+        with serving(ChatServer(lambda _: "", troubles=[echo])) as server:
+            message = refused(server, at(server, key="s3cret"))
+        assert "s3cret" not in message
+        assert "(the key)" in message
 
 
 def test_passwords_in_addresses_are_refused_and_not_repeated() -> None:

@@ -94,6 +94,47 @@ def test_an_interrupted_evaluation_goes_on(questions: Path) -> None:
         assert len(server.asked) == 4
 
 
+def test_what_a_server_does_not_answer_counts_as_empty_and_is_told(questions: Path) -> None:
+    no_text = {"message": {"content": None}, "finish_reason": "stop"}
+    thinks = {"message": {"content": None, "reasoning_content": "…"}, "finish_reason": "length"}
+    said = {"何色ですか?": "赤です。", "What colour?": Trouble(400, "too long"), "青いですか?": no_text, "1+1は?": thinks}
+    with serving(ChatServer(lambda messages: said[last_text(messages)])) as server:
+        command = ("evaluate", "--endpoint", server.url, "--task", questions, "--metric", "exact_match", "--json")
+        ran = vlmerge(*command)
+        (result,) = ran.json
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server, "answer", lambda _: no_text)
+            vlmerge(*command, "--fresh").refuses("gives no answer", "content: null")
+    assert "2 of 4 questions without an answer" in result["decoding"]
+    assert "1 of 4 answers cut off before their first word" in result["decoding"]
+    assert "--max-new-tokens" in ran.err
+    assert result["score"] == 25
+    assert [answer.get("withheld", "").partition(":")[0] for answer in result["answers"]] == [
+        "", "it refuses the request", "it sends no text (content", "",
+    ]  # fmt: skip
+
+
+def test_finished_tasks_are_kept_where_a_later_one_fails(questions: Path, tmp_path: Path) -> None:
+    other, out = questions.with_name("other.jsonl"), tmp_path / "kept.json"
+    other.write_text('{"id": "x", "question": "wrong?", "answer": "no"}\n')
+    with serving(ChatServer(lambda turns: Trouble(403, "stop") if last_text(turns) == "wrong?" else "2です")) as server:
+        command = ("evaluate", "--endpoint", server.url, "--task", questions, "--task", other, "--out", out)
+        ran = vlmerge(*command)
+        vlmerge(*command, "--json").refuses("403: stop", "1 of 2 tasks are finished", str(out))
+    assert ran.code == 2
+    assert "mine: char_rougeL" in ran.out
+    (kept,) = json.loads(out.read_text())["results"]
+    assert (kept["task"], kept["questions"]) == ("mine", 4)
+
+
+def test_options_that_change_nothing_are_refused(questions: Path, tmp_path: Path) -> None:
+    vlmerge("evaluate", "model", "--task", questions, "--model", "x", "--fresh").refuses("--model and --fresh change nothing")
+    vlmerge("evaluate", "model", "--task", questions, "--parallel", 8).refuses("--parallel changes nothing")
+    answers = ("evaluate", "--answers", given(tmp_path / "a.jsonl", RIGHT), "--task", questions)
+    vlmerge(*answers, "--max-new-tokens", 5).refuses("--max-new-tokens changes nothing with --answers")
+    vlmerge("evaluate", "--compare", "a.json", "b.json", "--out", "c.json").refuses("--out changes nothing with --compare")
+
+
 def test_what_is_wrong_with_a_server_is_said_without_a_traceback(
     questions: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,3 +197,12 @@ def test_what_cannot_be_compared_is_refused(files: list[Path], questions: Path, 
     vlmerge("evaluate", "--compare", files[0]).refuses("at least two")
     vlmerge("evaluate", "--compare", files[0], questions).refuses("no file of results", str(questions))
     vlmerge("evaluate", "--compare", files[0], tmp_path / "none.json").refuses("missing", "none.json")
+    results = tmp_path / "results.json"
+    for content, words in (
+        ('{"schema": 1, "rows": []}', ("the results of a run", f"vlmerge evaluate {tmp_path / 'model'} --task")),
+        ('{"kind": "other"}', ("found: kind: other",)),
+        ("[1]", ("JSON without keys",)),
+        ('{"kind": "vlmerge evaluation"}', ("found: no 'results'",)),
+    ):
+        results.write_text(content)
+        vlmerge("evaluate", "--compare", files[0], results).refuses(*words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ from cli.test_commands import vlmerge
 from endpoints.chat_server import ChatServer, Trouble, last_text, serving, shown
 from evolve.conftest import FAMILY, Quiet, load, small_run, task
 
-from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run
+from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run, parse_tasks
 from vlmerge.endpoints import chat
 from vlmerge.errors import ConfigError, EndpointError, RunFolderError, TaskError
 from vlmerge.evolve import evolve
 from vlmerge.store import SPLITS, STORE_NAME, Store
 from vlmerge.tasks import JUDGE_PROMPTS, JudgedTask, check_names, load_task
-from vlmerge.tasks.judge import Purse, estimate
+from vlmerge.tasks.judge import estimate, together
+from vlmerge.tasks.purse import Purse
+from vlmerge.tasks.sets import ask_tasks
 from vlmerge.tasks.verdicts import read_verdict
 
 PLAIN = "Q {question} R {reference} A {answer} ({low}-{high})"
@@ -139,6 +142,32 @@ def test_the_odd_answer_that_a_judge_cannot_judge_has_the_lowest_points(tmp_path
         assert found.scores(found.questions(), answers) == [0, *[1] * 11]
         with pytest.raises(TaskError, match="gives no points"):
             found.scores(found.questions(), ["broken too", "broken as well", *["fine"] * 10])
+
+
+def test_an_answer_that_a_judge_refuses_has_the_lowest_points_and_stops_nothing(mine: Path) -> None:
+    filtered = Trouble(400, '{"error": {"message": "filtered", "code": "content_filter"}}')
+    with serving(ChatServer(lambda turns: filtered if "filth" in str(turns) else "5")) as server:
+        found = judged(mine, server, budget=4, parallel=1)
+        with pytest.raises(EndpointError, match=r"(?s)refuses the request.*filtered \(content_filter\)"):
+            found.scores(found.questions(), ["filth"] * 4)
+        assert found.purse.spent == 0, "nobody worked on these"
+        assert found.scores(found.questions(), ["filth", "fine", "filth!", "fine"]) == [0, 1, 0, 1]
+        assert found.scores(found.questions(), ["more filth"] * 4) == [0] * 4, "it has judged others: these are like that"
+        assert found.purse.spent == 2
+        (verdict, *_) = found.verdicts(found.questions()[:1], ["more filth"])
+        assert "filtered (content_filter)" in verdict.text
+
+
+def test_what_nobody_was_there_to_judge_is_not_counted(mine: Path, server: ChatServer) -> None:
+    gone = judged(mine, server, endpoint="http://127.0.0.1:1/v1", budget=9)
+    with pytest.raises(EndpointError, match="refused"):
+        gone.scores(gone.questions(), ["a", "b", "c", "d"])
+    assert gone.purse.spent == 0
+    server.troubles[:] = [Trouble(500)] * 6
+    silent = judged(mine, server, budget=9, parallel=1)
+    with pytest.raises(EndpointError, match="6 attempts"):
+        silent.scores(silent.questions(), ["a", "b", "c", "d"])
+    assert silent.purse.spent == 1, "whether it worked on that one, nobody knows"
 
 
 def test_a_judge_without_points_is_asked_again_and_then_refused(mine: Path) -> None:
@@ -280,6 +309,35 @@ def test_a_judge_in_the_search_needs_a_budget() -> None:
     assert "api_key_env" in dump_run(config)
 
 
+def test_a_judge_has_one_budget_for_all_tasks_of_a_run() -> None:
+    block = {"endpoint": "http://x/v1", "model": "m"}
+
+    def parsed(search: dict[str, Any], holdout: dict[str, Any]) -> RunConfig:
+        blocks = {"tasks": [task("search", 3, judge=search)], "holdout": [task("holdout", 3, judge=holdout)]}
+        return parse_run(small_run(**blocks), "run.yaml", Path("/"))
+
+    assert parsed(block, {**block, "budget": 9}), "said once"
+    assert parsed({**block, "budget": 9}, {**block, "budget": 9})
+    with pytest.raises(ConfigError, match=r"(?s)the judge m at http://x/v1 has two budgets.*`budget: 9` and `budget: 8`"):
+        parsed({**block, "budget": 9}, {**block, "budget": 8})
+    with pytest.raises(ConfigError, match="nothing says how often"):
+        parsed(block, {**block, "model": "another", "budget": 9})
+
+
+def test_evaluate_has_one_budget_for_all_tasks(mine: Path, server: ChatServer, tmp_path: Path) -> None:
+    again = tmp_path / "again.jsonl"
+    again.write_bytes(mine.read_bytes())
+    block = {"endpoint": server.url, "model": "tiny", "prompt": PLAIN, "budget": 6}
+    specs = parse_tasks([{"name": str(each), "judge": block} for each in (mine, again)], "here")
+    first, second = (one.task for one in ask_tasks(specs, preset=None, max_new_tokens=None))
+    assert isinstance(first, JudgedTask)
+    assert isinstance(second, JudgedTask)
+    first.scores(first.questions(), ["a", "b", "c", "d"])
+    with pytest.raises(EndpointError, match="budget is used up"):
+        second.scores(second.questions(), ["e", "f", "g", "h"])
+    assert len(server.asked) == 6
+
+
 # ── estimates ──
 
 
@@ -291,6 +349,11 @@ def test_an_estimate_counts_verdicts_tokens_and_cost(mine: Path, server: ChatSer
     assert guessed.cost == pytest.approx((guessed.prompt_tokens * 2.0 + 720 * 1000.0) / 1e6)
     for words in ("about 12 verdicts", "about 0.72 at the given price", "budget 10 verdicts (less than that"):
         assert words in guessed.line()
+    small = replace(guessed, requests=6)
+    assert "less than that" not in small.line()
+    (both,) = together([small, replace(small, budget=None)])
+    assert (both.requests, both.budget, both.cost) == (12, 10, pytest.approx(2 * (small.cost or 0)))
+    assert "budget 10 verdicts (less than that" in both.line(), "a budget is for all sets, not for each"
 
 
 def test_evaluate_says_what_a_judge_takes_and_shows_its_verdicts(mine: Path, server: ChatServer, tmp_path: Path) -> None:
@@ -340,7 +403,7 @@ def test_a_run_stops_at_its_budget_goes_on_with_more_and_ends_like_one_that_neve
     with pytest.raises(EndpointError, match="budget is used up"):
         evolve(load(tmp_path / "b", run_with(server, budget=7)), tmp_path / "run", observer)
     assert len(server.asked) == asked + 7
-    assert any("judge tiny: about" in line and "budget 7" in line for line in observer.lines)
+    assert any(f"judge tiny at {server.url}: about" in line and "budget 7" in line for line in observer.lines)
     with pytest.raises(RunFolderError, match="another configuration"):
         evolve(load(tmp_path / "b", run_with(server, budget=7, scale=[1, 6])), tmp_path / "run", Quiet())
     finished = evolve(load(tmp_path / "b", run_with(server, budget=500, parallel=2)), tmp_path / "run", Quiet())
@@ -358,8 +421,8 @@ def test_check_says_what_the_judges_of_a_run_would_be_asked(server: ChatServer, 
     path.write_text(json.dumps(run_with(server, budget=7)))
     shown = vlmerge("check", path)
     assert shown.code == 0, shown.err
-    assert len(re.findall(r"judge tiny: about", shown.out)) == 2
-    judges = vlmerge("check", path, "--json").json["judges"]
-    assert judges[0]["budget"] == 7
-    assert judges[0]["requests"] % 2 == 0
+    assert len(re.findall(r"judge tiny at \S+: about", shown.out)) == 1
+    (judge,) = vlmerge("check", path, "--json").json["judges"]
+    assert judge["budget"] == 7
+    assert judge["requests"] > 7
     assert server.tries == 0

@@ -74,6 +74,7 @@ def test_zero_that_the_recipe_asks_for_is_given_and_told(tmp_path: Path) -> None
     zero = [{"filter": "layers.1.self_attn.q_proj", "value": 0.0}, {"value": 0.5}]
     summary = attempt(tmp_path, (zero, zero))
     assert summary.zeroed == (ROLE,)
+    assert summary.notes[-1] == f"zero, as the recipe's weights say: {ROLE}"
     assert not read_result(tmp_path / "out")[ROLE].any()
 
 

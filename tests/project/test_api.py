@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -18,6 +19,7 @@ from PIL import Image
 import vlmerge
 from vlmerge.config.recipe import load_recipe
 from vlmerge.errors import ConfigError, RunFolderError, TaskError
+from vlmerge.evaluations import read_evaluations
 
 ROOT = Path(__file__).parents[2]
 FAMILY = ROOT / "src" / "vlmerge" / "demo"
@@ -149,11 +151,51 @@ def test_mistakes_are_told_in_words(place: Path, told: dict[str, Any], monkeypat
     assert not (place / "out/never").exists()
 
 
+class Model:
+    """Named as a loaded model is, which takes seconds to load."""
+
+    name = "out/first"
+
+
+WRONG: list[tuple[str, Callable[[], object]]] = [
+    (r"expected: a recipe or a run: a file.*found: 5 \(int\)", lambda: vlmerge.check(5)),  # type: ignore[arg-type]
+    (r"a run: a file, a dict.*found: None", lambda: vlmerge.evolve(None, "x")),  # type: ignore[arg-type]
+    (r"vlmerge.merge, `out`.*expected: a path.*found: None", lambda: vlmerge.merge({"merge_method": "linear", "models": [
+        {"model": "a", "parameters": {"weight": 1}}]}, None)),  # type: ignore[arg-type]
+    (r"this is a loaded model.*what to do: .*'out/first'", lambda: vlmerge.evaluate(Model(), "x.jsonl")),  # type: ignore[call-overload]
+    ("there is no task", lambda: vlmerge.evaluate("m", [])),
+    (r"a task's name or file.*found: 7 \(int\)", lambda: vlmerge.evaluate("m", [7])),
+    (r"`task`.*found: '' \(str\)", lambda: vlmerge.evaluate("m", "")),
+    (r"evaluate, task 'x.jsonl'.*limt", lambda: vlmerge.evaluate("m", "x.jsonl", limt=3)),
+    (r"'cpu' or 'cuda'.*found: 'gpu'", lambda: vlmerge.evaluate("m", "x.jsonl", device="gpu")),  # type: ignore[call-overload]
+    (r"a preset's name.*found: 5", lambda: vlmerge.evaluate("m", "x.jsonl", preset=5)),  # type: ignore[call-overload]
+    (r"`max_new_tokens`.*found: '9'", lambda: vlmerge.evaluate("m", "x", max_new_tokens="9")),  # type: ignore[call-overload]
+    (r"`device`", lambda: vlmerge.load("m", device="gpu")),  # type: ignore[arg-type]
+    (r"a folder, a run folder or a hub id.*found: None", lambda: vlmerge.load(None)),  # type: ignore[arg-type]
+    (r"this is no question.*found: None", lambda: vlmerge.ask("m", None, None)),  # type: ignore[arg-type]
+    (r"`max_new_tokens` cannot be that.*found: 0", lambda: vlmerge.ask("m", None, "?", max_new_tokens=0)),
+    (r"`temperature` cannot be that.*found: 'hot'", lambda: vlmerge.ask("m", None, "?", temperature="hot")),  # type: ignore[arg-type]
+    (r"'en' or 'ja'.*found: 'fr'", lambda: vlmerge.report("x", lang="fr")),  # type: ignore[arg-type]
+    (r"no number of a trial.*found: '3'", lambda: vlmerge.export("x", "y", "3")),  # type: ignore[arg-type]
+    (r"cannot watch.*found: int without say, begin", lambda: vlmerge.check({"merge_method": "linear", "models": [
+        {"model": "a", "parameters": {"weight": 1}}]}, observer=3)),  # type: ignore[arg-type]
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "call"), WRONG, ids=[words for words, _ in WRONG])
+def test_wrong_types_are_told_before_anything_is_opened(words: str, call: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        call()
+    assert re.search(words, caught.value.message(), re.DOTALL), caught.value.message()
+
+
 def test_nobody_watches_where_nobody_shall(place: Path, capfd: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     monkeypatch.chdir(place)
     vlmerge.merge("recipe.yaml", "out/quiet", observer=None)
     vlmerge.evolve("run.yaml", observer=None)
-    vlmerge.evaluate("out/quiet", task("holdout", 2), observer=None, max_new_tokens=4)
+    scored = vlmerge.evaluate("out/quiet", task("holdout", 2), observer=None, max_new_tokens=4, out="out/quiet.json")
+    (kept,) = read_evaluations(place / "out/quiet.json")
+    assert (kept.score, kept.answers[0]["answer"]) == (scored.score, scored.answers[0]["answer"])
     assert capfd.readouterr() == ("", "")
     vlmerge.evaluate("out/quiet", task("holdout", 2), max_new_tokens=4)
     assert "questions:question_ja (2)" in capfd.readouterr().err

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from vlmerge.cli import app
 from vlmerge.config.run import TaskSpec, load_run
-from vlmerge.errors import TaskError
+from vlmerge.errors import TaskError, UserError
 from vlmerge.tasks.inspection import Inspection, inspect_task
 from vlmerge.tasks.sets import load_sets
 from vlmerge.tasks.template import write_template
@@ -103,6 +103,23 @@ def test_a_judged_data_set_is_shown_without_a_judge(tmp_path: Path) -> None:
     assert (found.metric, found.rows, found.validation) == ("judge", 1, None)
     assert "splits      test: 100 instructions" in "\n".join(found.lines())
     assert "too few pictures (or texts) for two sides" in "\n".join(found.lines())
+
+
+def test_what_is_no_task_is_told_with_what_to_name_instead(folder: Path) -> None:
+    def refused(*words: object) -> str:
+        done = CliRunner().invoke(app, ["tasks", "check", *map(str, words)])
+        assert isinstance(done.exception, UserError), done.output
+        return done.exception.message()
+
+    questions = folder / "questions.jsonl"
+    assert f"name the file: {questions}" in refused(folder)
+    assert "unknown metric 'exact_mach'" in refused(questions, "--metric", "exact_mach")
+    assert "write 'exact_match'" in refused(questions, "--metric", "exact_mach")
+    assert "a file of questions has no splits" in refused(questions, "--split", "train")
+    (folder / "recipe.yaml").write_text("merge_method: linear\nmodels: []\n")
+    assert "a recipe has no questions" in refused(questions, "--against", folder / "recipe.yaml")
+    assert "elsewhere to the working directory" in refused(folder / "nowhere.jsonl")
+    assert "tasks check, task" in refused(questions, "--limit", 0)
 
 
 def test_what_stops_a_run_stops_the_check(folder: Path) -> None:

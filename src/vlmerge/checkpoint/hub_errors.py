@@ -56,7 +56,9 @@ def no_such_folder(ref: ModelRef) -> CheckpointError:
         where=str(ref),
         expected="a model's folder that exists, or a hub id (`org/name`; `org/name@main` if a folder `org` lies here too)",
         found=f"nothing of that name in {path.parent}" if path.parent.is_dir() else f"not even the folder {path.parent}",
-        remedy=f"did you mean `{near}`?" if near else "check the path; a local path in a YAML file is relative to that file",
+        remedy=f"did you mean `{near}`?"
+        if near
+        else "check the path; in a YAML file it is relative to that file, elsewhere to the working directory",
     )
 
 
@@ -144,8 +146,8 @@ def _explain(ref: ModelRef, error: BaseException, first: str) -> CheckpointError
         expected=f"an answer from {constants.ENDPOINT}",
         found=(f"HTTP {status}" if status else f"{type(cause).__name__}: {cause}".splitlines()[0])
         + "; there is no such folder either",
-        remedy="check the name (a local path is relative to the YAML file) and the network, and run again: files that are "
-        "finished are not downloaded twice",
+        remedy="check the name (a local path in a YAML file is relative to that file) and the network, and run again: files "
+        "that are finished are not downloaded twice",
     )
 
 

@@ -40,7 +40,7 @@ def complaint(what: str, *, expected: str = "", found: str = "", remedy: str = "
 def shown(value: object) -> str:
     """A value as the person wrote it, or close to it."""
     if isinstance(value, bool):
-        return f"{str(value).lower()} (YAML also reads yes, no, on and off as that)"
+        return f"{str(value).lower()} (in YAML yes, no, on and off are read as true and false)"
     if value is None:
         return "nothing"
     text = repr(value)

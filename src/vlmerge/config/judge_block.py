@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from vlmerge.config.fields import Block, Number, Text, Whole, complaint, misfit
 from vlmerge.endpoints.address import check_address
-from vlmerge.errors import EndpointError
+from vlmerge.errors import EndpointError, UserError
 
 JUDGE = "judge"
 """The metric of a task that has one."""
@@ -28,9 +30,12 @@ def _address(url: str) -> str:
     try:
         return check_address(url)
     except EndpointError as error:
-        raise complaint(
-            error.what, expected=error.expected or "", found=error.found or "", remedy=error.remedy or ""
-        ) from error
+        raise as_complaint(error) from error
+
+
+def as_complaint(error: UserError) -> PydanticCustomError:
+    """The same for validators of a block."""
+    return complaint(error.what, expected=error.expected or "", found=error.found or "", remedy=error.remedy or "")
 
 
 def _variable(name: str) -> str:
@@ -77,7 +82,7 @@ class JudgeSpec(Block):
         temperature: None: the server's own.
         max_tokens: Longest verdict; None: the preset's.
         pictures: Whether the judge sees the question's pictures.
-        budget: Verdicts that may be asked for, over the whole run.
+        budget: Verdicts that this judge may be asked for, by all tasks that it judges, over the whole run.
         price: For the estimate.
         parallel: Most requests under way at a time.
         timeout: Seconds of silence after which a request has failed.
@@ -102,3 +107,28 @@ class JudgeSpec(Block):
             found = f"[{self.scale[0]:g}, {self.scale[1]:g}]"
             raise complaint("a judge's scale has to go up", expected="[points of the worst, points of the best]", found=found)
         return self
+
+    @property
+    def who(self) -> str:
+        """Who judges, whatever the prompt: whose verdicts are counted together."""
+        return f"{self.model} at {self.endpoint}"
+
+
+def budgets_of(judges: Iterable[JudgeSpec]) -> Mapping[str, int | None]:
+    """Judge → its budget, said in one of its blocks or in several alike; None: any number.
+
+    Raises:
+        EndpointError: Two budgets for one judge.
+    """
+    budgets: dict[str, int | None] = {}
+    for judge in judges:
+        known = budgets.get(judge.who)
+        if known is not None and judge.budget is not None and known != judge.budget:
+            raise EndpointError(
+                f"the judge {judge.who} has two budgets",
+                expected="one number of verdicts for all tasks that it judges",
+                found=f"`budget: {known}` and `budget: {judge.budget}`",
+                remedy="say it once, or the same everywhere",
+            )
+        budgets[judge.who] = judge.budget if known is None else known
+    return budgets

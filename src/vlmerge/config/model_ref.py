@@ -176,5 +176,5 @@ def _plain_path(ref: ModelRef) -> dict[str, str]:
 
 def _shown(value: object) -> str:
     if isinstance(value, bool):
-        return f"{str(value).lower()} (YAML reads yes, no, on and off as true and false)"
+        return f"{str(value).lower()} (in YAML yes, no, on and off are read as true and false)"
     return "nothing" if value is None else repr(value)

@@ -42,7 +42,7 @@ def refuse(problems: Sequence[Problem], where: str, line_of: LineOf = no_lines) 
         place = _place(first, where, line_of)
         raise ConfigError(first.what, where=place, expected=first.expected, found=first.found, remedy=first.remedy)
     raise ConfigError(
-        f"{len(problems)} things in this file cannot be used:\n" + "\n".join(_paragraph(p, line_of) for p in problems),
+        f"{len(problems)} things cannot be used:\n" + "\n".join(_paragraph(p, line_of) for p in problems),
         where=where,
         remedy="mend these and try again",
     )

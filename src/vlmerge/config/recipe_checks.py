@@ -113,7 +113,7 @@ def value_problems(parameter: ParameterSpec, value: ParameterValue, at: Location
     wrong = [scalar for scalar in scalars(value) if isinstance(scalar, bool) != is_flag]
     if not wrong:
         return _out_of_bounds(parameter, value, at)
-    expected = "true or false" if is_flag else "a number (YAML reads yes, no, on and off as true and false)"
+    expected = "true or false" if is_flag else "a number (in YAML yes, no, on and off are read as true and false)"
     return [Problem(f"`{parameter.name}` cannot have this value", at, expected, str(wrong[0]).lower(), "write another value")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
@@ -12,6 +12,7 @@ import yaml
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, problems_of
+from vlmerge.config.judge_block import as_complaint, budgets_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
 from vlmerge.config.path_blocks import WINNER, PathSpec
@@ -33,6 +34,7 @@ from vlmerge.config.run_blocks import (
 )
 from vlmerge.config.space_blocks import SpaceSpec
 from vlmerge.config.yaml_file import read_yaml
+from vlmerge.errors import EndpointError
 from vlmerge.types import Decoding
 
 __all__ = [
@@ -122,13 +124,7 @@ class RunConfig(Block):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
-        for place, task in enumerate(self.tasks):
-            if task.judge is not None and task.judge.budget is None:
-                raise complaint(
-                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
-                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
-                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
-                )
+        self._judges_have_budgets()
         if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
@@ -152,6 +148,24 @@ class RunConfig(Block):
         if self.merge is None and path.max_fevals is not None:
             remedy = "write `search: {max_fevals: …}`"
             raise complaint("`path.max_fevals` is for runs that merge before", found=str(path.max_fevals), remedy=remedy)
+
+    def searching(self, folders: Iterable[str]) -> RunConfig:
+        """The run with these folders of lm-eval's tasks beside its own."""
+        return self.model_copy(update={"task_search_path": tuple(dict.fromkeys((*self.task_search_path, *folders)))})
+
+    def _judges_have_budgets(self) -> None:
+        specs = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
+        try:
+            budgets = budgets_of(task.judge for task in specs if task.judge is not None)
+        except EndpointError as error:
+            raise as_complaint(error) from error
+        for place, task in enumerate(self.tasks):
+            if task.judge is not None and budgets[task.judge.who] is None:
+                raise complaint(
+                    f"tasks[{place}] asks a judge in the search, and nothing says how often",
+                    expected="`judge: {…, budget: N}`, N verdicts in the whole run",
+                    remedy="add a budget (`vlmerge check` estimates what the run would ask), or judge in `holdout:` alone",
+                )
 
     def _algorithm_fits(self) -> None:
         name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
@@ -266,7 +280,11 @@ def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf
 
 
 def parse_tasks(specs: Sequence[Mapping[str, Any]], where: str) -> tuple[TaskSpec, ...]:
-    """Validates tasks outside a run file (`vlmerge evaluate --task`). Local paths are relative to the working directory.
+    """Validates tasks outside a run file. Local paths are relative to the working directory.
+
+    Args:
+        specs: Tasks as in a run file.
+        where: The verb that they are for, for messages.
 
     Raises:
         ConfigError: Naming every mistake of the first task that has one.
@@ -277,7 +295,7 @@ def parse_tasks(specs: Sequence[Mapping[str, Any]], where: str) -> tuple[TaskSpe
         try:
             tasks.append(TaskSpec.model_validate(given))
         except ValidationError as error:
-            refuse(problems_of(error, TaskSpec, given), where, no_lines)
+            refuse(problems_of(error, TaskSpec, given), f"{where}, task {given.get('name')!r}", no_lines)
             raise
     return tuple(tasks)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -34,6 +35,10 @@ class Endpoint:
     def is_here(self) -> bool:
         """Whether it is on this machine: then no proxy stands between."""
         return urlsplit(self.url).hostname in HERE
+
+    def hide(self, text: str) -> str:
+        """What a server says, without the key: some repeat it when they refuse it."""
+        return text.replace(self.key, "(the key)") if self.key else text
 
     def __str__(self) -> str:
         return f"{self.model} at {self.url}"
@@ -86,10 +91,12 @@ def check_address(url: str) -> str:
             remedy="take out what stands before the @, and name the environment variable that holds the key",
         )
     if not usable or parts.query or parts.fragment:
+        # What stands behind may be a key: it is not repeated.
+        shown = re.split(r"[?#]", url, maxsplit=1)[0]
         raise EndpointError(
             "this is no address of a server",
             expected="http://… or https://…, up to where /chat/completions begins; most end in /v1",
-            found=url,
+            found=shown if shown == url else f"{shown} and more behind it",
             remedy="for a server on this machine: http://127.0.0.1:8000/v1",
         )
     return url.strip().rstrip("/").removesuffix(TAIL).rstrip("/")

@@ -25,6 +25,9 @@ from vlmerge.types import Picture
 PASSING = (408, 409, 425, 429)
 """Statuses below 500 that a second try may mend."""
 
+OF_ONE_REQUEST = (400, 413, 422)
+"""Statuses that speak of what was sent, not of who sent it or where to."""
+
 FIRST_PAUSE = 1.0
 """Seconds before the second try; doubled before each further one, half of it by chance."""
 
@@ -33,6 +36,9 @@ LONGEST_PAUSE = 60.0
 
 LARGEST_REPLY = 16 << 20
 """Bytes."""
+
+SHOWN = 500
+"""Characters of what a server says of an error."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +85,29 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What was said; tokens as the server counts them, 0 where it does not say. `cut`: the longest answer was reached."""
+    """What was said.
+
+    Attributes:
+        text: The answer; a refusal in words is one.
+        prompt_tokens: As the server counts them, 0 where it does not say.
+        tokens: The same of the answer.
+        cut: Whether the longest answer was reached.
+        withheld: Why there is no answer at all, in words; empty where there is one, which may itself be empty.
+    """
 
     text: str
     prompt_tokens: int = 0
     tokens: int = 0
     cut: bool = False
+    withheld: str = ""
+
+
+class Refused(EndpointError):  # noqa: N818 - an answer, too
+    """A server that does not take this one request; it may take others: a prompt that is too long, a filter."""
+
+
+class Silent(EndpointError):  # noqa: N818 - said as the person sees it
+    """A server that was asked and gave no answer, after all attempts: whether it worked on one, nobody knows."""
 
 
 class Unanswered(Exception):  # noqa: N818 - never leaves this package
@@ -110,8 +133,9 @@ def complete(endpoint: Endpoint, request: Request, given_up: threading.Event | N
         given_up: Set by somebody else when waiting is no use any more.
 
     Raises:
-        EndpointError: Nobody there, a key or a request that is refused, no such model, not this protocol, or no answer after
-            all attempts.
+        Refused: The server does not take this request.
+        Silent: No answer after all attempts.
+        EndpointError: Nobody there, a key that is refused, no such model, not this protocol.
     """
     payload = {"model": endpoint.model, "messages": [turn.plain() for turn in request.turns], **request.options()}
     event = given_up or threading.Event()
@@ -128,7 +152,7 @@ def complete(endpoint: Endpoint, request: Request, given_up: threading.Event | N
             pause = FIRST_PAUSE * 2 ** (tried - 1) * random.uniform(0.5, 1.0) if failure.pause is None else failure.pause
             if tried < endpoint.attempts and event.wait(min(pause, LONGEST_PAUSE)):
                 break
-    raise EndpointError(
+    raise Silent(
         f"a server gave no answer in {tried} attempts",
         where=_place(endpoint, request),
         expected=f"an answer within {endpoint.timeout:g} s",
@@ -158,7 +182,7 @@ def served_models(url: str, key: str | None, timeout: float = 30.0) -> list[str]
         raise EndpointError(
             "the server does not say which models it has",
             where=f"{url}/models",
-            found=str(cast("object", found))[:200],
+            found=endpoint.hide(str(cast("object", found)))[:200],
             remedy="name the model",
         )
     return names
@@ -189,10 +213,10 @@ def _open(endpoint: Endpoint, request: urllib.request.Request, what: str, *, old
             data: bytes = response.read(LARGEST_REPLY)
     except urllib.error.HTTPError as error:
         with error:
-            said = _message(error)
+            said = endpoint.hide(_message(error))[:SHOWN]
         if error.code == 400 and old_name and "max_completion_tokens" in said:
             raise _OtherName from error
-        raise _refusal(error, said, place) from error
+        raise _refusal(error, said, place, endpoint.hide(error.headers.get("Location", "elsewhere"))) from error
     except urllib.error.URLError as error:
         raise _unreached(error.reason, place) from error
     except (http.client.HTTPException, OSError) as error:
@@ -200,7 +224,7 @@ def _open(endpoint: Endpoint, request: urllib.request.Request, what: str, *, old
     try:
         return json.loads(data)
     except ValueError as error:
-        raise _not_the_protocol(place, data[:200].decode(errors="replace")) from error
+        raise _not_the_protocol(place, endpoint.hide(data.decode(errors="replace"))[:200]) from error
 
 
 def _message(error: urllib.error.HTTPError) -> str:
@@ -218,10 +242,10 @@ def _message(error: urllib.error.HTTPError) -> str:
         text = str(said or text) + (f" ({code})" if isinstance(code, str) and code not in str(said) else "")
     except (ValueError, AttributeError):
         pass
-    return " ".join(text.split())[:500] or str(error.reason)
+    return " ".join(text.split()) or str(error.reason)
 
 
-def _refusal(error: urllib.error.HTTPError, said: str, place: str) -> Exception:
+def _refusal(error: urllib.error.HTTPError, said: str, place: str, target: str) -> Exception:
     found = f"{error.code}: {said}"
     if (error.code in PASSING and "insufficient_quota" not in said) or error.code >= 500:
         return Unanswered(found, _wanted_pause(error))
@@ -240,21 +264,18 @@ def _refusal(error: urllib.error.HTTPError, said: str, place: str) -> Exception:
             remedy="check both; `curl ADDRESS/models` lists the models",
         )
     if 300 <= error.code < 400:
-        target = error.headers.get("Location", "elsewhere")
         return EndpointError(
             "a server sends its visitors elsewhere, and a key is not taken there",
             where=place,
             found=f"{error.code}: {target}",
             remedy="name the address that it sends to, if it is the right one",
         )
-    return EndpointError(
-        "a server refuses the request",
-        where=place,
-        found=found,
-        remedy="its quota is used up: start again when there is more"
-        if error.code == 429
-        else "what it says is the reason: often a prompt that is too long, or pictures for a model without eyes",
-    )
+    what = "a server refuses the request"
+    if error.code not in OF_ONE_REQUEST:
+        remedy = "its quota is used up: start again when there is more" if error.code == 429 else "what it says is the reason"
+        return EndpointError(what, where=place, found=found, remedy=remedy)
+    remedy = "what it says is the reason: often a prompt that is too long, or pictures for a model without eyes"
+    return Refused(what, where=place, found=found, remedy=remedy)
 
 
 def _wanted_pause(error: urllib.error.HTTPError) -> float | None:
@@ -299,17 +320,30 @@ def _reply(found: Any, endpoint: Endpoint) -> Reply:
         choice = found["choices"][0]
         message = choice["message"]
         content: Any = message.get("content")
-        if content is None:
-            content = message.get("refusal") or ""
-        elif isinstance(content, list):
+        if isinstance(content, list):
             content = "".join(str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content))
+        content = content or message.get("refusal") or ""
         usage = cast("dict[str, Any]", found.get("usage") or {})
         prompt_tokens, tokens = (int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens"))
+        cut = choice.get("finish_reason") == "length"
         # Half of a character pair can stand in JSON; nothing could keep it.
         text = str(content).encode("utf-8", "replace").decode()
-        return Reply(text, prompt_tokens, tokens, cut=choice.get("finish_reason") == "length")
+        return Reply(text, prompt_tokens, tokens, cut, "" if text else _why_withheld(choice, message))
     except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
-        raise _not_the_protocol(str(endpoint), json.dumps(found, ensure_ascii=False)[:200]) from error
+        snippet = endpoint.hide(json.dumps(found, ensure_ascii=False))[:200]
+        raise _not_the_protocol(str(endpoint), snippet) from error
+
+
+def _why_withheld(choice: dict[str, Any], message: dict[str, Any]) -> str:
+    """Why a message without text is no answer; an empty text is one, and so is a thought that reached the longest answer."""
+    reason = choice.get("finish_reason")
+    if message.get("tool_calls") or message.get("function_call"):
+        return "it calls a tool instead of answering"
+    if reason == "content_filter":
+        return "its content filter holds the answer back"
+    if message.get("content") is None and reason != "length":
+        return f"it sends no text (content: null, finish_reason: {reason})"
+    return ""
 
 
 def _place(endpoint: Endpoint, request: Request) -> str:

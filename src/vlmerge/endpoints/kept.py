@@ -30,7 +30,7 @@ def key_of(endpoint: Endpoint, request: Request) -> str:
 
 
 class Kept:
-    """The file. Opened for each step, so that several processes can use it.
+    """The file. Opened for each step, so that several processes can use it. What was withheld is remembered, not written.
 
     Args:
         path: Default: `replies.sqlite` in vlmerge's cache.
@@ -38,9 +38,12 @@ class Kept:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or cache_folder() / FILE
+        self._withheld: dict[str, Reply] = {}
 
     def find(self, key: str) -> Reply | None:
         """What was said to it, if it was asked before."""
+        if key in self._withheld:
+            return self._withheld[key]
         if not self.path.is_file():
             return None
         with self._open() as connection:
@@ -48,7 +51,10 @@ class Kept:
         return None if row is None else Reply(row[0], row[1], row[2], bool(row[3]))
 
     def keep(self, key: str, endpoint: Endpoint, reply: Reply) -> None:
-        """Writes it down; the last one counts."""
+        """Writes it down; the last one counts. What had no answer the next process asks again: a filter may change."""
+        if reply.withheld:
+            self._withheld[key] = reply
+            return
         now = datetime.now(UTC).isoformat(timespec="seconds")
         row = (key, endpoint.url, endpoint.model, reply.text, reply.prompt_tokens, reply.tokens, int(reply.cut), now)
         with self._open() as connection:

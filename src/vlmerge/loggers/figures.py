@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from vlmerge.report import Row
+from vlmerge.standing import task_means
 from vlmerge.store import Generation, Store, Trial
 
 TABLE_HEAD = ("candidate", "set", "task", "metric", "score", "low", "high", "questions", "winner_minus_row")
@@ -62,7 +63,7 @@ def _by_task(store: Store, generation: Generation) -> dict[str, float]:
     ]
     fitness = generation.fitness or ()
     scored = [(score, trial) for trial in members if (score := _told_score(fitness, trial)) is not None]
-    means = {trial.trial: _task_means(store, trial) for _, trial in scored}
+    means = {trial.trial: task_means(store, trial, "search") for _, trial in scored}
     figures: dict[str, float] = {}
     if not scored:
         return figures
@@ -70,22 +71,15 @@ def _by_task(store: Store, generation: Generation) -> dict[str, float]:
     for task in store.tasks("search"):
         values = [means[trial.trial][task.task] for _, trial in scored if task.task in means[trial.trial]]
         if values:
-            figures[f"task/{plain_key(task.task)}/mean"] = math.fsum(values) / len(values)
+            figures[f"task/{plain_key(task.task)}/mean"] = 100 * math.fsum(values) / len(values)
         if task.task in means[best.trial]:
-            figures[f"task/{plain_key(task.task)}/of_the_best"] = means[best.trial][task.task]
+            figures[f"task/{plain_key(task.task)}/of_the_best"] = 100 * means[best.trial][task.task]
     return figures
 
 
 def _told_score(fitness: Sequence[float | None], trial: Trial) -> float | None:
     place = trial.position
     return fitness[place] if place is not None and place < len(fitness) else None
-
-
-def _task_means(store: Store, trial: Trial) -> dict[str, float]:
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, "search"):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    return {task: 100 * math.fsum(scores) / len(scores) for task, scores in by_task.items()}
 
 
 def final_figures(rows: Sequence[Row]) -> dict[str, float]:

@@ -136,6 +136,8 @@ PRESETS: Mapping[str, Preset] = {
     "jmmmu": JMMMU_PUBLISHED,
     "mmmu": MMMU_PUBLISHED,
 }
+QUESTION_FILES = ("questions.jsonl", "questions.parquet")
+"""What people call a file of questions; the first is what `vlmerge tasks new` calls it."""
 DEFAULT_METRIC = "char_rougeL"
 """Where neither the run nor the data set names one: it needs no language."""
 
@@ -397,8 +399,18 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
     if local is not None:
         location = Path(local)
         if location.is_dir():
+            if spec.path is None:
+                _refuse_folder_of_files(location)
             return open_dataset(str(location), split=spec.split, configs=configs, default_split=default_split)
         if spec.path or location.exists() or _looks_local(local):
+            if spec.split is not None and definition is None:
+                raise TaskError(
+                    "a file of questions has no splits",
+                    where=f"task {spec.name!r}",
+                    expected="`split` with a data set: a built-in task, hf:org/name, or a folder",
+                    found=f"split: {spec.split}",
+                    remedy="take it out; `limit` and `kinds` choose among the questions of a file",
+                )
             return open_file(location)
         raise _unknown_task(spec.name)
     if definition:
@@ -409,6 +421,19 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
     return open_dataset(
         repository, split=spec.split, configs=configs, revision=revision, default_split=default_split, commits=commits
     )
+
+
+def _refuse_folder_of_files(folder: Path) -> None:
+    """Of `vlmerge tasks new`, say: a reader of data sets would take the pictures alone."""
+    file = next((folder / name for name in QUESTION_FILES if (folder / name).is_file()), None)
+    if file is not None:
+        raise TaskError(
+            "this folder is no data set: it holds a file of questions",
+            where=str(folder),
+            expected="a file of questions, or a folder with a data set",
+            found=file.name,
+            remedy=f"name the file: {file}",
+        )
 
 
 def _configs(spec: TaskSpec, definition: BuiltIn | None) -> tuple[str, ...]:

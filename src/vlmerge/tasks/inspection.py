@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from vlmerge.errors import TaskError
 from vlmerge.tasks import (
     BUILT_IN,
+    JUDGE,
     Leak,
     check_pictures,
     leak_between,
     lm_eval_name,
     load_task,
     metric_name,
+    metric_named,
     split_by_image,
     task_name,
     task_questions,
@@ -163,6 +165,8 @@ def _read(spec: TaskSpec, search_path: Sequence[str]) -> tuple[str, str, tuple[Q
         source, metric, questions = task.source, task.metric, tuple(task.questions())
     else:
         metric = metric_name(spec, None)
+        if metric != JUDGE:
+            metric_named(metric, f"task {spec.name!r}, metric")
         source, questions = task_questions(spec)
     check_pictures(questions)
     return source, metric, questions
@@ -198,11 +202,20 @@ def _place(spec: TaskSpec) -> tuple[str, str | None]:
 
 
 def _others(other: str, search_path: Sequence[str]) -> Iterable[tuple[str, TaskSpec, Sequence[str]]]:
+    from vlmerge.config.file_kinds import OF_A_RECIPE
     from vlmerge.config.run import TaskSpec, load_run
+    from vlmerge.config.yaml_file import read_yaml
 
     if not other.endswith(RUN_ENDINGS):
         yield other, TaskSpec(name=other), search_path
         return
+    if any(key in read_yaml(Path(other)).data for key in OF_A_RECIPE):
+        raise TaskError(
+            "a recipe has no questions",
+            where=other,
+            expected="a run file, a file of questions, or a task's name",
+            remedy="name the run file that the questions would be searched with",
+        )
     run: RunConfig = load_run(Path(other))
     for label, specs in (("tasks", run.tasks), ("validation", run.validation.tasks or ()), ("holdout", run.holdout)):
         for spec in specs:

@@ -7,7 +7,7 @@ reference, answer, and the pictures where it sees them. A candidate that was int
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,8 +17,9 @@ from vlmerge.endpoints.address import Endpoint, open_endpoint
 from vlmerge.endpoints.asking import ask_all
 from vlmerge.endpoints.chat import Reply, Request, Turn
 from vlmerge.endpoints.kept import Kept
-from vlmerge.errors import EndpointError, TaskError
+from vlmerge.errors import TaskError
 from vlmerge.tasks.judge_prompts import JUDGE_PROMPTS, REFERENCE, JudgePrompt
+from vlmerge.tasks.purse import Purse
 from vlmerge.tasks.rouge import mean
 from vlmerge.tasks.task import Task
 from vlmerge.tasks.verdicts import Verdict, read_verdict
@@ -32,40 +33,9 @@ PICTURE_TOKENS = 1000
 
 NOT_ASKED = "(no answer: not asked)"
 NO_POINTS = "(no points given, twice)"
+NO_VERDICT = "(no verdict)"
 UNREADABLE = 10
 """One verdict in so many may give no points before a judge is no judge."""
-
-
-class Purse:
-    """How many verdicts may still be asked for. What is kept costs nothing; a request that was tried again counts once.
-
-    Args:
-        limit: Most; None: any number.
-        spent: How many were asked for before.
-        remember: Told the new number before each request.
-    """
-
-    def __init__(self, limit: int | None, spent: int = 0, remember: Callable[[int], None] | None = None) -> None:
-        self.limit, self.spent = limit, spent
-        self._remember = remember
-
-    def take(self) -> None:
-        """Counts one request.
-
-        Raises:
-            EndpointError: The budget is used up.
-        """
-        if self.limit is not None and self.spent >= self.limit:
-            raise EndpointError(
-                "the judge's budget is used up",
-                expected=f"at most {self.limit} verdicts (`judge.budget`)",
-                found=f"{self.spent} asked for, and more to ask",
-                remedy="raise `judge.budget` and start the same command again: it goes on where it stopped, and every verdict "
-                "and score so far is kept",
-            )
-        self.spent += 1
-        if self._remember is not None:
-            self._remember(self.spent)
 
 
 @dataclass(frozen=True)
@@ -124,8 +94,11 @@ class JudgedTask:
     def verdicts(self, questions: Sequence[Question], answers: Sequence[str]) -> list[Verdict]:
         """What the judge says. Empty answers get the lowest points without asking, where it does not compare.
 
+        So does an answer about which a judge that judges others refuses to speak (a filter, a prompt that is too long).
+
         Raises:
-            EndpointError: The judge cannot be asked, or its budget is used up. What it has said is kept.
+            EndpointError: The judge cannot be asked, refuses every request and always has, or its budget is used up. What it
+                has said is kept.
             TaskError: A judge that gives no number, twice, of more than a tenth of the answers. Where it is fewer, these have
                 the lowest points: what no judge can read is no good answer.
         """
@@ -146,7 +119,7 @@ class JudgedTask:
             else:
                 read[place] = verdict
         unread = 0
-        for place, reply in zip(again, self._ask(list(again.values())), strict=True):
+        for place, reply in zip(again, self._ask(list(again.values()), proven=True), strict=True):
             verdict = self._read(reply)
             unread += verdict is None
             if verdict is None and unread * UNREADABLE <= len(asked):
@@ -201,12 +174,22 @@ class JudgedTask:
         each = ", ".join(f"{kind} {value:.1f}" for kind, value in relative.items() if kind)
         return f"{points}; {mean(list(relative.values())):.1f} % of the reference's{f' ({each})' if each else ''}"
 
-    def _ask(self, requests: Sequence[Request]) -> list[Reply]:
+    def _ask(self, requests: Sequence[Request], *, proven: bool = False) -> list[Reply]:
         if not requests:
             return []
-        return ask_all(self.endpoint, requests, parallel=self.judge.parallel, kept=self.kept, allow=self.purse.take)
+        return ask_all(
+            self.endpoint,
+            requests,
+            parallel=self.judge.parallel,
+            kept=self.kept,
+            allow=self.purse.take,
+            unasked=self.purse.give_back,
+            proven=proven or self.purse.spent > 0,  # Counted in a run's store: a run that goes on knows it as well.
+        )
 
     def _read(self, reply: Reply) -> Verdict | None:
+        if reply.withheld:
+            return Verdict(self.prompt.low, None, f"{NO_VERDICT} {reply.withheld}")
         return read_verdict(reply.text, self.prompt.low, self.prompt.high, self.prompt.reading, cut=reply.cut)
 
     def _once_more(self, request: Request, reply: Reply) -> Request:
@@ -280,12 +263,12 @@ class Estimate:
     """What judging would take, roughly: characters are counted, not tokens.
 
     Attributes:
-        judge: Who.
+        judge: Who, and where.
         requests: Verdicts.
         prompt_tokens: Read by the judge, in all.
         tokens: Written by it, in all.
         cost: In the currency of the price; None without one.
-        budget: Verdicts that may be asked for.
+        budget: Verdicts that it may be asked for, by all tasks together.
     """
 
     judge: str
@@ -320,7 +303,26 @@ def estimate(task: JudgedTask, questions: Sequence[Question], times: int) -> Est
     written = requests * task.prompt.usual_tokens
     price = task.judge.price
     cost = None if price is None else (read * price.input + written * price.output) / 1e6
-    return Estimate(str(task.judge.model), requests, read, written, cost, task.judge.budget)
+    return Estimate(task.judge.who, requests, read, written, cost, task.purse.limit)
+
+
+def together(estimates: Iterable[Estimate]) -> list[Estimate]:
+    """One for each judge: its budget is for all that it is asked. A cost that is known in part is not known."""
+    judges: dict[str, Estimate] = {}
+    for one in estimates:
+        known = judges.get(one.judge)
+        if known is None:
+            judges[one.judge] = one
+            continue
+        judges[one.judge] = Estimate(
+            judge=one.judge,
+            requests=known.requests + one.requests,
+            prompt_tokens=known.prompt_tokens + one.prompt_tokens,
+            tokens=known.tokens + one.tokens,
+            cost=None if known.cost is None or one.cost is None else known.cost + one.cost,
+            budget=one.budget if known.budget is None else known.budget,
+        )
+    return list(judges.values())
 
 
 def _tokens(request: Request) -> int:

@@ -44,7 +44,9 @@ def open_file(path: Path) -> Table:
     """Opens a JSONL or parquet file; raises TaskError where it is missing, unreadable or neither."""
     if not path.is_file():
         raise TaskError(
-            "a file of questions is missing", where=str(path), remedy="correct the path; it is relative to the YAML file"
+            "a file of questions is missing",
+            where=str(path),
+            remedy="correct the path; in a run file it is relative to that file, elsewhere to the working directory",
         )
     ending = path.suffix.lower()
     if ending in JSONL_ENDINGS:

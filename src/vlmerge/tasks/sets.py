@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from vlmerge.config.judge_block import budgets_of
 from vlmerge.errors import TaskError
-from vlmerge.tasks import AskingTask, check_names, lm_eval_name, load_tasks, preset_named, task_name
+from vlmerge.tasks import AskingTask, JudgedTask, check_names, lm_eval_name, load_tasks, preset_named, task_name
 from vlmerge.tasks.hub import Commits
+from vlmerge.tasks.purse import Purse
 from vlmerge.tasks.questions import Pictures, check_pictures
 from vlmerge.tasks.splits import Leak, contamination, split_by_image
 from vlmerge.types import Decoding, Question
@@ -132,6 +134,7 @@ def ask_tasks(
 ) -> tuple[Asked, ...]:
     """Loads tasks outside a run, e.g. to score a finished model; raises TaskError like `load_sets`."""
     check_names({f"task {spec.name!r}": spec for spec in specs}, preset, search_path=search_path)
+    purses = {who: Purse(most) for who, most in budgets_of(spec.judge for spec in specs if spec.judge is not None).items()}
     tasks = load_tasks(specs, preset=preset, search_path=search_path)
     asked: list[Asked] = []
     for spec, task in zip(specs, tasks, strict=True):
@@ -139,13 +142,15 @@ def ask_tasks(
             raise TaskError(
                 "how a task of lm-eval is asked stands in its own YAML",
                 where=f"task {task.name!r}",
-                found="--preset" if preset is not None else "--max-new-tokens",
+                found="`preset`" if preset is not None else "`max_new_tokens`",
                 remedy="leave that out, or change `generation_kwargs` in a copy of the task",
             )
         name = spec.preset or preset
         decoding = preset_named(name).decoding if name else Decoding()
         if max_new_tokens is not None:
             decoding = replace(decoding, max_new_tokens=max_new_tokens)
+        if isinstance(task, JudgedTask):
+            task = replace(task, purse=purses[task.judge.who])
         asked.append(Asked(task, tuple(task.questions()), spec.weight, spec.label, decoding))
         check_pictures(asked[-1].questions)
     return tuple(asked)

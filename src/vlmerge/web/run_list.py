@@ -27,7 +27,10 @@ class RunList:
                 expected="a run folder, or a folder of run folders",
                 remedy="name the folder that `vlmerge evolve` was given with --out",
             )
-        self._folder = folder.resolve()
+        self._given, self._folder = folder, folder.resolve()
+
+    def __str__(self) -> str:
+        return str(self._given)
 
     @property
     def name(self) -> str:

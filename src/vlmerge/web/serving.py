@@ -19,7 +19,13 @@ TRIED_PORTS = 20
 
 
 def serve(
-    site: Callable[[str], ASGIApp], *, port: int | None, first_port: int, browser: bool, say: Callable[[str], None]
+    site: Callable[[str], ASGIApp],
+    *,
+    port: int | None,
+    first_port: int,
+    browser: bool,
+    say: Callable[[str], None],
+    waiting: str | None = None,
 ) -> None:
     """Serves a site until it is interrupted.
 
@@ -29,6 +35,7 @@ def serve(
         first_port: Where to begin where none is named.
         browser: Whether to open one.
         say: Tells the person a line.
+        waiting: What the page waits for, where it has nothing to show yet.
 
     Raises:
         ConfigError: The port is taken.
@@ -38,6 +45,8 @@ def serve(
         token = new_token()
         address = f"http://{ADDRESS}:{number}/?{TOKEN}={token}"
         say(f"open {address}")
+        if waiting is not None:
+            say(waiting)
         say("Ctrl-C ends this server; a run goes on without it")
         if browser:
             with contextlib.suppress(webbrowser.Error):

@@ -44,6 +44,13 @@ class Watched:
         self._progress: dict[str, Progress] = {}
         self._steering: dict[str, Steering] = {}
 
+    @property
+    def waiting(self) -> str | None:
+        """What the page waits for, in a line; None where there is a run."""
+        if self._list.runs():
+            return None
+        return f"no run in {self._list} yet: the page waits for one, `vlmerge evolve RUN.yaml --out {self._list}/NAME`"
+
     def site(self) -> Starlette:
         """The application, without its gate."""
         routes = [

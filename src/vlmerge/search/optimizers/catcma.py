@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 
-from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genes import Distribution
 from vlmerge.search.optimizers.contract import Fitness, Optimizer, costs, single, within
 from vlmerge.search.optimizers.covariance import first_covariance, rows
 from vlmerge.search.optimizers.options import read_options
@@ -47,19 +47,10 @@ class CatCma(Optimizer):
         options: See `CatCmaOptions`.
     """
 
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        start: Distribution,
-        seed: int,
-        population: int,
-        generations: int,
-        options: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(genes, start, seed, population, generations)
+    def _begin(self, options: Mapping[str, object]) -> None:
         from cmaes import CatCMAwM  # pyright: ignore[reportMissingTypeStubs]
 
-        self.options = read_options(CatCmaOptions, "catcma", options or {})
+        self.options = read_options(CatCmaOptions, "catcma", options)
         self._real = [place for place, gene in enumerate(self.genes) if not gene.choices]
         # What offers one choice is none: the genome holds 0.
         self._chosen = [place for place, gene in enumerate(self.genes) if len(gene.choices) > 1]
@@ -74,12 +65,12 @@ class CatCma(Optimizer):
             self._strategy: Any = CatCMAwM(
                 x_space=bounds or None,
                 c_space=[len(self.genes[place].choices) for place in self._chosen] or None,
-                population_size=max(2, population),
+                population_size=max(2, self._population),
                 mean=np.array([self.start.mean[place] for place in self._real]) if self._real else None,
                 sigma=self.start.sigma,
                 cov=covariance if self._real else None,
                 cat_param=self._probabilities() if self._chosen else None,
-                seed=seed,
+                seed=self.seed,
             )
 
     def _probabilities(self) -> Any:

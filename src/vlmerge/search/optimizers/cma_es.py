@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from vlmerge.search.genes import Distribution, Gene
+from vlmerge.search.genes import Distribution
 from vlmerge.search.optimizers.contract import Fitness, Optimizer, costs, single, within
 from vlmerge.search.optimizers.covariance import first_covariance, rows
 from vlmerge.search.optimizers.options import read_options
@@ -84,29 +84,20 @@ class CmaEs(Optimizer):
         options: See `CmaEsOptions`.
     """
 
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        start: Distribution,
-        seed: int,
-        population: int,
-        generations: int,
-        options: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(genes, start, seed, population, generations)
-        if any(gene.choices for gene in genes):
+    def _begin(self, options: Mapping[str, object]) -> None:
+        if any(gene.choices for gene in self.genes):
             raise ValueError("cma-es has no categorical genes; catcma has")
-        self.options = read_options(CmaEsOptions, "cma-es", options or {})
-        if any(len(genome) != len(self.genes) for genome in self.options.inject):
-            raise ValueError(f"a genome to inject that has not {len(self.genes)} genes")
+        self.options = read_options(CmaEsOptions, "cma-es", options)
+        self._check_injected(self.options.inject)
         self._own = OwnNumbers()
-        self._bounded = any(gene.low is not None or gene.high is not None for gene in genes)
-        self._left = population * generations
+        self._bounded = any(gene.low is not None or gene.high is not None for gene in self.genes)
+        self._left = self._population * self.generations
         self._restarts = self._large = 0
         self._collapsed = False
         self._covariance = first_covariance(self.genes, self.start)
-        self._descent = _Descent(self._strategy(self.start.mean, self.start.sigma, population, seed), population)
-        self._inject(self.options.inject[:population])
+        strategy = self._strategy(self.start.mean, self.start.sigma, self._population, self.seed)
+        self._descent = _Descent(strategy, self._population)
+        self._inject(self.options.inject[: self._population])
         self._kept: tuple[float, Distribution] | None = None
         self._spent = {"large": 0, "small": 0}
 

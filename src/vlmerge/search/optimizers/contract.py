@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from vlmerge.errors import RunFolderError
@@ -30,12 +30,21 @@ class Optimizer(ABC):
         seed: From 1 (`cma` reads 0 as the clock).
         population: Candidates of a generation.
         generations: How many. Together at most population × generations candidates are asked for.
+        options: The algorithm's own; each file has a dataclass of them.
     """
 
     several: ClassVar[bool] = False
     """Whether a fitness has several numbers, one for each objective."""
 
-    def __init__(self, genes: Sequence[Gene], start: Distribution, seed: int, population: int, generations: int) -> None:
+    def __init__(
+        self,
+        genes: Sequence[Gene],
+        start: Distribution,
+        seed: int,
+        population: int,
+        generations: int,
+        options: Mapping[str, object] | None = None,
+    ) -> None:
         if seed < 1:
             raise ValueError("seeds start at 1")
         if population < 1 or generations < 0:
@@ -50,6 +59,15 @@ class Optimizer(ABC):
         self._population = population
         self._told = 0
         self._pending: list[Genome] | None = None
+        self._begin(options or {})
+
+    @abstractmethod
+    def _begin(self, options: Mapping[str, object]) -> None:
+        """Reads the options and makes what draws the first generation."""
+
+    def _check_injected(self, genomes: Sequence[Sequence[float]]) -> None:
+        if any(len(genome) != len(self.genes) for genome in genomes):
+            raise ValueError(f"a genome to inject that has not {len(self.genes)} genes")
 
     @property
     def population(self) -> int:
@@ -146,6 +164,26 @@ class Optimizer(ABC):
             if generation.fitness is not None:
                 told = cast("Sequence[float | Sequence[float] | None]", generation.fitness)
                 self.tell(asked, [each if each is None or isinstance(each, int | float) else tuple(each) for each in told])
+
+
+class BestSoFar(Optimizer):
+    """One that has no distribution: the best candidate stands for what was learnt, and the step size stays the start's."""
+
+    _best: tuple[float, Genome] | None = None
+
+    @property
+    def mean(self) -> Genome:
+        """The best candidate that was told, of equals the first; the start before."""
+        return self.start.mean if self._best is None else self._best[1]
+
+    @property
+    def sigma(self) -> float:
+        """The start's."""
+        return self.start.sigma
+
+    def _note(self, genome: Genome, score: float | None) -> None:
+        if score is not None and (self._best is None or score > self._best[0]):
+            self._best = (score, genome)
 
 
 def within(genes: Sequence[Gene], genome: Sequence[float]) -> Genome:

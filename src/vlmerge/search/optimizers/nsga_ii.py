@@ -13,7 +13,6 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import Field
 
-from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.optimizers.boxes import box
 from vlmerge.search.optimizers.contract import Fitness, Optimizer, within
 from vlmerge.search.optimizers.options import read_options
@@ -69,28 +68,18 @@ class NsgaII(Optimizer):
 
     several = True
 
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        start: Distribution,
-        seed: int,
-        population: int,
-        generations: int,
-        options: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(genes, start, seed, population, generations)
-        self.options = read_options(NsgaOptions, "nsga-ii", options or {})
-        if any(len(genome) != len(self.genes) for genome in self.options.inject):
-            raise ValueError(f"a genome to inject that has not {len(self.genes)} genes")
+    def _begin(self, options: Mapping[str, object]) -> None:
+        self.options = read_options(NsgaOptions, "nsga-ii", options)
+        self._check_injected(self.options.inject)
         bounds = box(self.genes, self.start, self.options.reach)
         self._boxed = tuple(
             gene if gene.choices else dataclasses.replace(gene, low=low, high=high)
             for gene, (low, high) in zip(self.genes, bounds, strict=True)
         )
-        self._own = OwnNumbers(seed)
+        self._own = OwnNumbers(self.seed)
         # Normal around the start, whatever the bounds: a search that goes on from another one begins where that ended.
         free = tuple(dataclasses.replace(gene, low=None, high=None) for gene in self.genes)
-        self._draws = Draws(free, self.start, seed)
+        self._draws = Draws(free, self.start, self.seed)
         self._algorithm: Any = None
         self._asked: Any = None
         self._front: tuple[FrontPoint, ...] = ()

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from vlmerge.errors import ConfigError
-from vlmerge.search.genes import Distribution, Gene
 from vlmerge.search.optimizers.boxes import box
-from vlmerge.search.optimizers.contract import Fitness, Optimizer, single, within
+from vlmerge.search.optimizers.contract import BestSoFar, Fitness, single, within
 from vlmerge.search.optimizers.options import read_options
 from vlmerge.search.optimizers.own_numbers import OwnNumbers
 from vlmerge.types import Genome
@@ -37,7 +36,7 @@ class OptunaOptions:
     inject: tuple[tuple[float, ...], ...] = ()
 
 
-class OptunaSearch(Optimizer):
+class OptunaSearch(BestSoFar):
     """A sampler of Optuna (Akiba et al., 2019), asked for a whole generation at a time.
 
     `mean` is the best candidate so far, the step size stays the start's.
@@ -54,19 +53,9 @@ class OptunaSearch(Optimizer):
         ConfigError: Optuna is not installed.
     """
 
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        start: Distribution,
-        seed: int,
-        population: int,
-        generations: int,
-        options: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(genes, start, seed, population, generations)
-        self.options = read_options(OptunaOptions, "optuna", options or {})
-        if any(len(genome) != len(self.genes) for genome in self.options.inject):
-            raise ValueError(f"a genome to inject that has not {len(self.genes)} genes")
+    def _begin(self, options: Mapping[str, object]) -> None:
+        self.options = read_options(OptunaOptions, "optuna", options)
+        self._check_injected(self.options.inject)
         try:
             import optuna
         except ImportError as error:
@@ -76,8 +65,7 @@ class OptunaSearch(Optimizer):
                 found=str(error),
                 remedy="pip install 'vlmerge[optuna]', or another algorithm",
             ) from error
-        self._own = OwnNumbers(seed)
-        self._best: tuple[float, Genome] | None = None
+        self._own = OwnNumbers(self.seed)
         self._trials: list[Any] = []
         bounds = box(self.genes, self.start, self.options.reach)
         self._kinds: dict[str, Any] = {
@@ -88,7 +76,7 @@ class OptunaSearch(Optimizer):
         }
         with self._quiet():
             self._study: Any = optuna.create_study(direction="maximize", sampler=self._sampler())
-            for genome in (self.options.inject or (self.start.mean,))[: population * generations]:
+            for genome in (self.options.inject or (self.start.mean,))[: self._population * self.generations]:
                 inside = [min(max(number, low), high) for number, (low, high) in zip(genome, bounds, strict=True)]
                 self._study.enqueue_trial(self._named(within(self.genes, inside)))
 
@@ -110,16 +98,6 @@ class OptunaSearch(Optimizer):
             named[name] = int(number) if gene.choices else number
         return named
 
-    @property
-    def mean(self) -> Genome:
-        """The best candidate that was told, of equals the first; the start before."""
-        return self.start.mean if self._best is None else self._best[1]
-
-    @property
-    def sigma(self) -> float:
-        """The start's."""
-        return self.start.sigma
-
     def _draw(self) -> list[Genome]:
         with self._quiet():
             self._trials = [self._study.ask(self._kinds) for _ in range(self.population)]
@@ -129,8 +107,7 @@ class OptunaSearch(Optimizer):
         with self._quiet():
             for trial, genome, score in zip(self._trials, genomes, single(fitness), strict=True):
                 self._study.tell(trial, FAILED if score is None else float(score))
-                if score is not None and (self._best is None or score > self._best[0]):
-                    self._best = (score, genome)
+                self._note(genome, score)
 
     @contextlib.contextmanager
     def _quiet(self) -> Generator[None]:

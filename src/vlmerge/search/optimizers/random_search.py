@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlmerge.search.genes import Distribution, Gene
-from vlmerge.search.optimizers.contract import Fitness, Optimizer, single, within
+from vlmerge.search.optimizers.contract import BestSoFar, Fitness, single, within
 from vlmerge.search.optimizers.covariance import first_covariance
 from vlmerge.search.optimizers.options import read_options
 from vlmerge.types import Genome
@@ -49,7 +49,7 @@ class Draws:
         return within(self._genes, [float(number) for number in drawn])
 
 
-class RandomSearch(Optimizer):
+class RandomSearch(BestSoFar):
     """Draws every candidate anew; `mean` is the best so far, the step size stays the start's.
 
     Args:
@@ -61,34 +61,13 @@ class RandomSearch(Optimizer):
         options: None.
     """
 
-    def __init__(
-        self,
-        genes: Sequence[Gene],
-        start: Distribution,
-        seed: int,
-        population: int,
-        generations: int,
-        options: Mapping[str, object] | None = None,
-    ) -> None:
-        super().__init__(genes, start, seed, population, generations)
-        read_options(RandomOptions, "random", options or {})
-        self._draws = Draws(self.genes, self.start, seed)
-        self._best: tuple[float, Genome] | None = None
-
-    @property
-    def mean(self) -> Genome:
-        """The best candidate that was told, of equals the first; the start before."""
-        return self.start.mean if self._best is None else self._best[1]
-
-    @property
-    def sigma(self) -> float:
-        """The start's."""
-        return self.start.sigma
+    def _begin(self, options: Mapping[str, object]) -> None:
+        read_options(RandomOptions, "random", options)
+        self._draws = Draws(self.genes, self.start, self.seed)
 
     def _draw(self) -> list[Genome]:
         return [self._draws.one() for _ in range(self.population)]
 
     def _learn(self, genomes: list[Genome], fitness: list[Fitness | None]) -> None:
         for genome, score in zip(genomes, single(fitness), strict=True):
-            if score is not None and (self._best is None or score > self._best[0]):
-                self._best = (score, genome)
+            self._note(genome, score)
