@@ -17,6 +17,7 @@ from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
 from vlmerge.generation import try_generation
 from vlmerge.holdout import first_look
+from vlmerge.hybrid import after_merging
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
 from vlmerge.rotation import ask_finalists_the_rest
@@ -46,6 +47,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     """
     require_installed(config.loggers)
     with open_run(path) as folder, logging_to(config.loggers, folder, observer.say) as logbook:
+        config = after_merging(config, folder, lambda first, inside: evolve(first, inside, observer, lang=lang))
         watch = Watch(folder, observer, lang, logbook=logbook)
         if folder.store.get("finished"):
             stored_config(config, folder.store)  # Refuses another one.
@@ -96,9 +98,9 @@ def unsearched(setting: Setting) -> dict[str, str]:
     if setting.config.search.objectives:
         return dict.fromkeys(("global", "mean"), "several objectives have a front, and no one distribution")
     if "global" not in names:
-        genome = setting.config.genome is not None
+        other = "genome" if setting.config.genome is not None else "path" if setting.config.path is not None else None
         begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
-        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else begins
+        reasons["global"] = f"a `{other}:` run searches what it names, nothing before" if other else begins
     if names == {"global"}:
         reasons["mean"] = "one group only: the distribution's mean is the row `global`"
     return reasons

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,16 @@ class Plan:
         """Candidates of all stages."""
         return sum(stage.candidates for stage in self.stages)
 
+    def followed_by(self, other: Plan) -> Plan:
+        """This plan, and then another run's stages and rows."""
+        return replace(
+            self,
+            stages=(*self.stages, *other.stages),
+            baselines=tuple(dict.fromkeys((*self.baselines, *other.baselines))),
+            baseline_merges=self.baseline_merges + other.baseline_merges,
+            notes=(*self.notes, *other.notes),
+        )
+
     def lines(self) -> list[str]:
         """For people."""
         searches = "; ".join(f"{stage.name}, {stage.genes} genes, {stage.candidates} candidates" for stage in self.stages)
@@ -112,7 +122,7 @@ def merged_dtype(run: RunConfig, stored: Sequence[str]) -> str:
         run: The run.
         stored: dtypes of the host's float tensors, as safetensors spells them, the most frequent first.
     """
-    block = run.merge
+    block = run.merge or run.path
     named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
     return named or FLOAT_DTYPES[stored[0]]
 

@@ -2,9 +2,9 @@
 
 Steps of `search/simpler.py` are tried one after the other, each on what the ones before have left, and each result is compared
 with the winner itself on the validation questions: paired, whole picture groups drawn with replacement. A step is taken where
-the lower end of the one-sided interval lies above minus the margin: an interval that merely holds zero proves nothing. It
-has to keep the run's constraints as well as the winner does. Every decision is written down before anything follows from it. The
-holdout is not looked at, and the winner stays the winner.
+the lower end of the one-sided interval lies above minus the margin (an interval that merely holds zero proves nothing), and
+where it keeps the run's constraints as well as the winner does. Every decision is written down before anything follows from
+it. The holdout is not looked at, and the winner stays the winner.
 """
 
 from __future__ import annotations

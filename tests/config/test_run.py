@@ -141,8 +141,8 @@ def test_mergekit_evolves_own_keys() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "both blocks": ({**MERGE, **GENOME}, "either `merge` or `genome`(.|\n)*both"),
-    "neither block": ({"tasks": ["a"]}, "either `merge` or `genome`(.|\n)*neither"),
+    "both blocks": ({**MERGE, **GENOME}, "either `merge`, `genome` or `path`(.|\n)*merge and genome"),
+    "neither block": ({"tasks": ["a"]}, "either `merge`, `genome` or `path`(.|\n)*none of them"),
     "no tasks": ({**MERGE, "tasks": []}, "at least one entry"),
     "tasks missing": ({"merge": MERGE["merge"]}, "`tasks` is missing"),
     "weights all zero": ({**MERGE, "tasks": [{"name": "a", "weight": 0}]}, "every task of `tasks` has weight 0"),

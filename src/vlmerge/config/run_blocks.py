@@ -22,9 +22,9 @@ from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
 from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
-FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "front": 0.2}
+FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "front": 0.2, "path": 1.0}
 """First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; a front's only stage
-has that of a first one."""
+has that of a first one; genes of `path:` have scales of their own."""
 
 
 class TaskSpec(Block):

@@ -30,8 +30,11 @@ from vlmerge.types import SCHEMA
 
 RESULTS_NAME = "results.json"
 ALL = "all"
-ORDER = ("winner", "simple", "global", "best", "mean", "front", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
-SEARCHED = frozenset({"winner", "simple", "global", "best", "mean", "front"})
+ORDER = (
+    "winner", "simple", "global", "best", "mean", "front", "merged",
+    "host", "swap", "swap_scaled", "equal", "grid", "chat_vector",
+)  # fmt: skip
+SEARCHED = frozenset({"winner", "simple", "global", "best", "mean", "front", "merged"})
 """Candidates that a search found; all others are set by hand."""
 
 

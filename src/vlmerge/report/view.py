@@ -15,6 +15,7 @@ from vlmerge.report.history import History, read_history
 from vlmerge.report.importance import Importance, importance
 from vlmerge.report.importance_table import ImportanceTable, importance_table
 from vlmerge.report.keeping import Keeping, keeping, outside
+from vlmerge.report.path_picture import PathPicture, path_picture
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
@@ -43,7 +44,8 @@ class RunView:
         history: The search, candidate by candidate.
         examples: Questions drawn by lot; None before there is a comparison.
         leader: The trial whose recipe is shown: the winner's, or the best one so far.
-        recipe: Its numbers.
+        recipe: Its numbers; None where it is a path.
+        path: Its layers, where it is a path.
         models, tasks: As recorded.
         sizes: Size of each task of each set; `all` counts a set as a whole.
         trials: Number of searched candidates.
@@ -69,6 +71,7 @@ class RunView:
     examples: Examples | None
     leader: Trial | None
     recipe: RecipeTable | None
+    path: PathPicture | None
     models: tuple[ModelRecord, ...]
     tasks: tuple[TaskRecord, ...]
     sizes: Mapping[tuple[Split, str], SetSize]
@@ -146,6 +149,8 @@ def read_view(store: Store) -> RunView:
     models = tuple(store.models())
     layers = meta["layers"] if isinstance(meta["layers"], int) else None
     measured = importance(store) if meta["finished"] else ()
+    headings = model_headings(models)
+    path = None if leader is None else path_picture(leader.recipe, headings)
     claim = read_claim(store, found, finished=bool(meta["finished"]))
     return RunView(
         name=str(store.get("name") or store.path.absolute().parent.name),
@@ -155,7 +160,8 @@ def read_view(store: Store) -> RunView:
         history=history,
         examples=read_examples(store, found, int(meta["seed"] or 1)),
         leader=leader,
-        recipe=None if leader is None else recipe_table(leader.recipe, model_headings(models), layers),
+        recipe=None if leader is None or path is not None else recipe_table(leader.recipe, headings, layers),
+        path=path,
         models=models,
         tasks=tuple(store.tasks()),
         sizes=_sizes(store),

@@ -53,7 +53,7 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
         history=view.history,
         rows=view.rows,
         examples=view.examples if whole else None,
-        recipe=view.recipe,
+        recipe=view.path or view.recipe,
         importance=view.importance,
         front=view.front,
         phrases=phrases,

@@ -18,6 +18,7 @@ from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
 from vlmerge.search.optimizers import Optimizer, optimizer, plan
+from vlmerge.search.path_space import PathSpace
 from vlmerge.search.space import Handed, SearchSpace
 from vlmerge.search.starts import Starting
 from vlmerge.types import Genome
@@ -37,7 +38,8 @@ class Stage:
     """One search.
 
     Attributes:
-        name: `global` (one number per model), `groups`, `finer`, … (one per model and group), or `genome` (mergekit-evolve's).
+        name: `global` (one number per model), `groups`, `finer`, … (one per model and group), `genome` (mergekit-evolve's), or
+            `path` (a way through layers).
         space: What it varies.
         start: Where it begins; None: at the distribution of the stage before, lifted into this space.
         sigma: First step size.
@@ -77,7 +79,7 @@ class Stage:
         """The row of the tables that the distribution's mean stands in."""
         if self.name == "global":
             return "global"
-        return "mean" if self.name in ("groups", "genome") else f"mean:{self.name}"
+        return "mean" if self.name in ("groups", "genome", "path") else f"mean:{self.name}"
 
     def begin(self, handed: Handed | None = None) -> Distribution:
         """The first distribution; `handed` is what the last stage ended with, where there was one."""
@@ -122,6 +124,10 @@ def stages(
         size = search.population or _front_population(config)
         population, generations = plan(search.max_fevals, len(space.names), size, enlarge=False)
         return (Stage("genome", space, space.start, config.sigma, population=population, generations=generations, **common),)
+    if config.path is not None and config.merge is None:
+        paths = PathSpace(config.path, host)
+        population, generations = plan(search.max_fevals, len(paths.genes), search.population)
+        return (Stage("path", paths, paths.start, config.sigma, population=population, generations=generations, **common),)
     assert config.merge is not None
     spaces = _spaces(config.merge, host, layers)
     budgets = _budgets(config, spaces)
