@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from vlmerge.config.recipe import Recipe, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
+from vlmerge.fitness import Whatever, best_first, require_host
 from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
-from vlmerge.store import Split, Store, Trial
-from vlmerge.tasks.sets import Sets
+from vlmerge.store import AnswerRecord, Split, Status, Store, Trial
+from vlmerge.tasks.sets import Asked, Sets
 from vlmerge.types import Genome
 
 if TYPE_CHECKING:
@@ -40,6 +42,23 @@ class Observer(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A recipe that a search asks for.
+
+    Attributes:
+        label: Unique name of its trial.
+        recipe: What to merge.
+        genome: Its genes.
+        place: Stage, generation and position.
+    """
+
+    label: str
+    recipe: Recipe
+    genome: Genome
+    place: tuple[int, int, int]
+
+
 class Bench:
     """A live model, a run's questions, and the store: where recipes are tried."""
 
@@ -49,6 +68,13 @@ class Bench:
         self._sets = sets
         self._merged: str | None = None
         self._batch_size = live.batch_size
+        questions = [question for asked in sets.search for question in asked.questions]
+        self._places = {(question.task, question.id): place for place, question in enumerate(questions)}
+
+    @property
+    def sets(self) -> Sets:
+        """The run's questions."""
+        return self._sets
 
     def try_recipe(
         self,
@@ -74,32 +100,8 @@ class Bench:
         known = self._store.trial(label)
         if known is not None:
             return known
-        text = dump_recipe(recipe)
-        stage, generation, position = place or (None, None, None)
-        seconds: dict[str, float] = {}
-        reason = None
-        answers = []
-        try:
-            self._merge(text, recipe, seconds)
-            started = time.perf_counter()
-            answers = evaluate(self._live, self._sets.search, "search")
-            seconds["answer"] = time.perf_counter() - started
-        except CandidateFailure as failure:
-            reason = failure.reason
-        trial = Trial(
-            trial=self._store.next_trial(),
-            label=label,
-            kind=kind,
-            stage=stage,
-            generation=generation,
-            position=position,
-            genome=genome,
-            recipe=text,
-            status="scored" if reason is None else "failed",
-            reason=reason,
-            seconds=seconds,
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        trial = self._unasked(label, kind, recipe, genome, place)
+        trial, answers = self._asked(trial, recipe, self._sets.search)
         with self._store.transaction():
             self._store.record_trial(trial, answers)
             self._remember_batch_size()
@@ -134,13 +136,92 @@ class Bench:
         self._store.record_trial(trial)
         return trial
 
+    def try_part(self, candidate: Candidate, asked: Sequence[Asked], then: Status) -> Trial:
+        """Scores a searched candidate on a part of the search questions, and writes down what it has answered so far.
+
+        Args:
+            candidate: Who is asked.
+            asked: Questions that it has not answered yet.
+            then: Its status after these, if it has not failed.
+
+        Returns:
+            Its record.
+        """
+        known = self._store.trial(candidate.label)
+        trial = known or self._unasked(candidate.label, "searched", candidate.recipe, candidate.genome, candidate.place)
+        # Nothing said to the first questions is a failure; nothing said to some later ones is what it has to say of them.
+        trial, answers = self._asked(trial, candidate.recipe, asked, allow_empty=known is not None)
+        if trial.status == "scored":
+            trial = replace(trial, status=then)
+        with self._store.transaction():
+            record = self._store.record_trial if known is None else self._store.update_trial
+            record(trial, answers, self._places_of(answers))
+            self._remember_batch_size()
+        return trial
+
+    def ask_the_rest(self, trial: Trial) -> Trial:
+        """Asks a searched candidate what it was not asked yet of the search questions; then it is `scored`, or has failed."""
+        answered = {(answer.task, answer.question) for answer in self._store.answers(trial.trial, "search")}
+        left = [
+            replace(one, questions=tuple(each for each in one.questions if (each.task, each.id) not in answered))
+            for one in self._sets.search
+        ]
+        asked = [one for one in left if one.questions]
+        trial, answers = self._asked(trial, read_recipe(trial.recipe, trial.label), asked, allow_empty=True)
+        with self._store.transaction():
+            self._store.update_trial(trial, answers, self._places_of(answers))
+            self._remember_batch_size()
+        return trial
+
+    def _places_of(self, answers: Sequence[AnswerRecord]) -> list[int]:
+        return [self._places[answer.task, answer.question] for answer in answers]
+
+    def stop(self, label: str, reason: str) -> Trial:
+        """Writes down that a candidate is asked no more."""
+        known = self._store.trial(label)
+        assert known is not None
+        if known.status == "racing":
+            known = replace(known, status="stopped", reason=reason)
+            self._store.update_trial(known)
+        return known
+
+    def _unasked(
+        self,
+        label: str,
+        kind: Literal["searched", "baseline", "mean"],
+        recipe: Recipe,
+        genome: Genome | None,
+        place: tuple[int, int, int] | None,
+    ) -> Trial:
+        stage, generation, position = place or (None, None, None)
+        number, text = self._store.next_trial(), dump_recipe(recipe)
+        return Trial(number, label, kind, stage, generation, position, genome, text, "racing", None, {}, "")
+
+    def _asked(
+        self, trial: Trial, recipe: Recipe, asked: Sequence[Asked], *, allow_empty: bool = False
+    ) -> tuple[Trial, list[AnswerRecord]]:
+        """The trial after it was asked, `scored` or `failed`, with its answers."""
+        seconds, reason = dict(trial.seconds), None
+        answers: list[AnswerRecord] = []
+        try:
+            self._merge(trial.recipe, recipe, seconds)
+            started = time.perf_counter()
+            answers = evaluate(self._live, asked, "search", allow_empty=allow_empty)
+            seconds["answer"] = seconds.get("answer", 0.0) + time.perf_counter() - started
+        except CandidateFailure as failure:
+            reason = failure.reason
+        status = "scored" if reason is None else "failed"
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return replace(trial, status=status, reason=reason, seconds=seconds, finished_at=now), answers
+
     def score(self, trial: Trial, split: Split) -> float | None:
         """The trial's score on a set (see `standing.set_score`), asking the questions if that was not done yet.
 
         Returns:
-            None if the trial failed, or fails on these questions.
+            None if the trial failed, or fails on these questions; on the search questions also if it was asked only a part of
+            them.
         """
-        if trial.status == "failed" or not self._sets[split]:
+        if trial.status == "failed" or not self._sets[split] or (split == "search" and not trial.is_whole):
             return None
         if not self._store.has_answers(trial.trial, split):
             failures: Mapping[str, str] = self._store.get("failures", {})
@@ -160,6 +241,15 @@ class Bench:
                 return None
         return set_score(self._store, trial, split)
 
+    def best_first(self, tried: Mapping[int, Whatever]) -> list[Whatever]:
+        """What belongs to trials (by their numbers), the best on the search questions first; see `fitness.best_first`.
+
+        Raises:
+            RunFolderError: A constraint is a share of the host's score, and the host has none.
+        """
+        require_host(self._store, "search")
+        return best_first(self._store, tried)
+
     def leave_out(self, rows: Mapping[str, str]) -> None:
         """Writes down which rows of the tables cannot be, with the reasons."""
         if self._store.get("left_out") is None:
@@ -176,5 +266,5 @@ class Bench:
         self._merged = None
         started = time.perf_counter()
         self._live.merge(recipe)
-        seconds["merge"] = time.perf_counter() - started
+        seconds["merge"] = seconds.get("merge", 0.0) + time.perf_counter() - started
         self._merged = text

@@ -10,7 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,10 @@ from vlmerge.config.parameter_values import scalars
 from vlmerge.config.recipe import Recipe, Source
 from vlmerge.config.run import RunConfig
 from vlmerge.errors import printable
+from vlmerge.hybrid import first_part, second_part
 from vlmerge.idle_filters import idle_filters
 from vlmerge.licences import NOT_STATED, Duty, apart, duties, verdict
-from vlmerge.merge import PIECE, pair_models, steps_to_take
+from vlmerge.merge import PIECE, depths_of, pair_models, stack_of, steps_to_take
 from vlmerge.plan import Plan, merged_dtype, plan_of
 from vlmerge.runtime.processors import PROCESSOR_FILES, lacks_processor, require_processor
 from vlmerge.runtime.room import needs_of, parent_bytes, plan_room, this_machine
@@ -163,11 +164,15 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         MismatchError: Models that do not fit together.
         ConfigError: Slices that do not fit the models; a tensor without a value, or with values that give no result.
     """
+    if isinstance(what, RunConfig) and what.hybrid:
+        return _both_parts(what, progress)
     recipe = recipe_of(what)
     refs = recipe.opened_refs()
     opened = {ref: open_model(ref, headers_only=True, progress=progress) for ref in refs}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
+    if isinstance(what, RunConfig) and what.path is not None:
+        recipe, what = stack_of(what.path, anatomies, opened), what.with_layers(depths_of(anatomies))
     segments = joined(segments_of(recipe, {ref: anatomy.layers for ref, anatomy in anatomies.items()}, host))
     unconfirmed = tuple(
         str(ref)
@@ -216,7 +221,28 @@ def check(what: Recipe | RunConfig, *, progress: Progress | None = None) -> Chec
         duties=asked,
         plan=plan_of(what, host, anatomies[host].layers) if isinstance(what, RunConfig) else None,
         answers=way_line(anatomies[host], opened[host].config) if isinstance(what, RunConfig) else None,
-        room=_room(what, opened, anatomies, host) if isinstance(what, RunConfig) else (),
+        room=_room(what, opened, anatomies, host, None if pairing is None else pairing.layers)
+        if isinstance(what, RunConfig)
+        else (),
+    )
+
+
+def _both_parts(run: RunConfig, progress: Progress | None) -> CheckResult:
+    """A run of two parts; what the first one finds is as its host is, but for its weights."""
+    first = check(first_part(run), progress=progress)
+    host = next(ref for ref in run.models if str(ref) == first.host)
+    second = check(second_part(run, host, host), progress=progress)
+    assert first.plan is not None
+    assert second.plan is not None
+    known = {row.name for row in first.models}
+    return replace(
+        first,
+        models=(*first.models, *(row for row in second.models if row.name not in known)),
+        warnings=tuple(dict.fromkeys((*first.warnings, *second.warnings))),
+        download_bytes=max(first.download_bytes, second.download_bytes),
+        output_bytes=first.output_bytes + second.output_bytes,
+        memory_bytes=max(first.memory_bytes, second.memory_bytes),
+        plan=first.plan.followed_by(second.plan),
     )
 
 
@@ -334,7 +360,7 @@ def _trained_on(adapter: MergedAdapter) -> str | None:
 
 
 def _as_recipe(run: RunConfig) -> Recipe:
-    block = run.merge
+    block = run.merge or run.path
     listed = (run.merge or run.genome or run).models
     sources = tuple(Source(model=ref) for ref in listed)
     return Recipe(
@@ -501,6 +527,7 @@ def _room(
     opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
     anatomies: Mapping[ModelRef, Anatomy],
     host: ModelRef,
+    layers: int | None,
 ) -> tuple[str, ...]:
     """The GPU's share-out, and whether its fast path is taken; nothing where the run is told to use the CPU."""
     from vlmerge.runtime.familiar import unfamiliar_in
@@ -510,7 +537,7 @@ def _room(
         return ()
     batch = run.runtime.batch_size
     named = run.runtime.dtype if run.runtime.dtype != "auto" else merged_dtype(run, anatomies[host].dtypes or ("F16",))
-    room = plan_room(needs_of(opened, anatomies, host, _width_of(named)), machine, None if batch == "auto" else batch)
+    room = plan_room(needs_of(opened, anatomies, host, _width_of(named), layers), machine, None if batch == "auto" else batch)
     lines = room.lines(machine.name)
     if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
         lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluations import Evaluation, Keep, evaluation, say_what_it_takes
+from vlmerge.holdout import count_look
 from vlmerge.store import AnswerRecord, Split
 from vlmerge.tasks.judge import JudgedTask, scores_of
 from vlmerge.tasks.task import AskingTask, Said
@@ -149,4 +150,5 @@ def evaluate_model(
         results.append(evaluation(name or model, one, texts, scores, protocol))
         if keep is not None:
             keep(results)
+    count_look(model, asked, observer)
     return results

@@ -15,8 +15,12 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.run import RunConfig
 from vlmerge.election import Standing, elect
 from vlmerge.export import export_winner
+from vlmerge.generation import try_generation
+from vlmerge.holdout import first_look
+from vlmerge.hybrid import after_merging
 from vlmerge.loggers import logging_to, require_installed
 from vlmerge.recording import stored_config, write_run
+from vlmerge.rotation import ask_finalists_the_rest
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Handed, Stage, baselines, stages
 from vlmerge.setting import Setting, begin
@@ -43,6 +47,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
     """
     require_installed(config.loggers)
     with open_run(path) as folder, logging_to(config.loggers, folder, observer.say) as logbook:
+        config = after_merging(config, folder, lambda first, inside: evolve(first, inside, observer, lang=lang))
         watch = Watch(folder, observer, lang, logbook=logbook)
         if folder.store.get("finished"):
             stored_config(config, folder.store)  # Refuses another one.
@@ -61,7 +66,8 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
             folder.publish()
             if not go_on(number, planned, setting.config.search.agreement, folder.store, bench, watch):
                 break
-        standing = elect(folder.store, bench, watch)
+        ask_finalists_the_rest(folder.store, bench, watch, setting.config.search.finalists)
+        standing = elect(folder.store, bench, watch, setting.config.search.finalists)
         standing = simplify(standing, planned, setting.config.search, folder.store, bench, watch)
         report_holdout(standing, folder.store, bench, setting, watch)
         finish(standing, folder, setting, watch)
@@ -70,7 +76,7 @@ def evolve(config: RunConfig, path: Path, observer: Observer, *, lang: str = "en
 
 def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[ModelRef, float]]:
     """Scores every hand-set merge on the search questions; gives their weights, the best first: the search begins there."""
-    scores: list[tuple[float, Mapping[ModelRef, float]]] = []
+    tried: dict[int, Mapping[ModelRef, float]] = {}
     left_out: dict[str, str] = {}
     listed = baselines(setting.config, setting.models.host)
     with watch.step("hand-set merges", len(listed)):
@@ -79,22 +85,22 @@ def try_baselines(setting: Setting, bench: Bench, watch: Watch) -> list[Mapping[
                 left_out[baseline.row] = baseline.reason or ""
                 continue
             trial = bench.try_recipe(baseline.label, "baseline", baseline.recipe)
-            score = bench.score(trial, "search")
-            watch.tried(trial, score)
-            if score is not None:
-                scores.append((score, baseline.weights))
+            watch.tried(trial, bench.score(trial, "search"))
+            tried[trial.trial] = baseline.weights
     bench.leave_out({**left_out, **unsearched(setting)})
-    return [weights for _, weights in sorted(scores, key=lambda pair: -pair[0])]
+    return bench.best_first(tried)
 
 
 def unsearched(setting: Setting) -> dict[str, str]:
     """Rows that this run's stages do not have, with the reason."""
     names = {stage.name for stage in stages(setting.config, setting.layers, setting.models.host)}
     reasons: dict[str, str] = {}
+    if setting.config.search.objectives:
+        return dict.fromkeys(("global", "mean"), "several objectives have a front, and no one distribution")
     if "global" not in names:
-        genome = setting.config.genome is not None
+        other = "genome" if setting.config.genome is not None else "path" if setting.config.path is not None else None
         begins = "no candidates for it" if isinstance(setting.config.search.start, str) else "the start is finer than that"
-        reasons["global"] = "a `genome:` run searches what it names, nothing before" if genome else begins
+        reasons["global"] = f"a `{other}:` run searches what it names, nothing before" if other else begins
     if names == {"global"}:
         reasons["mean"] = "one group only: the distribution's mean is the row `global`"
     return reasons
@@ -113,23 +119,22 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
             if generation == asked:
                 store.record_ask(number, generation, genomes)
                 asked += 1
-            fitness: list[float | None] = []
-            for place, genome in enumerate(genomes):
-                label = f"stage-{number + 1}/{generation + 1:03d}/{place + 1:02d}"
-                recipe = stage.space.decode(genome)
-                trial = bench.try_recipe(label, "searched", recipe, genome=genome, place=(number, generation, place))
-                fitness.append(bench.score(trial, "search"))
-                watch.tried(trial, fitness[-1])
+            fitness = try_generation(stage, (number, generation), genomes, bench, store, watch)
             optimizer.tell(genomes, fitness)
             seconds = time.perf_counter() - started
             store.record_tell(number, generation, fitness, optimizer.mean, optimizer.sigma, seconds)
             generation += 1
-            watch.generation(stage, generation, fitness, optimizer, seconds)
+            watch.generation(stage, generation, optimizer, seconds)
     return Handed(stage.space, optimizer.distribution)
 
 
 def try_mean(stage: Stage, mean: Genome, bench: Bench, watch: Watch) -> None:
-    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`."""
+    """The distribution's mean stands for election beside the best candidate; of one number per model it is the row `global`.
+
+    A front has members instead.
+    """
+    if stage.several:
+        return
     trial = bench.try_recipe(stage.row, "mean", stage.space.decode(mean), genome=mean)
     watch.tried(trial, bench.score(trial, "search"))
 
@@ -139,8 +144,7 @@ def report_holdout(standing: Standing, store: Store, bench: Bench, setting: Sett
     trials = {trial.trial: trial for trial in map(store.trial, standing.rows.values()) if trial is not None}
     if not setting.sets.holdout:
         return
-    if not store.get("holdout_views"):
-        store.set("holdout_views", 1)
+    first_look(store)
     with watch.step("holdout", len(trials)):
         for trial in trials.values():
             watch.tried(trial, bench.score(trial, "holdout"))

@@ -19,6 +19,7 @@ from vlmerge.anatomy import (
     dissect,
     joined,
     pair,
+    require_stackable,
     segments_of,
 )
 from vlmerge.checkpoint import Checkpoint, Progress, Verified, licence_of, write_checkpoint
@@ -28,16 +29,21 @@ from vlmerge.idle_filters import idle_filters
 from vlmerge.licences import duties, verdict
 from vlmerge.result_config import edited_config
 from vlmerge.result_tokenizer import tokenizer_of, vocabulary_of
-from vlmerge.search import model_labels
+from vlmerge.search import every_layer, model_labels
 from vlmerge.types import TensorInfo
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from vlmerge.checkpoint import RemoteCheckpoint
     from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.path_blocks import PathSpec
+    from vlmerge.config.run import RunConfig
     from vlmerge.methods import Read, Scratch, Step
 
 RECIPE_NAME = "recipe.yaml"
+REMEMBERED = 64
+"""Pairings of a run that are kept: one serves all candidates of a search of weights, while every path has its own."""
 PIECE = 1 << 23
 """Elements that a merge to disk computes at once: long beside what a call of a kernel costs. It holds two of each dtype."""
 
@@ -61,9 +67,11 @@ class Prepared:
 
     def pairing_for(self, recipe: Recipe) -> Pairing:
         """The pairing of another recipe over the same models (a baseline may use fewer of them); remembered by structure."""
-        segments = joined(segments_of(recipe, _depths(self.anatomies), self.host))
+        segments = joined(segments_of(recipe, depths_of(self.anatomies), self.host))
         key = _structure(recipe, segments)
         if key not in self._known:
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]
             self._known[key] = pair_models(recipe, self.anatomies, self.host, segments)
         return self._known[key]
 
@@ -199,9 +207,48 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     opened = {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in recipe.opened_refs()}
     anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
-    segments = joined(segments_of(recipe, _depths(anatomies), host))
+    segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
     return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+
+
+def prepare_run(config: RunConfig, *, cached_only: bool = False) -> Prepared:
+    """The models of a run."""
+    if config.path is not None and config.merge is None:
+        return prepare_paths(config.path, cached_only=cached_only)
+    return prepare_models(
+        config.models, vlm=config.vlm, base=config.base_model, protect=config.protect, cached_only=cached_only
+    )
+
+
+def prepare_paths(spec: PathSpec, *, cached_only: bool = False, progress: Progress | None = None) -> Prepared:
+    """The same for the models of a path: paired as a stack of all their layers.
+
+    Raises:
+        MismatchError: Besides, a decoder whose layers cannot stand in another order.
+    """
+    refs = dict.fromkeys([*spec.models, *spec.beside])
+    opened = {ref: open_model(ref, cached_only=cached_only, progress=progress) for ref in refs}
+    anatomies = {ref: dissect(checkpoint) for ref, checkpoint in opened.items()}
+    recipe = stack_of(spec, anatomies, opened)
+    host = choose_host(spec.models, anatomies, vlm=recipe.vlm, base=None)
+    segments = joined(segments_of(recipe, depths_of(anatomies), host))
+    pairing = pair_models(recipe, anatomies, host, segments)
+    return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+
+
+def stack_of(
+    spec: PathSpec, anatomies: Mapping[ModelRef, Anatomy], opened: Mapping[ModelRef, Checkpoint | RemoteCheckpoint]
+) -> Recipe:
+    """A path over all layers of all models, whose `vlm` is the host.
+
+    Raises:
+        MismatchError: A decoder whose layers cannot stand in another order, or with such factors between them.
+    """
+    for ref in spec.models:
+        require_stackable(anatomies[ref], opened[ref].config, scaled=spec.scale is not None)
+    host = choose_host(spec.models, anatomies, vlm=spec.vlm, base=None)
+    return every_layer(spec, host, depths_of(anatomies))
 
 
 def pair_models(
@@ -321,5 +368,6 @@ def _blame(each: TensorPair, opened: Prepared, scratch: Scratch) -> None:
         require_finite(opened.checkpoints[ref].read(name), scratch, model=str(ref), name=name)
 
 
-def _depths(anatomies: Mapping[ModelRef, Anatomy]) -> dict[ModelRef, int]:
+def depths_of(anatomies: Mapping[ModelRef, Anatomy]) -> dict[ModelRef, int]:
+    """Decoder layers of every model."""
     return {ref: anatomy.layers for ref, anatomy in anatomies.items()}

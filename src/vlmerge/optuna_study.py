@@ -10,12 +10,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.aims import kept
 from vlmerge.atomic import put
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
 from vlmerge.recording import recorded_run
 from vlmerge.search import stages
-from vlmerge.standing import set_score, task_means
+from vlmerge.standing import estimates, set_score, task_means
 from vlmerge.store import SPLITS, Store, Trial
 
 if TYPE_CHECKING:
@@ -192,6 +193,8 @@ def _frozen(
     from optuna.trial import FrozenTrial, TrialState
 
     score, genes = set_score(store, trial, "search"), _genes(trial, names)
+    if trial.status == "sampled":  # Where questions rotate, what the optimizer was told.
+        score = estimates(store).get(trial.trial)
     end = datetime.fromisoformat(trial.finished_at).astimezone().replace(tzinfo=None)
     facts: dict[str, Any] = {
         "trial": trial.trial,
@@ -210,18 +213,26 @@ def _frozen(
         value = set_score(store, trial, split)
         if value is not None and split != "search":
             facts[split] = 100 * value
-    for task, mean in task_means(store, trial, "search").items():
+    for task, mean in task_means(store, trial, "search").items() if trial.is_whole else ():
         facts[f"search, {task}"] = 100 * mean
+    stopped = trial.status == "stopped"  # A race is what Optuna calls pruning.
+    ended = TrialState.PRUNED if stopped else TrialState.FAIL
     return FrozenTrial(
         number=-1,
         trial_id=-1,
-        state=TrialState.FAIL if score is None else TrialState.COMPLETE,
+        state=ended if score is None else TrialState.COMPLETE,
         value=None if score is None else 100 * score,
         datetime_start=end - timedelta(seconds=sum(trial.seconds.values())),
         datetime_complete=end,
         params=genes,
         distributions={name: ranges[name] for name in genes},
         user_attrs=facts,
-        system_attrs={},
+        system_attrs=_constraints(store, trial),
         intermediate_values={},
     )
+
+
+def _constraints(store: Store, trial: Trial) -> dict[str, list[float]]:
+    """What Optuna asks of a constraint: a number above 0 where it is broken, so that its best trial is one that keeps all."""
+    found = [] if trial.status == "failed" else kept(store, trial.trial, "search")
+    return {"constraints": [one.shortfall for one in found]} if found else {}

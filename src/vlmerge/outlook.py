@@ -11,6 +11,7 @@ from vlmerge.budgets import forecast
 from vlmerge.check import CheckResult, check
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import RunFolderError
+from vlmerge.hybrid import first_part, second_part
 from vlmerge.plan import ROOM, Plan, plan_of
 from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
@@ -21,6 +22,7 @@ from vlmerge.types import size
 
 if TYPE_CHECKING:
     from vlmerge.checkpoint import Progress
+    from vlmerge.config.model_ref import ModelRef
     from vlmerge.config.run import RunConfig
 
 
@@ -83,8 +85,11 @@ class Outlook:
     def _time(self) -> str:
         trials = self.plan.candidates + self.plan.baseline_merges
         asked = sum(one.questions for one in self.tasks if one.set == "search")
+        most = "at most " if self.plan.in_parts else ""
         work = f"{self.plan.candidates} candidates and {self.plan.baseline_merges} hand-set merges"
-        work += f" × {asked} search questions = {trials * asked:,} answers" if asked else ", each asked all search questions"
+        work += (
+            f" × {asked} search questions = {most}{trials * asked:,} answers" if asked else ", each asked all search questions"
+        )
         fresh = [(one.set, one.questions) for one in self.tasks if one.set != "search"]
         if fresh:
             counts: Counter[str] = Counter()
@@ -141,7 +146,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
     if not away:
         sets = load_sets(run)
         host = next(ref for ref in run.models if str(ref) == found.host)
-        plan = plan_of(run, host, plan.layers, sets.counted("search"))
+        plan = _planned(run, found, host, sets.counted("search"))
         if not found.host_sees:
             check_eyes(sets, found.host)
         leaks = tuple(str(leak) for leak in sets.leaks)
@@ -162,6 +167,18 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         free_bytes=free_bytes(folder),
         seconds_per_trial=_seconds(run, folder),
     )
+
+
+def _planned(run: RunConfig, found: CheckResult, host: ModelRef, questions: int) -> Plan:
+    """The plan with as many search questions; of a run of two parts each part's."""
+    assert found.plan is not None
+    depths = {row.name: row.layers for row in found.models}
+
+    def one(part: RunConfig) -> Plan:
+        part = part.with_layers({ref: depths[str(ref)] for ref in part.models})
+        return plan_of(part, host, depths[str(host)], questions)
+
+    return one(first_part(run)).followed_by(one(second_part(run, host, host))) if run.hybrid else one(run)
 
 
 def _seconds(run: RunConfig, folder: Path) -> float | None:

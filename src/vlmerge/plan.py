@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
 from vlmerge.search import MOST_STEPS, baselines, decided, notes, read_start, stages
+from vlmerge.tasks.sets import aims_without_holdout
 from vlmerge.types import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class Plan:
         notes: What else there is to say of the stages.
         layers: Decoder layers of the host.
         simpler: Recipes at most that are tried after the election, simpler than the winner's.
+        finalists: Searched candidates that stand for election, at most.
+        in_parts: Whether candidates may be asked less than all search questions: in races, or where questions rotate.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -51,11 +54,23 @@ class Plan:
     notes: tuple[str, ...] = ()
     layers: int = 0
     simpler: int = 0
+    finalists: int = 1
+    in_parts: bool = False
 
     @property
     def candidates(self) -> int:
         """Candidates of all stages."""
         return sum(stage.candidates for stage in self.stages)
+
+    def followed_by(self, other: Plan) -> Plan:
+        """This plan, and then another run's stages and rows."""
+        return replace(
+            self,
+            stages=(*self.stages, *other.stages),
+            baselines=tuple(dict.fromkeys((*self.baselines, *other.baselines))),
+            baseline_merges=self.baseline_merges + other.baseline_merges,
+            notes=(*self.notes, *other.notes),
+        )
 
     def lines(self) -> list[str]:
         """For people."""
@@ -92,9 +107,11 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         baselines=tuple(dict.fromkeys(each.row for each in can_be)),
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
-        notes=tuple(notes(run, layers, host, questions)),
+        notes=(*notes(run, layers, host, questions), *aims_without_holdout(run)),
         layers=layers,
         simpler=MOST_STEPS if found.search.simplify and (found.validation.tasks or found.validation.fraction) else 0,
+        finalists=run.search.finalists,
+        in_parts=run.search.racing is not None or run.search.rotate != 1,
     )
 
 
@@ -105,7 +122,7 @@ def merged_dtype(run: RunConfig, stored: Sequence[str]) -> str:
         run: The run.
         stored: dtypes of the host's float tensors, as safetensors spells them, the most frequent first.
     """
-    block = run.merge
+    block = run.merge or run.path
     named = (block.out_dtype or block.dtype) if block is not None else "bfloat16"
     return named or FLOAT_DTYPES[stored[0]]
 

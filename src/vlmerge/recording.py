@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vlmerge import __version__
+from vlmerge.aims.wanted import KEY, written
 from vlmerge.checkpoint import licence_of
 from vlmerge.config.judge_block import MAY_CHANGE
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
@@ -120,6 +121,7 @@ def record_setting(
             "stages": [{"name": stage.name, "budget": stage.budget} for stage in planned],
             "genes": [gene_facts(stage.space) for stage in planned],
             "layers": layers,
+            KEY: written(used.search),
             "notes": _notes(models.pairing),
             "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
             "vlmerge": __version__,

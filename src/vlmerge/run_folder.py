@@ -111,7 +111,7 @@ def open_run(path: Path) -> Generator[RunFolder]:
             folder.publish()
             yield folder
         except BaseException:
-            if store.get("config_asked") is not None:
+            if store.get("config_asked") is not None or store.get("first_part"):
                 made.pop_all()
                 with contextlib.suppress(RunFolderError):  # The first error is the one to tell of.
                     folder.publish()

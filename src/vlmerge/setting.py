@@ -11,8 +11,9 @@ from vlmerge.budgets import forecast, require_keys, with_purses
 from vlmerge.checkpoint import pinned_ref
 from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
-from vlmerge.merge import Prepared, prepare_models
+from vlmerge.merge import Prepared, depths_of, prepare_run
 from vlmerge.plan import check_room, merged_dtype, plan_of
+from vlmerge.raced import race_note
 from vlmerge.recording import (
     check_models,
     check_questions,
@@ -24,11 +25,12 @@ from vlmerge.recording import (
 from vlmerge.runtime.processors import require_processor
 from vlmerge.search import decided, read_start, stages, with_start
 from vlmerge.store import Store
-from vlmerge.tasks.sets import Sets, check_eyes, load_sets
+from vlmerge.tasks.sets import Sets, aims_without_holdout, check_eyes, load_sets
 
 if TYPE_CHECKING:
     from vlmerge.bench import Observer
     from vlmerge.config.model_ref import ModelRef
+    from vlmerge.config.path_blocks import PathSpec
     from vlmerge.run_folder import RunFolder
     from vlmerge.runtime.live import LiveModel, Placement
 
@@ -71,22 +73,26 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
     require_keys(sets)
     for leak in sets.leaks:
         observer.say(f"CONTAMINATED: {leak}")
+    for note in aims_without_holdout(config):
+        observer.say(f"note: {note}")
     if used is None:
         pinned = _pinned(read_start(config), observer)
-        models = _prepare(pinned, cached_only=True)
-        check_room(folder.path, models.checkpoints[models.host].total_bytes)
+        models = prepare_run(pinned, cached_only=True)
+        longer = max(1.0, models.pairing.layers / models.anatomies[models.host].layers)
+        check_room(folder.path, int(longer * models.checkpoints[models.host].total_bytes))
         placement = _placement(pinned.runtime, models, pinned)
-        used = pinned.model_copy(update={"runtime": _spec(placement)})
+        used = pinned.model_copy(update={"runtime": _spec(placement)}).with_layers(depths_of(models.anatomies))
         layers = models.anatomies[models.host].layers
         used = decided(used, layers, models.host, sets.counted("search"))
         stages(used, layers, models.host)[0].optimizer()  # Refuses an algorithm that cannot be, before anything is loaded.
     else:
-        models = _prepare(used, cached_only=True)
+        models = prepare_run(used, cached_only=True)
         placement = _stored_placement(used, store)
     if not models.anatomies[models.host].is_vlm:
         check_eyes(sets, str(models.host))
-    for warning in models.pairing.warnings:
-        observer.say(f"note: {warning}")
+    for warning in (*models.pairing.warnings, race_note(sets, used.search.racing)):
+        if warning is not None:
+            observer.say(f"note: {warning}")
     for judged in forecast(sets, plan_of(used, models.host, models.anatomies[models.host].layers)):
         observer.say(judged.line())
     live = LiveModel.load(models, placement, template=sets.template)
@@ -136,15 +142,15 @@ def _pinned(config: RunConfig, observer: Observer) -> RunConfig:
         heads = {"base_model": swapped(part.base_model), "vlm": swapped(part.vlm)}
         return part.model_copy(update={"models": tuple(pinned[ref] for ref in part.models), **heads})
 
+    def path(spec: PathSpec | None) -> PathSpec | None:
+        if spec is None:
+            return None
+        models, beside = (tuple(pinned[ref] for ref in refs) for refs in (spec.models, spec.beside))
+        return spec.model_copy(update={"models": models, "beside": beside, "vlm": swapped(spec.vlm)})
+
     given = config.search.start
-    moved = config.model_copy(update={"merge": block(config.merge), "genome": block(config.genome)})
+    moved = config.model_copy(update={"merge": block(config.merge), "genome": block(config.genome), "path": path(config.path)})
     return moved if isinstance(given, str) else with_start(moved, given.rewritten(ref=lambda ref: pinned.get(ref, ref)))
-
-
-def _prepare(config: RunConfig, *, cached_only: bool) -> Prepared:
-    return prepare_models(
-        config.models, vlm=config.vlm, base=config.base_model, protect=config.protect, cached_only=cached_only
-    )
 
 
 def _placement(spec: RuntimeSpec, models: Prepared, config: RunConfig) -> Placement:

@@ -2,8 +2,9 @@
 
 Steps of `search/simpler.py` are tried one after the other, each on what the ones before have left, and each result is compared
 with the winner itself on the validation questions: paired, whole picture groups drawn with replacement. A step is taken where
-the lower end of the one-sided interval lies above minus the margin: an interval that merely holds zero proves nothing. Every
-decision is written down before anything follows from it. The holdout is not looked at, and the winner stays the winner.
+the lower end of the one-sided interval lies above minus the margin (an interval that merely holds zero proves nothing), and
+where it keeps the run's constraints as well as the winner does. Every decision is written down before anything follows from
+it. The holdout is not looked at, and the winner stays the winner.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from vlmerge.aims import objectives, violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.election import Standing
 from vlmerge.report.paired import paired
@@ -98,6 +100,10 @@ def simplify(
         return _closed(
             _nothing(winner, search, "the winner was not searched by genes: there is nothing to simplify"), standing, store
         )
+    if objectives(store):
+        return _closed(
+            _nothing(winner, search, "several objectives have a front, and no one score to compare by"), standing, store
+        )
     if set_score(store, winner, "validation") is None:
         return _closed(_nothing(winner, search, "there are no validation questions to compare on"), standing, store)
     found = _try(winner, point, search, store, bench, watch)
@@ -159,7 +165,8 @@ def _compared(step: str, winner: Trial, trial: Trial, margin: float, store: Stor
     # The lower end of a two-sided interval that leaves 5 % out at either side.
     span = paired(store, "validation", winner.trial, trial.trial).points(1 - 2 * (1 - LEVEL))
     low = None if span.low is None else round(span.low, 4)
-    return Tried(step, trial.trial, round(span.mean, 4), low, taken=low is not None and low > -margin)
+    keeps = violation(store, trial.trial, "validation") <= violation(store, winner.trial, "validation")
+    return Tried(step, trial.trial, round(span.mean, 4), low, taken=keeps and low is not None and low > -margin)
 
 
 def _nothing(winner: Trial, search: SearchSpec, reason: str | None) -> Simplified:

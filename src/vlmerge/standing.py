@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+from vlmerge.aims import violation
 from vlmerge.store import Split, Store, Trial
+
+FRONT = "front:"
+"""Before the number of a trial: the row of a front's member."""
 
 
 def row_of(label: str) -> str:
@@ -32,9 +36,10 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     Of a task whose weight is below 0 less is better: 1 − mean counts, by the weight without its sign.
 
     Returns:
-        None where the trial failed, has no answers on the set, or none of the set's tasks counts.
+        None where the trial failed, has no answers on the set (or a race asked it a part of it alone), or none of the set's
+        tasks counts.
     """
-    if trial.status == "failed":
+    if trial.status == "failed" or (split == "search" and not trial.is_whole):
         return None
     means = task_means(store, trial, split)
     counted = [task for task in store.tasks(split) if task.weight and task.task in means]
@@ -47,8 +52,41 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     return weighted / math.fsum(abs(task.weight) for task in counted)
 
 
+def rank(store: Store, trial: Trial, split: Split) -> float | None:
+    """What orders trials on a set: the score of one that keeps the run's constraints there, minus the violation of another.
+
+    Returns:
+        None where there is no score (see `set_score`).
+    """
+    score = set_score(store, trial, split)
+    broken = 0.0 if score is None else violation(store, trial.trial, split)
+    return -broken if broken else score
+
+
+def estimates(store: Store) -> dict[int, float]:
+    """Searched trial → what the optimizer was told of it, of those that were asked all that their generation was asked.
+
+    In a search whose questions rotate this is an estimate of the score on all search questions, else that score.
+    """
+    told = {
+        (one.stage, one.generation, place): score
+        for one in store.generations()
+        for place, score in enumerate(one.fitness or ())
+        if isinstance(score, float | int)
+    }
+    found: dict[int, float] = {}
+    for trial in store.trials():
+        if trial.kind == "searched" and trial.status in ("scored", "sampled") and trial.position is not None:
+            score = told.get((trial.stage or 0, trial.generation or 0, trial.position))
+            if score is not None:
+                found[trial.trial] = score
+    return found
+
+
 def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
-    """Row → its best trial on the search questions with its score, in the order of the trials; ties go to the earlier one.
+    """Row → its best trial on the search questions with its rank, in the order of the trials; ties go to the earlier one.
+
+    Who keeps the run's constraints comes first: see `rank`.
 
     Args:
         store: The run's store.
@@ -59,7 +97,26 @@ def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
         if trial.kind not in ("baseline", "mean", *(["searched"] if searched else [])):
             continue
         row = "best" if trial.kind == "searched" else row_of(trial.label)
-        value = set_score(store, trial, "search")
+        value = rank(store, trial, "search")
         if value is not None and (row not in found or value > found[row][0]):
             found[row] = (value, trial)
     return found
+
+
+def finalists(store: Store, count: int) -> dict[str, Trial]:
+    """The best searched candidates on the search questions as rows: `best`, `best:2`, … No merge twice, ties to the earlier.
+
+    Args:
+        store: The run's store.
+        count: How many at most.
+    """
+    scored: list[tuple[float, Trial]] = []
+    for trial in store.trials():
+        value = rank(store, trial, "search") if trial.kind == "searched" else None
+        if value is not None:
+            scored.append((value, trial))
+    alone: dict[str, Trial] = {}
+    for _, trial in sorted(scored, key=lambda pair: -pair[0]):
+        alone.setdefault(trial.recipe, trial)
+    chosen = list(alone.values())[:count]
+    return {"best" if place == 1 else f"best:{place}": trial for place, trial in enumerate(chosen, start=1)}

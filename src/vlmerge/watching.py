@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import TYPE_CHECKING
 
+from vlmerge.aims import undominated
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.recording import write_run
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from vlmerge.loggers import Logbook
     from vlmerge.run_folder import RunFolder
     from vlmerge.search import Optimizer, Stage
-    from vlmerge.store import Trial
+    from vlmerge.store import Generation, Trial
 
 SHARE_OF_TIME = 0.005
 """The page is rewritten after a generation unless that would take more than this share of the run's time."""
@@ -70,25 +72,39 @@ class Watch:
         Raises:
             KeyboardInterrupt: Somebody who watches the run asked it to stop: what is finished is kept, as after Ctrl-C.
         """
-        note = f"{trial.label} failed: {trial.reason}" if score is None else f"{trial.label} {100 * score:.1f}"
-        self._observer.advance(1, note)
+        ended = f"failed: {trial.reason}" if trial.status != "stopped" else trial.reason
+        self._observer.advance(1, f"{trial.label} {ended if score is None else f'{100 * score:.1f}'}")
+        self.asked_a_part()
+
+    def asked_a_part(self) -> None:
+        """Questions were asked, and answers are written: a place to stop.
+
+        Raises:
+            KeyboardInterrupt: As in `tried`.
+        """
         if self._folder.stop_asked():
             self._observer.say("the run was asked to stop (`vlmerge watch`)")
             raise KeyboardInterrupt
 
-    def generation(
-        self, stage: Stage, generation: int, fitness: Sequence[float | None], optimizer: Optimizer, seconds: float
-    ) -> None:
+    def generation(self, stage: Stage, generation: int, optimizer: Optimizer, seconds: float) -> None:
         """A generation was told: one line, and the page again."""
-        scores = [100 * score for score in fitness if score is not None]
-        failed = len(fitness) - len(scores)
+        told = [each for each in self._folder.store.generations() if each.fitness is not None]
+        found, out = plain_scores(self._folder.store, told[-1]), outside(self._folder.store, told[-1])
+        scores = [100 * score for score in found if score is not None]
+        kept = [100 * score for score, broken in zip(found, out, strict=True) if score is not None and not broken]
+        stopped = len(self._folder.store.stopped(told[-1].stage, told[-1].generation))
+        failed, broken = len(found) - len(scores) - stopped, len(scores) - len(kept)
         mean = math.fsum(scores) / len(scores) if scores else math.nan
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
         left = (stage.generations - generation) * seconds
         self._observer.say(
-            f"{stage.name} {generation}/{stage.generations}  best {max(scores, default=math.nan):.1f} "
-            f"(so far {self._best_with(scores):.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
-            f"{seconds:.0f} s, stage done in {_clock(left)}" + (f"  {failed} failed" if failed else "")
+            f"{stage.name} {generation}/{stage.generations}  best {max(kept, default=math.nan):.1f} "
+            f"(so far {self._best_with(told):.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
+            f"{seconds:.0f} s, stage done in {_clock(left)}"
+            + (f"  front of {_front_size(told)}" if stage.several else "")
+            + (f"  {broken} outside the constraints" if broken else "")
+            + (f"  {stopped} stopped" if stopped else "")
+            + (f"  {failed} failed" if failed else "")
         )
         write_run(self._folder)  # Batches may have been halved.
         self.log()
@@ -100,13 +116,14 @@ class Watch:
         if self._logbook is not None:
             self._logbook.tell(finished=finished)
 
-    def _best_with(self, scores: Sequence[float]) -> float:
-        """Best score of a searched candidate, 0 to 100, these included; NaN where there is none."""
-        if self._best is None:  # From the store: a run that went on has forgotten nothing.
-            told = [one.fitness for one in self._folder.store.generations() if one.fitness is not None]
-            self._best = max((100 * score for fitness in told for score in fitness if score is not None), default=-math.inf)
-        self._best = max(self._best, *scores) if scores else self._best
-        return self._best if math.isfinite(self._best) else math.nan
+    def _best_with(self, told: Sequence[Generation]) -> float:
+        """Best score of a candidate that keeps the constraints, 0 to 100, of these generations; NaN where there is none."""
+        # From the store: a run that went on has forgotten nothing.
+        for one in told if self._best is None else told[-1:]:
+            scores = zip(plain_scores(self._folder.store, one), outside(self._folder.store, one), strict=True)
+            kept = [100 * score for score, broken in scores if score is not None and not broken]
+            self._best = max(-math.inf if self._best is None else self._best, *kept, -math.inf)
+        return self._best if self._best is not None and math.isfinite(self._best) else math.nan
 
     def report(self, *, final: bool = False) -> None:
         """Rewrites the page and the figures."""
@@ -119,6 +136,12 @@ class Watch:
         self._reported_at = self._now()
         # The first one imports what draws and looks for fonts: it tells nothing of the next.
         self._report_took = 0.0 if first else self._reported_at - now
+
+
+def _front_size(told: Sequence[Generation]) -> int:
+    """Candidates of these generations that no other one dominates."""
+    every = [fitness for one in told for fitness in one.fitness or () if isinstance(fitness, tuple)]
+    return len(undominated(dict(enumerate(every))))
 
 
 def _clock(seconds: float) -> str:

@@ -77,6 +77,7 @@ def test_every_default_is_written_out() -> None:
     assert plain["search"] == {
         "algorithm": "cma-es", "max_fevals": 400, "global_fevals": 40, "seed": 1, "global_sigma": 0.2, "sigma": 0.1,
         "population": None, "options": {}, "start": "auto", "agreement": 0.9, "simplify": True, "margin": 1.0,
+        "constraints": [], "objectives": [], "sharing": False, "finalists": 5, "racing": False, "rotate": 1.0,
     }  # fmt: skip
     assert plain["merge"]["space"] == "auto"
     assert plain["decoding"] == {"max_new_tokens": 128, "num_beams": 1, "temperature": 0.0, "top_p": 1.0,
@@ -140,8 +141,8 @@ def test_mergekit_evolves_own_keys() -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "both blocks": ({**MERGE, **GENOME}, "either `merge` or `genome`(.|\n)*both"),
-    "neither block": ({"tasks": ["a"]}, "either `merge` or `genome`(.|\n)*neither"),
+    "both blocks": ({**MERGE, **GENOME}, "either `merge`, `genome` or `path`(.|\n)*merge and genome"),
+    "neither block": ({"tasks": ["a"]}, "either `merge`, `genome` or `path`(.|\n)*none of them"),
     "no tasks": ({**MERGE, "tasks": []}, "at least one entry"),
     "tasks missing": ({"merge": MERGE["merge"]}, "`tasks` is missing"),
     "weights all zero": ({**MERGE, "tasks": [{"name": "a", "weight": 0}]}, "every task of `tasks` has weight 0"),

@@ -64,6 +64,8 @@ def arrange(place: str, count: int) -> None:
     match place:
         case "in-trial":  # a trial and its answers are written, and not committed
             Store.record_answers = dying(Store.record_answers, count, after=True)  # type: ignore[method-assign]
+        case "in-part":  # a candidate in a race has answered one more block, and it is not committed
+            Store.update_trial = dying(Store.update_trial, count, after=True)  # type: ignore[method-assign]
         case "in-ask":
             Store.record_ask = dying(Store.record_ask, count, after=False)  # type: ignore[method-assign]
         case "after-ask":
@@ -93,8 +95,7 @@ def arrange(place: str, count: int) -> None:
 arrange(sys.argv[1], int(sys.argv[2]))
 if len(sys.argv) > 5:
     loop = import_module("vlmerge.evolve")
-    listed = loop.baselines
-    few = int(sys.argv[5])
+    listed, few = loop.baselines, int(sys.argv[5])
     loop.baselines = lambda *given: listed(*given)[:few]
 sys.argv = ["vlmerge", "evolve", sys.argv[3], "--out", sys.argv[4]]
 main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -17,8 +18,13 @@ from filelock import FileLock
 from vlmerge.config.recipe import load_recipe
 from vlmerge.config.run import load_run
 from vlmerge.errors import RunFolderError, TaskError
+from vlmerge.evaluate import evaluate_model
 from vlmerge.evolve import evolve
 from vlmerge.merge import merge
+from vlmerge.report import write_report
+from vlmerge.report.phrases import read_phrases
+from vlmerge.report.table import claim_line
+from vlmerge.report.view import read_view
 from vlmerge.store import Store
 
 from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
@@ -49,6 +55,26 @@ def test_a_finished_run_has_everything_that_the_design_names(finished: Path) -> 
         for split in ("search", "validation", "holdout"):
             assert (candidate, split, "all") in rows
         assert any(row[0] == candidate and row[2] == "English kept" for row in rows)
+
+
+def test_a_second_look_at_the_holdout_is_counted_and_said(finished: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(finished, tmp_path / "run", symlinks=True)
+    questions = task("holdout", 2)
+
+    def look(model: Path, **other: Any) -> list[str]:
+        observer = Quiet()
+        keys = {"preset": None, "max_new_tokens": 4, "device": "cpu", "observer": observer}
+        evaluate_model(str(model), [{**questions, **other}], **keys)
+        return [line for line in observer.lines if "holdout" in line]
+
+    assert look(run, name=task("validation", 1)["name"]) == []
+    assert look(run / "model")[0].startswith("holdout seen 2 times: 2 of these questions are the run's holdout")
+    assert look(run, limit=1)[0].startswith("holdout seen 3 times: 1 of these questions")
+    write_report(run)
+    assert json.loads((run / "results.json").read_text(encoding="utf-8"))["holdout_views"] == 3
+    with Store.read_only(run / "run.sqlite") as store:
+        assert [look["questions"] for look in store.get("holdout_looks")] == [2, 1]
+        assert "looked at 3 times" in claim_line(read_view(store), read_phrases("en"))
 
 
 def test_running_again_changes_nothing(finished: Path) -> None:

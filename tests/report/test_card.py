@@ -35,7 +35,7 @@ def test_the_winners_card_has_scores_protocol_and_recipe(finished: Path) -> None
     card = card_of(finished)
     assert "| holdout | all | char\\_rouge\\_l |" in card
     assert "| host, unmerged |" in card
-    assert "The holdout was looked at 1 time;" in card
+    assert "the holdout had been looked at 1 time;" in card
     assert "greedy, at most 128 tokens" in card
     recipe = card.split("```yaml\n")[1].split("```")[0]
     assert yaml.safe_load(recipe)["merge_method"] == "linear"

@@ -105,7 +105,7 @@ def test_the_headline_is_the_holdout_against_the_hardest_row(page: Reader) -> No
 
 def test_everything_the_page_owes_is_there(page: Reader) -> None:
     sections = [attributes["id"] for tag, attributes in page.elements if tag == "section"]
-    assert sections == ["course", "table", "examples", "recipe", "method", "models", "tensors", "absent", "rebuild"]
+    assert sections == ["course", "table", "examples", "recipe", "archive", "method", "models", "tensors", "absent", "rebuild"]
     for said in ("host, unmerged", "ja swapped in, scaled", "chat vector, ja", "grid, best of nine", "equal weights"):
         assert said in page.words("table")
     for said in ("char_rouge_l", "greedy, at most 128 tokens", "<s><image><q>pictures-ja<a>"):

@@ -24,7 +24,7 @@ def results(finished: Path) -> dict:
 
 
 def test_the_shape_is_schema_1(results: dict) -> None:
-    more = {"selection", "sanity", "simplified", "importance", "ablation"}
+    more = {"selection", "sanity", "simplified", "importance", "ablation", "archive"}
     assert set(results) == {"schema", "rows", "trials", "holdout_views", "seconds_per_trial", *more}
     assert (results["schema"], results["trials"], results["holdout_views"]) == (1, 140, 1)
     assert results["seconds_per_trial"] == pytest.approx(1.03)

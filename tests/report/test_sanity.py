@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from vlmerge.report.sanity import runs_in_circles, script
+from vlmerge.report.sanity import runs_in_circles
+from vlmerge.writing import script
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from vlmerge.standing import leaders, row_of, set_score
+from vlmerge.standing import finalists, leaders, row_of, set_score
 from vlmerge.store import STORE_NAME, AnswerRecord, Store, TaskRecord, Trial
 
 HOST = Trial(1, "host", "baseline", None, None, None, None, "models: []", "scored", None, {}, "now")
@@ -63,3 +63,14 @@ def test_the_best_try_leads_its_row_and_the_earlier_one_where_they_are_equal(tmp
         found = {row: trial.trial for row, (_, trial) in leaders(store, searched=True).items()}
         assert found == {"grid": 2, "best": 5, "global": 6}
         assert list(leaders(store, searched=False)) == ["grid", "global"]
+
+
+def test_finalists_are_the_best_by_search_score_and_no_merge_stands_twice(tmp_path: Path) -> None:
+    with a_store(tmp_path, a_task("t", 1.0)) as store:
+        for number, (recipe, score) in enumerate([("a", 0.5), ("b", 0.9), ("b", 0.9), ("c", 0.7), ("d", 0.7)], start=1):
+            record = Trial(number, f"stage-1/001/0{number}", "searched", 0, 0, number, None, recipe, "scored", None, {}, "now")
+            store.record_trial(record, answers("t", score))
+        failed = Trial(6, "stage-1/001/06", "searched", 0, 0, 6, None, "e", "failed", "NaN", {}, "now")
+        store.record_trial(failed)
+        assert {row: trial.trial for row, trial in finalists(store, 3).items()} == {"best": 2, "best:2": 4, "best:3": 5}
+        assert len(finalists(store, 9)) == 4

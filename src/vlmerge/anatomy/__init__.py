@@ -13,6 +13,7 @@ from vlmerge.anatomy.rearrangement import NewVocabulary, Rearranged, new_vocabul
 from vlmerge.anatomy.recognition import family_of
 from vlmerge.anatomy.roles import canonical_name, decoder_layer, is_decoder, live_roles, roles_of
 from vlmerge.anatomy.segments import Placed, Segment, host_layers, joined, placed_segments, segment_of, segments_of
+from vlmerge.anatomy.stacking import require_stackable
 from vlmerge.anatomy.vocabulary import RowMap, Vocabulary
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "pair",
     "part_of",
     "placed_segments",
+    "require_stackable",
     "roles_of",
     "segment_of",
     "segments_of",

@@ -4,6 +4,7 @@ from vlmerge.config.method_table import METHODS, MethodSpec, ParameterSpec
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.parameter_values import Filtered, ParameterValue
 from vlmerge.config.parameters import resolve
+from vlmerge.config.path_blocks import PathSpec, ScaleSpec
 from vlmerge.config.recipe import dump_recipe, load_recipe, parse_recipe, read_recipe
 from vlmerge.config.recipe_blocks import Module, Recipe, Slice, SliceSource, Source
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, load_run, parse_run
@@ -11,6 +12,7 @@ from vlmerge.config.run_blocks import (
     DecodingSpec,
     GenomeSpec,
     MergeSpec,
+    RacingSpec,
     RuntimeSpec,
     SearchSpec,
     TaskSpec,
@@ -30,9 +32,12 @@ __all__ = [
     "Module",
     "ParameterSpec",
     "ParameterValue",
+    "PathSpec",
+    "RacingSpec",
     "Recipe",
     "RunConfig",
     "RuntimeSpec",
+    "ScaleSpec",
     "SearchSpec",
     "Slice",
     "SliceSource",

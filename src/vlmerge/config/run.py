@@ -15,6 +15,7 @@ from vlmerge.config.fields import Block, Text, complaint, misfit, not_empty, pro
 from vlmerge.config.judge_block import as_complaint, budgets_of
 from vlmerge.config.lm_eval_keys import with_lm_eval_keys
 from vlmerge.config.model_ref import ModelRef, local_path
+from vlmerge.config.path_blocks import WINNER, PathSpec
 from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.config.problems import LineOf, no_lines, refuse
 from vlmerge.config.recipe import plain_recipe
@@ -26,6 +27,7 @@ from vlmerge.config.run_blocks import (
     GenomeSpec,
     LoggerSpec,
     MergeSpec,
+    RacingSpec,
     RuntimeSpec,
     SearchSpec,
     TaskSpec,
@@ -41,6 +43,8 @@ __all__ = [
     "GenomeSpec",
     "LoggerSpec",
     "MergeSpec",
+    "PathSpec",
+    "RacingSpec",
     "RunConfig",
     "RuntimeSpec",
     "SearchSpec",
@@ -73,7 +77,9 @@ class RunConfig(Block):
 
     Attributes:
         merge: What may be searched, in our form; or
-        genome: in mergekit-evolve's. Exactly one of the two.
+        genome: in mergekit-evolve's; or
+        path: a path through the layers of several models. One of the three; or `merge` and `path`: first the one, then the
+            other, with what the first has found as the model `winner` (`hybrid.py` makes two runs of it).
         tasks: What the search is scored on.
         validation: What picks the winner.
         holdout: What is reported; empty: no claim.
@@ -89,6 +95,7 @@ class RunConfig(Block):
 
     merge: MergeSpec | None = None
     genome: GenomeSpec | None = None
+    path: PathSpec | None = None
     tasks: Annotated[tuple[TaskSpec, ...], AfterValidator(not_empty)]
     validation: ValidationSpec = ValidationSpec()
     holdout: tuple[TaskSpec, ...] = ()
@@ -103,19 +110,25 @@ class RunConfig(Block):
 
     @model_validator(mode="after")
     def _whole(self) -> RunConfig:
-        if (self.merge is None) == (self.genome is None):
-            found = "neither" if self.merge is None else "both"
+        blocks = [name for name in ("merge", "genome", "path") if getattr(self, name) is not None]
+        if len(blocks) != 1 and blocks != ["merge", "path"]:
             raise complaint(
-                "a run has either `merge` or `genome`", expected="exactly one of them", found=found, remedy="keep one"
+                "a run has either `merge`, `genome` or `path`",
+                expected="one of them, or `merge` and `path`",
+                found=" and ".join(blocks) or "none of them",
+                remedy="keep one",
             )
-        if self.merge is not None and self.random_init:
+        if self.path is not None:
+            self._path_fits(self.path)
+        if self.genome is None and self.random_init:
             raise complaint("`random_init` belongs to `genome:` runs", found="random_init: true", remedy="take it out")
         for name, tasks in (("tasks", self.tasks), ("validation", self.validation.tasks), ("holdout", self.holdout)):
             if tasks and not any(task.weight for task in tasks):
                 remedy = "give one a weight that is not 0"
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
         self._judges_have_budgets()
-        if self.merge is not None and self.search.max_fevals < self.search.global_fevals:
+        self._objectives_fit()
+        if self.merge is not None and not self.search.objectives and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
                 raise complaint(
@@ -129,6 +142,15 @@ class RunConfig(Block):
             found = f"population {self.search.population}, max_fevals {self.search.max_fevals}"
             raise complaint("the budget holds not even one generation", found=found, remedy="a larger `max_fevals`")
         return self
+
+    def _path_fits(self, path: PathSpec) -> None:
+        if path.after_merge != (self.merge is not None):
+            what = "`path` has `winner`, and nothing is merged before" if self.merge is None else "`path` leaves out `winner`"
+            expected = "`winner` among the models of `path` where there is a `merge:` block, and only there"
+            raise complaint(what, expected=expected, found=", ".join(map(str, path.models)))
+        if self.merge is None and path.max_fevals is not None:
+            remedy = "write `search: {max_fevals: …}`"
+            raise complaint("`path.max_fevals` is for runs that merge before", found=str(path.max_fevals), remedy=remedy)
 
     def searching(self, folders: Iterable[str]) -> RunConfig:
         """The run with these folders of lm-eval's tasks beside its own."""
@@ -150,34 +172,110 @@ class RunConfig(Block):
 
     def _algorithm_fits(self) -> None:
         name, chooses = self.search.algorithm, self.merge is not None and len(self.merge.methods) > 1
-        if chooses and name != "auto" and name.partition(":")[0] not in CHOOSING:
+        if chooses and name not in ("auto", "nsga-ii") and name.partition(":")[0] not in CHOOSING:
             raise complaint(
                 f"{name} searches numbers alone, and here a method is to be chosen, too",
                 expected="auto, catcma, random, or optuna:SAMPLER",
                 found=f"algorithm: {name}, method: [{', '.join(self.merge.methods) if self.merge else ''}]",
                 remedy="take `algorithm` out, or name one method",
             )
-        if name == "nsga-ii":
+        self._one_score_where_asked_in_parts(name)
+        if name == "nsga-ii" and not self.search.objectives:
             raise complaint(
-                "nsga-ii searches for a front between several objectives, and a run has one score",
-                expected="auto, cma-es, catcma, random, or optuna:SAMPLER",
+                "nsga-ii searches for a front between several objectives, and this run has one score",
+                expected="`objectives: [TASK, TASK]`, or another algorithm: auto, cma-es, catcma, random, optuna:SAMPLER",
                 found=name,
-                remedy="take `algorithm` out",
+                remedy="name the objectives, or take `algorithm` out",
             )
-        if self.genome is not None and self.search.start != "auto":
-            remedy = "take it out; `random_init: true` starts at random genes"
+        if self.merge is None and self.search.start != "auto":
+            remedy = "take it out; `random_init: true` starts at random genes" if self.genome is not None else "take it out"
             raise complaint("`search.start` belongs to `merge:` runs", expected="auto", found="a start", remedy=remedy)
+
+    def _objectives_fit(self) -> None:
+        search = self.search
+        if not search.objectives:
+            return
+        names = [objective.name for objective in search.objectives]
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise complaint(
+                "a front is between different objectives",
+                expected="two or more, each with a name of its own",
+                found=", ".join(names),
+                remedy="name another task, give objectives a `label`, or take `objectives` out: tasks' weights make one score",
+            )
+        if search.algorithm not in ("auto", "nsga-ii"):
+            raise complaint(
+                f"{search.algorithm} searches for one score, and this run has {len(names)} objectives",
+                expected="algorithm: nsga-ii (or none)",
+                found=f"algorithm: {search.algorithm}",
+                remedy="take `algorithm` out, or `objectives`: tasks' weights make one score",
+            )
+        if search.sharing:
+            raise complaint(
+                "`sharing` divides the credit of one score, and a front has several",
+                expected="`sharing: true` or `objectives`",
+                found="both",
+                remedy="keep one of the two: a front is diverse already",
+            )
+        if self.merge is not None and len(self.merge.space) > 1:
+            raise complaint(
+                "a front is searched in one stage: there is no one distribution that a finer stage could begin at",
+                expected="one space",
+                found=f"{len(self.merge.space)} spaces",
+                remedy="keep the one that is to be searched",
+            )
+        if "global_fevals" in search.model_fields_set and search.global_fevals not in (0, search.max_fevals):
+            raise complaint(
+                "a front is searched in one stage, and `global_fevals` asks for two",
+                expected=f"0 (the space asked for), or {search.max_fevals} (one number per model alone)",
+                found=f"global_fevals: {search.global_fevals}",
+                remedy="take it out",
+            )
+
+    def _one_score_where_asked_in_parts(self, algorithm: str) -> None:
+        asked = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1}
+        part = next((key for key, wanted in asked.items() if wanted), None)
+        if part is None:
+            return
+        aims = {
+            "objectives": bool(self.search.objectives) or algorithm == "nsga-ii",
+            "constraints": bool(self.search.constraints),
+            "sharing": self.search.sharing,
+        }
+        aim = next((key for key, wanted in aims.items() if wanted), None)
+        if aim is not None:
+            raise complaint(
+                f"`{part}` compares candidates by one score, and `{aim}` by more than that",
+                expected="one of the two",
+                found=f"`{part}` with `{aim}`",
+                remedy=f"take `{part}` out",
+            )
+
+    def with_layers(self, layers: Mapping[ModelRef, int]) -> RunConfig:
+        """The run, of one over paths with the number of layers of each model said.
+
+        Args:
+            layers: Decoder layers of every model.
+        """
+        if self.path is None or self.hybrid:
+            return self
+        said = {"layers": tuple(layers[ref] for ref in self.path.models)}
+        return self.model_copy(update={"path": self.path.model_copy(update=said)})
 
     @property
     def algorithm(self) -> str:
         """Who searches; never `auto`."""
         if self.search.algorithm != "auto":
             return self.search.algorithm
+        if self.search.objectives:
+            return "nsga-ii"
         return "catcma" if self.merge is not None and len(self.merge.methods) > 1 else "cma-es"
 
     def completed(self) -> RunConfig:
         """The same run with the defaults that depend on other keys filled in, so that a dump says everything."""
         coarse = min(self.search.global_fevals, self.search.max_fevals)
+        if self.search.objectives and coarse < self.search.max_fevals:
+            coarse = 0
         search = {"algorithm": self.algorithm, "sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
         every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
@@ -194,33 +292,43 @@ class RunConfig(Block):
     @property
     def sigma(self) -> float:
         """First step size of the last stage."""
-        return self.search.sigma or FIRST_SIGMA["genome" if self.merge is None else "merge"]
+        first = "merge" if self.merge else "genome" if self.genome else "path"
+        return self.search.sigma or FIRST_SIGMA["front" if self.merge and self.search.objectives else first]
+
+    @property
+    def searched(self) -> MergeSpec | GenomeSpec | PathSpec:
+        """The block that says what is searched, of a run with two of them the first."""
+        block = self.merge or self.genome or self.path
+        assert block is not None
+        return block
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether it is two runs, one after the other."""
+        return self.merge is not None and self.path is not None
 
     @property
     def models(self) -> tuple[ModelRef, ...]:
         """Every model of the run, in listed order; then base and host, where they are not listed."""
-        block = self.merge or self.genome
-        assert block is not None
+        block = self.searched
         heads = [ref for ref in (block.base_model, block.vlm) if ref is not None]
-        return tuple(dict.fromkeys([*block.models, *heads]))
+        beside = block.beside if isinstance(block, PathSpec) else ()
+        return tuple(dict.fromkeys([*block.models, *heads, *beside]))
 
     @property
     def base_model(self) -> ModelRef | None:
         """The common ancestor, where one is named."""
-        block = self.merge or self.genome
-        return block and block.base_model
+        return self.searched.base_model
 
     @property
     def vlm(self) -> ModelRef | None:
         """The host, where one is named."""
-        block = self.merge or self.genome
-        return block and block.vlm
+        return self.searched.vlm
 
     @property
     def protect(self) -> tuple[str, ...]:
         """Substrings of tensor names that stay the host's."""
-        block = self.merge or self.genome
-        return block.protect if block else ()
+        return self.searched.protect
 
 
 def parse_run(data: Mapping[str, Any], where: str, folder: Path, line_of: LineOf = no_lines) -> RunConfig:
@@ -296,12 +404,23 @@ def _located(config: RunConfig, folder: Path) -> RunConfig:
         models = tuple(ref.relative_to(folder) for ref in part.models)
         return part.model_copy(update={"models": models, "base_model": model(part.base_model), "vlm": model(part.vlm)})
 
+    def path(spec: PathSpec | None) -> PathSpec | None:
+        if spec is None:
+            return None
+
+        def layered(ref: ModelRef) -> ModelRef:
+            return ref if ref == WINNER and config.hybrid else ref.relative_to(folder)
+
+        located = {"models": tuple(map(layered, spec.models)), "beside": tuple(ref.relative_to(folder) for ref in spec.beside)}
+        return spec.model_copy(update={**located, "vlm": spec.vlm and layered(spec.vlm)})
+
     tasks = config.validation.tasks
     validation = config.validation.model_copy(update={"tasks": tasks and tuple(task(spec) for spec in tasks)})
     return config.model_copy(
         update={
             "merge": block(config.merge),
             "genome": block(config.genome),
+            "path": path(config.path),
             "search": _with_start(config.search, folder),
             "tasks": tuple(task(spec) for spec in config.tasks),
             "holdout": tuple(task(spec) for spec in config.holdout),
@@ -327,8 +446,12 @@ def _plain(value: object) -> Any:
     if isinstance(value, Recipe):
         return plain_recipe(value)
     if isinstance(value, Block):
-        absent = [key for key in ("merge", "genome") if getattr(value, key, 0) is None]
+        absent = [key for key in ("merge", "genome", "path") if isinstance(value, RunConfig) and getattr(value, key) is None]
         plain = {key: _plain(each) for key, each in value if key not in absent}
+        if isinstance(value, SearchSpec) and value.racing is None:
+            plain["racing"] = False
+        if isinstance(value, PathSpec) and value.scale is None:
+            plain["scale"] = False
         return plain | _short(value) if isinstance(value, MergeSpec) else plain
     if isinstance(value, dict):
         return {key: _plain(each) for key, each in cast("dict[str, object]", value).items()}

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
 
+from vlmerge.config.aim_blocks import ConstraintSpec, ObjectiveSpec
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
 from vlmerge.config.judge_block import JUDGE, JudgeSpec
 from vlmerge.config.method_table import METHODS
@@ -21,8 +22,9 @@ from vlmerge.config.space_blocks import AUTO, SEARCHED, SpaceSpec
 from vlmerge.errors import ConfigError
 from vlmerge.types import Decoding
 
-FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6}
-"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`."""
+FIRST_SIGMA = {"merge": 0.1, "genome": 1 / 6, "front": 0.2, "path": 1.0}
+"""First step size of the finest stage: the search study's for `merge:`, mergekit-evolve's for `genome:`; a front's only stage
+has that of a first one; genes of `path:` have scales of their own."""
 
 
 class TaskSpec(Block):
@@ -130,6 +132,38 @@ def _start(value: object) -> object:
         raise complaint(error.what, **detail) from error
 
 
+class RacingSpec(Block):
+    """How a generation is asked in a race (docs/search.md).
+
+    Attributes:
+        blocks: Into how many blocks the questions are dealt; fewer where a block would have too few pictures.
+        error_rate: Share of the survivors that may be stopped by mistake.
+        survivors: Which part of a generation, its best, is to be known for certain.
+    """
+
+    blocks: Whole = Field(default=4, ge=2, le=50)
+    error_rate: Number = Field(default=0.2, gt=0, lt=1)
+    survivors: Number = Field(default=0.5, gt=0, lt=1)
+
+
+def _racing(value: object) -> object:
+    if value is True:
+        return RacingSpec()
+    if value is False:
+        return None
+    if value is None or isinstance(value, Mapping | RacingSpec):
+        return cast("object", value)
+    raise misfit("true, false, or {blocks: 4, error_rate: 0.2}", value, "write `racing: true` for the defaults")
+
+
+def _rotate(value: object) -> float | Literal["auto"]:
+    if value == "auto":
+        return "auto"
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+        raise misfit("a share above 0 and up to 1, or auto", value, "rotate: 0.5")
+    return float(value)
+
+
 class SearchSpec(Block):
     """How the search goes.
 
@@ -150,6 +184,16 @@ class SearchSpec(Block):
             the stage before in at least this share of the resamples; 0: whatever they say.
         simplify: Whether a simpler recipe is looked for that is not worse than the winner on the validation questions.
         margin: How many points of 100 a simpler recipe may lie behind the winner, by the lower end of the paired interval.
+        constraints: What a candidate has to keep; those that do not rank behind all that do, and cannot win on validation.
+        objectives: Scores that stand side by side: the search is for a front (NSGA-II), in one stage.
+        sharing: Whether each question's credit is divided among the candidates of a generation that answer it (fitness sharing
+            as in M2N2), so that those are kept that can do what others cannot. Scores stay what they are everywhere else.
+        finalists: How many searched candidates, the best on the search questions, stand for election on the validation
+            questions, beside means and hand-set merges.
+        racing: Whether a candidate that will not make the better half of its generation is asked no further; None: all are
+            asked everything.
+        rotate: Share of the search questions' pictures that a generation is asked, other ones each time; 1: all of them;
+            `auto`: as many as its ranks need.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -175,6 +219,12 @@ class SearchSpec(Block):
     agreement: Number = Field(default=0.9, ge=0, le=1)
     simplify: bool = True
     margin: Number = Field(default=1.0, ge=0, le=100)
+    constraints: tuple[ConstraintSpec, ...] = ()
+    objectives: tuple[ObjectiveSpec, ...] = ()
+    sharing: bool = False
+    finalists: Whole = Field(default=5, ge=1)
+    racing: Annotated[RacingSpec | None, BeforeValidator(_racing)] = None
+    rotate: Annotated[float | Literal["auto"], PlainValidator(_rotate)] = 1.0
 
     @property
     def start_file(self) -> str | None:

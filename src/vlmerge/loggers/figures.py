@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.report import Row
 from vlmerge.standing import task_means
 from vlmerge.store import Generation, Store, Trial
@@ -28,17 +29,23 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
 
     Returns:
         Key → figure: `search/best` is the best so far; `max`, `mean`, `deviation` and `min` are the generation's own; of each
-        task, its best candidate's score and the mean. Of a generation in which every candidate failed, no scores.
+        task, its best candidate's score and the mean. Of a generation in which every candidate failed, no scores. Whoever a
+        race stopped is counted (`stopped`), and is in no score.
     """
     this = generations[step - 1]
-    fitness = [[100 * score for score in each.fitness or () if score is not None] for each in generations[:step]]
-    scores, asked = fitness[-1], len(this.genomes)
+    fitness = [[100 * score for score in _kept(store, each) if score is not None] for each in generations[:step]]
+    stopped = [len(store.stopped(each.stage, each.generation)) for each in generations[:step]]
+    scores, broken = fitness[-1], sum(outside(store, this))
     figures: dict[str, float] = {
         "search/stage": this.stage + 1,
         "search/generation": this.generation + 1,
         "search/candidates": sum(len(each.genomes) for each in generations[:step]),
-        "search/failed": asked - len(scores),
+        "search/failed": sum(each is None for each in this.fitness or ()),
     }
+    if broken:
+        figures["search/outside_constraints"] = broken
+    if any(stopped):
+        figures["search/stopped"] = stopped[-1]
     if this.sigma is not None:
         figures["search/step_size"] = this.sigma
     if this.seconds is not None:
@@ -54,14 +61,21 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
     return figures
 
 
+def _kept(store: Store, generation: Generation) -> list[float | None]:
+    """Scores (0 to 1) of the candidates that keep the constraints; None where one failed, was stopped, or breaks them."""
+    pairs = zip(plain_scores(store, generation), outside(store, generation), strict=True)
+    return [None if broken else score for score, broken in pairs]
+
+
 def _by_task(store: Store, generation: Generation) -> dict[str, float]:
     """Mean of every task over the generation's candidates, and what its best candidate scores there."""
     members = [
         trial
         for trial in store.trials()
         if (trial.kind, trial.stage, trial.generation) == ("searched", generation.stage, generation.generation)
+        and trial.is_whole
     ]
-    fitness = generation.fitness or ()
+    fitness = _kept(store, generation)
     scored = [(score, trial) for trial in members if (score := _told_score(fitness, trial)) is not None]
     means = {trial.trial: task_means(store, trial, "search") for _, trial in scored}
     figures: dict[str, float] = {}

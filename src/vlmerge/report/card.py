@@ -164,7 +164,8 @@ def _comparison(store: Store, found: Sequence[Row], claim: Claim, mark: str) -> 
         lines.append(f"| {name} | {row.score:.1f} | {_range(row.low, row.high)} | {_difference(row.winner_minus_row)} |")
     views = int(store.get("holdout_views") or 0)
     if claim.set == "holdout":
-        lines += ["", f"The holdout was looked at {views} time{'' if views == 1 else 's'}; the winner was chosen without it."]
+        times = f"{views} time{'' if views == 1 else 's'}"
+        lines += ["", f"When this was written, the holdout had been looked at {times}; the winner was chosen without it."]
     return lines
 
 

@@ -32,7 +32,7 @@ def card_pictures(store: Store) -> dict[str, bytes]:
         history=replace(view.history, finished=True, seconds_left=None),
         rows=view.rows,
         examples=None,
-        recipe=view.recipe,
+        recipe=view.path or view.recipe,
         phrases=read_phrases("en"),
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),

@@ -82,7 +82,7 @@ def read_claim(store: Store, rows: Sequence[Row], *, finished: bool) -> Claim:
 def _step(store: Store) -> State:
     """What a run that goes on is at, from what its store holds so far."""
     if store.get("standing") is None:
-        searched = sum(trial.kind == "searched" for trial in store.trials())
+        searched = sum(trial.kind == "searched" and trial.status != "racing" for trial in store.trials())
         if searched < int(store.get("budget") or searched + 1):
             return "running"
         return "choosing" if store.tasks("validation") else "choosing_on_search"

@@ -11,12 +11,16 @@ from vlmerge.atomic import write_bytes
 from vlmerge.report.canvas import as_png, as_svg, drawing
 from vlmerge.report.examples import Examples
 from vlmerge.report.figure_examples import draw_examples
+from vlmerge.report.figure_front import draw_front
 from vlmerge.report.figure_importance import draw_importance
+from vlmerge.report.figure_path import draw_path
 from vlmerge.report.figure_recipe import draw_recipe
 from vlmerge.report.figure_search import draw_search
 from vlmerge.report.fonts import Typeface
+from vlmerge.report.front import Front
 from vlmerge.report.history import History
 from vlmerge.report.importance_table import ImportanceTable
+from vlmerge.report.path_picture import PathPicture
 from vlmerge.report.phrases import Phrases, read_phrases
 from vlmerge.report.recipe_table import RecipeTable
 from vlmerge.report.results import Row
@@ -44,7 +48,8 @@ def draw_figures(
     history: History,
     rows: Sequence[Row],
     examples: Examples | None,
-    recipe: RecipeTable | None,
+    recipe: RecipeTable | PathPicture | None,
+    front: Front | None = None,
     phrases: Phrases,
     typeface: Typeface,
     contaminated: bool,
@@ -58,7 +63,8 @@ def draw_figures(
         history: The search so far.
         rows: All rows of the run.
         examples: Questions for figure 2.
-        recipe: Numbers for figure 3.
+        recipe: Numbers, or a path, for figure 3.
+        front: Of a run with objectives.
         phrases: The report's language; figures are English where no font has that language's characters.
         typeface: What they are set in.
         contaminated: Mark them as such.
@@ -67,7 +73,7 @@ def draw_figures(
         for_card: Only what a model card shows.
 
     Returns:
-        By name: `search`, `search-narrow` (for a phone), `examples`, `recipe`, `importance`.
+        By name: `search`, `search-narrow` (for a phone), `front`, `examples`, `recipe`, `importance`.
     """
     say = phrases if typeface.japanese is not None else read_phrases("en")
 
@@ -85,9 +91,13 @@ def draw_figures(
             add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))
         if history.points and not brief and not for_card:
             add("search-narrow", lambda: draw_search(history, rows, say, name_of, narrow=True, contaminated=contaminated))
+        if front is not None and not for_card:
+            add("front", lambda: draw_front(front, say, name_of, contaminated=contaminated))
         if examples is not None and examples.shown:
             add("examples", lambda: draw_examples(examples, say, name_of, typeface, contaminated=contaminated))
-        if recipe is not None and not brief:
+        if isinstance(recipe, PathPicture) and not brief:
+            add("recipe", lambda: draw_path(recipe, say, contaminated=contaminated))
+        elif isinstance(recipe, RecipeTable) and not brief:
             add("recipe", lambda: draw_recipe(recipe, say, contaminated=contaminated))
         if importance is not None and importance.blocks and not brief and not for_card:
             add("importance", lambda: draw_importance(importance, say, contaminated=contaminated))

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import numpy as np
 
+from vlmerge.aims import violation
+from vlmerge.fitness import outside, plain_scores
 from vlmerge.standing import set_score
-from vlmerge.store import Generation, Store, Trial
+from vlmerge.store import Store, Trial
 
 RECENT = 20
 """Candidates whose seconds predict the time that is left."""
@@ -17,17 +19,27 @@ RECENT = 20
 
 @dataclass(frozen=True)
 class Point:
-    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed."""
+    """One searched candidate: `number` from 1 in the order of the search; `score` in points of 100, None where it failed or a
+    race stopped it (`stopped`): what it answered until then is no score beside the others'.
+
+    `kept` is whether it keeps the run's constraints (on the search questions); True where there are none.
+    """
 
     number: int
     stage: int
     generation: int
     score: float | None
+    kept: bool = True
+    stopped: bool = False
 
 
 @dataclass(frozen=True)
 class Spread:
-    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100."""
+    """One generation: where it ends on the axis of candidates, its best, mean and standard deviation in points of 100.
+
+    The best is one that keeps the constraints, where there is one. Of a generation that was raced, mean and deviation are those
+    of the candidates that were asked everything.
+    """
 
     stage: int
     generation: int
@@ -60,10 +72,10 @@ class History:
 
     @property
     def best(self) -> list[tuple[int, float]]:
-        """Best so far after each scored candidate."""
+        """Best so far after each scored candidate that keeps the constraints."""
         found: list[tuple[int, float]] = []
         for point in self.points:
-            if point.score is not None:
+            if point.score is not None and point.kept:
                 found.append((point.number, max(point.score, found[-1][1] if found else point.score)))
         return found
 
@@ -71,11 +83,12 @@ class History:
 def read_history(store: Store) -> History:
     """Reads the search as far as it has come; empty before the first candidate."""
     searched = [trial for trial in store.trials() if trial.kind == "searched"]
-    generations = {(generation.stage, generation.generation): generation for generation in store.generations()}
+    told = _told(store)
     points: list[Point] = []
     for number, trial in enumerate(searched, start=1):
-        score = _score(store, trial, generations)
-        points.append(Point(number, trial.stage or 0, trial.generation or 0, score))
+        score, keeps = told.get((trial.stage, trial.generation, trial.position)) or _from_answers(store, trial)
+        whole = None if score is None else 100 * score
+        points.append(Point(number, trial.stage or 0, trial.generation or 0, whole, keeps, trial.status == "stopped"))
     budget = store.get("budget")
     return History(
         points=tuple(points),
@@ -87,16 +100,20 @@ def read_history(store: Store) -> History:
     )
 
 
-def _score(store: Store, trial: Trial, generations: Mapping[tuple[int, int], Generation]) -> float | None:
-    """What the optimizer was told, or (in a generation that is still going on) the same from the answers."""
-    if trial.status == "failed":
-        return None
-    generation = generations.get((trial.stage or 0, trial.generation or 0))
-    if generation is not None and generation.fitness is not None and trial.position is not None:
-        told = generation.fitness[trial.position] if trial.position < len(generation.fitness) else None
-        return None if told is None else 100 * told
+def _told(store: Store) -> dict[tuple[int | None, int | None, int | None], tuple[float | None, bool]]:
+    """Stage, generation and place → score (0 to 1) and whether it keeps the constraints, of whom the optimizer was told."""
+    return {
+        (one.stage, one.generation, place): (score, not broken)
+        for one in store.generations()
+        if one.fitness is not None
+        for place, (score, broken) in enumerate(zip(plain_scores(store, one), outside(store, one), strict=True))
+    }
+
+
+def _from_answers(store: Store, trial: Trial) -> tuple[float | None, bool]:
+    """The same in a generation that is still going on."""
     score = set_score(store, trial, "search")
-    return None if score is None else 100 * score
+    return score, score is None or not violation(store, trial.trial, "search")
 
 
 def _spreads(points: Sequence[Point]) -> list[Spread]:
@@ -108,7 +125,9 @@ def _spreads(points: Sequence[Point]) -> list[Spread]:
         scores = [point.score for point in group if point.score is not None]
         if scores:
             mean, deviation = float(np.mean(scores)), float(np.std(scores))
-            found.append(Spread(stage, generation, group[0].number, group[-1].number, max(scores), mean, deviation))
+            kept = [point.score for point in group if point.score is not None and point.kept]
+            best = max(kept or scores)
+            found.append(Spread(stage, generation, group[0].number, group[-1].number, best, mean, deviation))
     return found
 
 
@@ -125,7 +144,8 @@ def _stages(points: Sequence[Point], named: Sequence[Mapping[str, Any]]) -> list
 
 
 def _seconds_left(searched: Sequence[Trial], budget: object) -> float | None:
-    recent = [sum(trial.seconds.values()) for trial in searched[-RECENT:]]
+    done = [trial for trial in searched if trial.status != "racing"]
+    recent = [sum(trial.seconds.values()) for trial in done[-RECENT:]]
     if not recent or not isinstance(budget, int):
         return None
-    return max(0, budget - len(searched)) * float(np.mean(recent))
+    return max(0, budget - len(done)) * float(np.mean(recent))

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, cast
 
+from vlmerge.fitness import FRONT_LIMIT
+from vlmerge.report.archive import Cell
 from vlmerge.report.claim import verdict
 from vlmerge.report.figures import Image
 from vlmerge.report.heat_map import heat_map
@@ -16,6 +18,7 @@ from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
 from vlmerge.report.results import ALL, SPLITS
 from vlmerge.report.statistics import DRAWS
+from vlmerge.report.table import constraint_lines, constraint_phrase
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
 from vlmerge.store import Split
@@ -27,7 +30,7 @@ RELOAD_SECONDS = 5
 """How often the page of a run that goes on looks at itself again."""
 
 
-def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
+def render(view: RunView, phrases: Phrases, images: Mapping[str, Image], cells: Sequence[Cell] = ()) -> str:
     """Writes the page as HTML.
 
     Every text that came from a model, a question or a file is escaped by the template.
@@ -36,6 +39,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         view: The run.
         phrases: The page's language.
         images: Figures by name.
+        cells: The archive of a finished run with several tasks.
     """
     return readable_template("report.html.j2").render(
         view=view,
@@ -64,6 +68,10 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image]) -> str:
         stage_list=_stage_list,
         machine=_machine,
         verdict=verdict,
+        cells=cells,
+        constraint=constraint_phrase,
+        constraint_lines=constraint_lines(view, phrases),
+        front_limit=FRONT_LIMIT,
     )
 
 

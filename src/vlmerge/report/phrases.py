@@ -30,6 +30,8 @@ class Phrases:
         if f"candidate.{candidate}" in self.table:
             return self(f"candidate.{candidate}", name="")
         kind, _, name = candidate.partition(":")
+        if kind == "best" and name:
+            return self("candidate.best_by_rank", rank=name)
         return self(f"candidate.{kind}", name=name) if f"candidate.{kind}" in self.table else candidate
 
     def time(self, seconds: float) -> str:

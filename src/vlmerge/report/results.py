@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 
 from vlmerge.atomic import write_text
+from vlmerge.report.saved import saved
 from vlmerge.report.statistics import (
     DRAWS,
     LEVEL,
@@ -29,8 +30,11 @@ from vlmerge.types import SCHEMA
 
 RESULTS_NAME = "results.json"
 ALL = "all"
-ORDER = ("winner", "simple", "global", "best", "mean", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector")
-SEARCHED = frozenset({"winner", "simple", "global", "best", "mean"})
+ORDER = (
+    "winner", "simple", "global", "best", "mean", "front", "merged",
+    "host", "swap", "swap_scaled", "equal", "grid", "chat_vector",
+)  # fmt: skip
+SEARCHED = frozenset({"winner", "simple", "global", "best", "mean", "front", "merged"})
 """Candidates that a search found; all others are set by hand."""
 
 
@@ -139,14 +143,17 @@ def write_results(
         "seconds_per_trial": seconds_per_trial(searched),
         **(more or {}),
     }
+    spared = saved(store)
+    if spared is not None:
+        document |= {"stopped": spared.stopped, "questions_saved": spared.questions}
     if contaminated:
         document["contaminated"] = contaminated
     return write_text(folder / RESULTS_NAME, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
 
 
 def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
-    """Mean seconds of a scored candidate, merge to score; None before the first."""
-    spent = [sum(trial.seconds.values()) for trial in trials if trial.status == "scored"]
+    """Mean seconds of a candidate that did not fail, merge to score; None before the first."""
+    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled")]
     return round(float(np.mean(spent)), 3) if spent else None
 
 
@@ -158,7 +165,7 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
     trials = sorted({trial for trial in places.values() if store.has_answers(trial, split)})
     if not tasks or not trials:
         return []
-    scores, task_of, group_of = _score_matrix(store, split, tasks, trials)
+    scores, task_of, group_of = score_matrix(store, split, tasks, trials)
     means, drawn = task_means(scores, task_of), resampled_task_means(scores, task_of, group_of, draws=DRAWS)
     weights = np.array([task.weight for task in tasks])
     if weights.any():
@@ -234,7 +241,7 @@ def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int
     return found
 
 
-def _score_matrix(
+def score_matrix(
     store: Store, split: Split, tasks: Sequence[TaskRecord], trials: Sequence[int]
 ) -> tuple[Floats, Integers, Integers]:
     """Trials × questions, with the task and the picture group of each question; NaN where a trial was not asked."""

@@ -6,18 +6,16 @@ Overlap metrics can be gamed by length and repetition, so these stand beside eve
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from vlmerge.store import QuestionRecord, Split, Store
+from vlmerge.writing import script
 
 LOOP = re.compile(r"(.{1,60}?)\1{3,}", flags=re.DOTALL)
 """Something that stands four times or more in a row."""
 SHORTEST_LOOP = 12
 """Characters that such a run has at least: people, too, say something four times."""
-EAST_ASIAN = ("HIRAGANA", "KATAKANA", "CJK")
 
 
 @dataclass(frozen=True)
@@ -91,20 +89,6 @@ def _of(candidate: str, trial: int, split: Split, given: Sequence[tuple[Question
         loops=round(sum(map(runs_in_circles, texts)) / count, 4),
         empty=round(sum(not text for text in texts) / count, 4),
     )
-
-
-def script(text: str) -> str | None:
-    """The writing system of most of a text's letters, by their Unicode names; None where it has no letters.
-
-    Kana and Chinese characters are one (`CJK`): Japanese is written in both, and a short answer may have only one of them.
-    """
-    counts = Counter(_script(character) for character in text if character.isalpha())
-    return max(counts, key=lambda name: (counts[name], name)) if counts else None
-
-
-def _script(letter: str) -> str:
-    name = unicodedata.name(letter, "UNNAMED").removeprefix("FULLWIDTH ").removeprefix("HALFWIDTH ")
-    return "CJK" if name.startswith(EAST_ASIAN) else name.partition(" ")[0]
 
 
 def runs_in_circles(text: str) -> bool:

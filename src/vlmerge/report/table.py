@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vlmerge.report.claim import GOING_ON, verdict
+from vlmerge.report.keeping import Keeping
 from vlmerge.report.phrases import Language, Phrases, read_phrases
 from vlmerge.report.results import Difference, Row
 from vlmerge.report.tables import Line, score_table
@@ -56,6 +57,8 @@ def results_table(store: Store, *, lang: Language = "en", width: int = WIDE) -> 
         name = Text(say.candidate(line.candidate))
         if line.is_winner:
             name.append(f" {say('candidate.is_winner')}", style="dim")
+        if line.candidate in view.outside:
+            name.append(f" {say('candidate.outside')}", style="yellow")
         cells = [
             name,
             *(
@@ -92,7 +95,56 @@ def claim_line(view: RunView, say: Phrases) -> str:
         set=say(f"set.{claim.set}"),
     )
     against = [row for row in (claim.baseline, claim.searched) if row is not None and row.winner_minus_row is not None]
-    return " ".join([text, *(_against(row, say) for row in against)])
+    views = int(view.meta["holdout_views"] or 0)
+    looks = [say("method.holdout", count=views), say("method.holdout_many")] if claim.set == "holdout" and views > 1 else []
+    claimed = " ".join([text, *(_against(row, say) for row in against), *looks])
+    nobody = [] if view.feasible is not False else [say("constraint.nobody", set=say(f"set.{view.meta['elected_on']}"))]
+    return "\n".join([claimed, *nobody, *constraint_lines(view, say), *front_lines(view, say)])
+
+
+def front_lines(view: RunView, say: Phrases) -> list[str]:
+    """The points of a front, on the freshest set, and how to export one."""
+    if view.front is None:
+        return []
+    lines = [say("front.terminal", count=len(view.front.members), set=say(f"set.{view.front.shown}"))]
+    for member in view.front.members:
+        found = member.on.get(view.front.shown)
+        name = f"{say('table.trial')} {member.trial}" + (f" ({say.candidate(member.row)})" if member.row else "")
+        won = f" {say('candidate.is_winner')}" if member.winner else ""
+        if found is not None:
+            scores = ", ".join(f"{axis} {own.mean:.1f}" for axis, own in zip(view.front.objectives, found.scores, strict=True))
+            lines.append(f"  {name}: {scores}{won}")
+    return [*lines, say("front.export")]
+
+
+def constraint_lines(view: RunView, say: Phrases) -> list[str]:
+    """What became of each constraint, on the freshest set."""
+    lines: list[str] = []
+    for one in view.keeping:
+        if one.set == view.claim.set:
+            lines.append(
+                f"{constraint_phrase(one, say)}: {_figure(one)}, "
+                f"{say('constraint.held' if one.held else 'constraint.broken')} ({say(f'set.{one.set}')})"
+            )
+    return lines
+
+
+def constraint_phrase(one: Keeping, say: Phrases) -> str:
+    """A constraint in words."""
+    kind = "language" if one.language is not None else "of_host" if one.of is not None else "score"
+    return say(
+        f"constraint.{kind}.{one.side}",
+        task=one.task or say("constraint.all"),
+        bound=f"{one.bound:g}",
+        language=say(f"language.{one.language}"),
+    )
+
+
+def _figure(one: Keeping) -> str:
+    unit = "" if one.of is None and one.language is None else " %"
+    if one.value is None:
+        return "–"
+    return f"{one.value:.1f}{unit}" + ("" if one.low is None or one.high is None else f" [{one.low:.1f}, {one.high:.1f}]")
 
 
 def _against(row: Row, say: Phrases) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from vlmerge.report.results import ALL, SPLITS, Row, is_hand_set
 from vlmerge.report.view import RunView
+from vlmerge.standing import FRONT
 from vlmerge.store import Split, TaskRecord
 
 
@@ -75,7 +76,8 @@ def score_table(view: RunView) -> ScoreTable:
             kept=tuple(index.get((candidate, column.set, column.task)) for column in kept),
         )
 
-    lines = [line(candidate, trial) for candidate, trial in view.standing.items()]
+    # A front's members have a table of their own.
+    lines = [line(candidate, trial) for candidate, trial in view.standing.items() if not candidate.startswith(FRONT)]
     lines = [each for each in lines if any(cell is not None for cell in (*each.cells, *each.kept))]
     return ScoreTable(
         sets=sets,
@@ -101,7 +103,8 @@ def task_tables(view: RunView) -> list[TaskTable]:
     tables: list[TaskTable] = []
     for split in SPLITS:
         tasks = tuple(task for task in view.tasks if task.split == split)
-        names = [name for name in view.standing if any((name, split, task.task) in index for task in tasks)]
+        own = [name for name in view.standing if not name.startswith(FRONT)]
+        names = [name for name in own if any((name, split, task.task) in index for task in tasks)]
         if len(tasks) > 1 and names:
             lines = tuple((name, tuple(index.get((name, split, task.task)) for task in tasks)) for name in names)
             tables.append(TaskTable(split, tasks, lines))

@@ -10,12 +10,16 @@ from typing import Any, cast
 
 from vlmerge.report.claim import Claim, read_claim
 from vlmerge.report.examples import Examples, read_examples
+from vlmerge.report.front import Front, read_front
 from vlmerge.report.history import History, read_history
 from vlmerge.report.importance import Importance, importance
 from vlmerge.report.importance_table import ImportanceTable, importance_table
+from vlmerge.report.keeping import Keeping, keeping, outside
+from vlmerge.report.path_picture import PathPicture, path_picture
 from vlmerge.report.recipe_table import RecipeTable, recipe_table
 from vlmerge.report.results import SPLITS, Row, rows, seconds_per_trial, standing
 from vlmerge.report.sanity import Sanity, sanity
+from vlmerge.report.saved import Saved, saved
 from vlmerge.report.selection import Selection, selection
 from vlmerge.store import ModelRecord, Split, Store, TaskRecord, Trial
 
@@ -40,7 +44,8 @@ class RunView:
         history: The search, candidate by candidate.
         examples: Questions drawn by lot; None before there is a comparison.
         leader: The trial whose recipe is shown: the winner's, or the best one so far.
-        recipe: Its numbers.
+        recipe: Its numbers; None where it is a path.
+        path: Its layers, where it is a path.
         models, tasks: As recorded.
         sizes: Size of each task of each set; `all` counts a set as a whole.
         trials: Number of searched candidates.
@@ -51,7 +56,11 @@ class RunView:
         simple: The numbers of the simplest recipe that is not worse than the winner's; None where there is none.
         measured: How important genes were, stage by stage; empty before the end.
         importance: The same with ablations, laid out for the page; None where nothing can be said.
+        saved: What races and rotating questions have saved; None for a run without them.
         sanity: Writing, length and loops of every candidate's answers on the set of the claim.
+        keeping: What became of the run's constraints.
+        front: Of a run with objectives.
+        outside: Candidates that break one on the set that elected (before the election: on the search questions).
     """
 
     name: str
@@ -62,6 +71,7 @@ class RunView:
     examples: Examples | None
     leader: Trial | None
     recipe: RecipeTable | None
+    path: PathPicture | None
     models: tuple[ModelRecord, ...]
     tasks: tuple[TaskRecord, ...]
     sizes: Mapping[tuple[Split, str], SetSize]
@@ -74,6 +84,17 @@ class RunView:
     simple: RecipeTable | None
     measured: tuple[Importance, ...]
     importance: ImportanceTable | None
+    keeping: tuple[Keeping, ...]
+    outside: frozenset[str]
+    front: Front | None
+
+    @property
+    def feasible(self) -> bool | None:
+        """Whether the winner keeps every constraint on the set that elected it; None before it, and without constraints."""
+        elected = [one for one in self.keeping if one.set == self.meta["elected_on"]]
+        return all(one.held for one in elected) if elected else None
+
+    saved: Saved | None = None
 
     @property
     def contaminated(self) -> tuple[str, ...]:
@@ -128,6 +149,8 @@ def read_view(store: Store) -> RunView:
     models = tuple(store.models())
     layers = meta["layers"] if isinstance(meta["layers"], int) else None
     measured = importance(store) if meta["finished"] else ()
+    headings = model_headings(models)
+    path = None if leader is None else path_picture(leader.recipe, headings)
     claim = read_claim(store, found, finished=bool(meta["finished"]))
     return RunView(
         name=str(store.get("name") or store.path.absolute().parent.name),
@@ -137,7 +160,8 @@ def read_view(store: Store) -> RunView:
         history=history,
         examples=read_examples(store, found, int(meta["seed"] or 1)),
         leader=leader,
-        recipe=None if leader is None else recipe_table(leader.recipe, model_headings(models), layers),
+        recipe=None if leader is None or path is not None else recipe_table(leader.recipe, headings, layers),
+        path=path,
         models=models,
         tasks=tuple(store.tasks()),
         sizes=_sizes(store),
@@ -150,6 +174,10 @@ def read_view(store: Store) -> RunView:
         simple=_simple(trials, places, models, layers),
         measured=measured,
         importance=importance_table(measured, meta["ablation"] or ()) if meta["finished"] else None,
+        keeping=keeping(store, places),
+        front=read_front(store, places),
+        outside=outside(store, places, meta["elected_on"] or "search"),
+        saved=saved(store),
     )
 
 
@@ -158,7 +186,7 @@ def _leader(trials: list[Trial], places: Mapping[str, int], history: History) ->
     if "winner" in places:
         return by_number.get(places["winner"])
     searched = [trial for trial in trials if trial.kind == "searched"]
-    scored = [point for point in history.points if point.score is not None]
+    scored = [point for point in history.points if point.score is not None and point.kept]
     if not scored:
         return None
     return searched[max(scored, key=lambda point: (point.score or 0.0, -point.number)).number - 1]

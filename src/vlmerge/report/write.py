@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vlmerge.atomic import write_text
 from vlmerge.errors import RunFolderError
+from vlmerge.report.archive import Cell, archive
 from vlmerge.report.figures import draw_figures, write_figures
 from vlmerge.report.fonts import find_typeface
 from vlmerge.report.page import render
@@ -45,32 +46,37 @@ def _write(folder: Path, lang: Language, store: Store, *, everything: bool) -> P
     """A run that goes on has no time for what its page does without: there it has figure 1 alone, as SVG."""
     view, phrases = read_view(store), read_phrases(lang)
     with _writing(folder):
-        write_results(store, folder, view.rows, _more(view))
+        cells = archive(store) if view.finished else ()
+        write_results(store, folder, view.rows, _more(view, cells))
     whole = everything or view.finished
     images = draw_figures(
         history=view.history,
         rows=view.rows,
         examples=view.examples if whole else None,
-        recipe=view.recipe,
+        recipe=view.path or view.recipe,
         importance=view.importance,
+        front=view.front,
         phrases=phrases,
         typeface=find_typeface(),
         contaminated=bool(view.contaminated),
         brief=not whole,
     )
-    page = render(view, phrases, images)
+    page = render(view, phrases, images, cells)
     with _writing(folder):
         write_figures(folder, images)
         return write_text(folder / PAGE_NAME, page)
 
 
-def _more(view: RunView) -> dict[str, Any]:
+def _more(view: RunView, cells: Sequence[Cell]) -> dict[str, Any]:
     return {
         "selection": None if view.selection is None else asdict(view.selection),
         "sanity": [asdict(one) for one in view.sanity],
         "simplified": view.meta["simplified"],
         "importance": [asdict(one) for one in view.measured],
         "ablation": view.meta["ablation"] or [],
+        **({"archive": [cell.plain() for cell in cells]} if cells else {}),
+        **({} if view.front is None else {"front": view.front.plain()}),
+        **({"constraints": [asdict(one) for one in view.keeping], "feasible": view.feasible} if view.keeping else {}),
     }
 
 

@@ -157,7 +157,8 @@ def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine |
         free, total = torch.cuda.mem_get_info()
         machine = Machine(free, free_host_memory(), total=total)
     width = getattr(torch, dtype).itemsize
-    return plan_room(needs_of(models.checkpoints, models.anatomies, models.host, width), machine, batch_size)
+    needs = needs_of(models.checkpoints, models.anatomies, models.host, width, models.pairing.layers)
+    return plan_room(needs, machine, batch_size)
 
 
 def _rows_for(facts: Facts | None) -> int:
@@ -176,7 +177,8 @@ class LiveModel:
         batch_size: Questions that are answered together; halved where memory runs out.
         prompter: Questions → token ids.
         whole_because: Why prompts are read whole, by the model's own `generate`; None where they are read in parts.
-        plain_because: Why the fast path of a GPU is not taken; None where it is.
+        plain_because: Why the fast way of a GPU is not taken; None where it is. What is merged into a path through layers never
+            takes it.
     """
 
     def __init__(self, loaded: Loaded, placement: Placement, *, template: str | None = None, room: Room | None = None) -> None:
@@ -265,8 +267,10 @@ class LiveModel:
     def _merge(self, parents: Parents, recipe: Recipe) -> bool:
         """Merges; False where memory ran out, with all that can be made again given back."""
         try:
-            if parents.merge_into_host(recipe) and self._features is not None:
+            changed = parents.merge_into_host(recipe)
+            if changed and self._features is not None:
                 self._features.forget()
+            self._decoder = replace(self._decoder, layers=parents.path.layers)
             return True
         except torch.cuda.OutOfMemoryError:
             pass  # Outside of the handler nothing holds on to what was being made.
@@ -279,6 +283,11 @@ class LiveModel:
             self._fused.give_back()
         self._prefix_ids.clear()
         torch.cuda.empty_cache()
+
+    @property
+    def _walks(self) -> bool:
+        """Whether the layers are a path, which the fast way of a GPU, laid out once over the host's own layers, cannot read."""
+        return self._parents is not None and self._parents.path.walked
 
     def prompt(self, question: Question) -> str:
         """The prompt as text, as the model gets it."""
@@ -450,7 +459,7 @@ class LiveModel:
             written = generate(self._model, self._tower, self.prompter, encoded, seen, decoding, self._decoder.ends, enough)
         else:
             prefixes, rows = self._rows(questions, encoded)
-            if self._fused is not None:
+            if self._fused is not None and not self._walks:
                 written = self._fused.greedy(prefixes, rows, decoding.max_new_tokens, enough)
             else:
                 written = greedy(self._decoder, prefixes, rows, decoding.max_new_tokens, enough)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 from torch import Tensor
 
-from vlmerge.anatomy import Anatomy, Pairing
-from vlmerge.anatomy.roles import is_decoder
+from vlmerge.anatomy import Anatomy, Pairing, host_layers
+from vlmerge.anatomy.roles import at_layer, decoder_layer, is_decoder
 from vlmerge.errors import CandidateFailure, MismatchError
 from vlmerge.methods import (
     Known,
@@ -27,6 +27,7 @@ from vlmerge.methods import (
 )
 from vlmerge.methods.dtypes import TORCH_DTYPES
 from vlmerge.methods.launches import LOOSE, Launches, comes_from_triton
+from vlmerge.runtime.layer_path import LayerPath
 from vlmerge.runtime.live_tensors import live_tensors
 from vlmerge.runtime.moving import Mover, PinnedMemory
 
@@ -46,6 +47,8 @@ class Models(Protocol):
     def anatomies(self) -> Mapping[ModelRef, Anatomy]: ...
     @property
     def host(self) -> ModelRef: ...
+    @property
+    def pairing(self) -> Pairing: ...
     def pairing_for(self, recipe: Recipe) -> Pairing: ...
 
 
@@ -63,7 +66,9 @@ class Parents:
         live: Mapping[str, Tensor],
         device: torch.device,
         homes: Mapping[str, str],
+        path: LayerPath,
     ) -> None:
+        self.path = path
         self._models = models
         self._tensors = tensors
         self._live = live
@@ -74,8 +79,11 @@ class Parents:
         self._mover = Mover(device)
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
+        # Of paths: tensors that are in no parameter, once each, whatever path they are on.
+        self._on_paths: dict[tuple[ModelRef, str, torch.dtype], Tensor] = {}
         # Kept where a merge fails after it has changed the tower: the next one that ends well tells of it.
         self._tower_changed = False
+        self._host_roles = {name: role for role, name in host.roles.items()}
         # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
         self._kept: dict[str, torch.dtype] = {role: TORCH_DTYPES[host.tensors[name].dtype] for role, name in host.roles.items()}
 
@@ -120,7 +128,7 @@ class Parents:
                 tensors[ref, name] = tensor  # What is in no file as it is would stay in memory: it is computed for each merge.
             # Before the first candidate: otherwise every merge with this parent would fail, and another would win.
             require_finite(tensor, scratch if home == "card" else beside, model=str(ref), name=name)
-        return cls(models, tensors, live, device, homes)
+        return cls(models, tensors, live, device, homes, LayerPath(model))
 
     @torch.inference_mode()
     def merge_into_host(self, recipe: Recipe) -> bool:
@@ -137,7 +145,13 @@ class Parents:
         """
         pairing = self._models.pairing_for(recipe)
         self.begin()
+        walks, walked = self._walks(recipe, pairing), dict[int, dict[str, Tensor]]()
         for one, step in zip(pairing.tensors, steps_of(recipe, pairing), strict=True):
+            layer = decoder_layer(one.role) if walks else None
+            if layer is not None and not one.is_buffer:
+                inner = one.role.removeprefix(f"layers.{layer}.")
+                walked.setdefault(layer, {})[inner] = self._on_path(recipe, one, step)
+                continue
             live = self._live.get(one.role)
             if live is None or not live.dtype.is_floating_point:
                 continue
@@ -160,8 +174,66 @@ class Parents:
         if self._launches is not None:
             self._launches.finish()
         self._mover.finish()
+        if walks:
+            self._walk([walked[layer] for layer in range(pairing.layers)])
+        else:
+            self.path.leave()
         changed, self._tower_changed = self._tower_changed, False
         return changed
+
+    def _walks(self, recipe: Recipe, pairing: Pairing) -> bool:
+        """Whether a recipe puts layers in places that the host's own parameters have not, or only takes layers as they are."""
+        block = recipe.blocks().get("decoder")
+        if recipe.merge_method == "passthrough" and block is not None and block.slices is not None:
+            return True
+        own = self._models.anatomies[self._models.host].layers
+        return host_layers(pairing.segments, self._models.host, own) != list(range(own))
+
+    def _walk(self, steps: list[dict[str, Tensor]]) -> None:
+        lacking = self.path.names() ^ steps[0].keys()
+        if lacking:
+            raise MismatchError(
+                "layers of this kind cannot stand in another order in memory",
+                where=str(self._models.host),
+                expected="layers whose parameters are called as in the files",
+                found=", ".join(sorted(lacking)[:3]),
+                remedy="merge these models to disk with `vlmerge merge`",
+            )
+        self.path.walk(steps)
+
+    def _on_path(self, recipe: Recipe, one: TensorPair, step: Step | None) -> Tensor:
+        """A tensor of a layer on a path, rounded as in the files of the result: one that is there already, if there is one."""
+        dtype, cast = output_dtype(recipe, one), named_dtype(recipe.dtype)
+        live = self._live[at_layer(one.role, 0)].dtype
+        taken = (self._models.host, one.host_name) if step is None else _taken_whole(step)
+        if taken is None:
+            assert step is not None
+            made = torch.empty(one.shape, dtype=dtype, device=self._scratch.device)
+            combine(step, self._read, made, self._scratch, self._known)
+            return self._in_dtype(made, live, one.name)
+        role = self._host_roles.get(taken[1]) if taken[0] == self._models.host else None
+        if role is not None and self._kept.get(role) == dtype and self._live[role].dtype == live:
+            return self._live[role]
+        key = (*taken, dtype)
+        if key not in self._on_paths:
+            held = self._read(*taken)
+            rounded = (held if cast is None else held.to(cast)).to(dtype)
+            tensor = self._in_dtype(rounded, live, one.name)
+            # What was moved here lies in a buffer that others are moved to next.
+            passing = tensor is held and self._tensors.get(taken) is not held
+            self._on_paths[key] = tensor.clone() if passing else tensor
+        return self._on_paths[key]
+
+    def _in_dtype(self, tensor: Tensor, live: torch.dtype, name: str) -> Tensor:
+        """A rounded tensor in the live dtype.
+
+        Raises:
+            CandidateFailure: The live dtype (float16) does not hold it.
+        """
+        held = tensor.to(live)
+        if torch.finfo(live).max < torch.finfo(tensor.dtype).max and not is_finite(held, self._scratch):
+            raise CandidateFailure(f"infinity in {name} as {spelling(live)}")
+        return held
 
     def _merge_here(self, step: Step, live: Tensor, out: Tensor) -> None:
         """On the device."""
@@ -197,6 +269,8 @@ class Parents:
         if self._launches is not None:
             self._launches.give_back()
         self._rounded.clear()
+        self.path.leave()
+        self._on_paths.clear()
 
     def _read(self, ref: ModelRef, name: str) -> Tensor:
         tensor = self._at_home(ref, name)
@@ -226,6 +300,14 @@ class Parents:
         if held is None or held.numel() < size:
             held = self._rounded[dtype] = torch.empty(size, dtype=dtype, device=live.device)
         return held[:size].view(one.shape)
+
+
+def _taken_whole(step: Step) -> tuple[ModelRef, str] | None:
+    """The one tensor that a step takes as it is, if it does no more than that."""
+    alone = step.method.spec.name == "passthrough" and step.values.sources[0]["scale"] in (None, 1)
+    if not alone or step.pair.rows is not None or step.pair.rearranged is not None:
+        return None
+    return step.inputs[0], step.pair.inputs[step.inputs[0]]
 
 
 def _launches(device: torch.device) -> Launches | None:

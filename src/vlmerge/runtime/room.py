@@ -166,6 +166,7 @@ def needs_of(
     anatomies: Mapping[ModelRef, Anatomy],
     host: ModelRef,
     width: int,
+    layers: int | None = None,
 ) -> Needs:
     """What a run over these models takes.
 
@@ -173,15 +174,19 @@ def needs_of(
         checkpoints, anatomies: Of every model.
         host: Whose tower and processor the result has.
         width: Bytes of a live weight.
+        layers: The most decoder layers that a candidate has; None: the host's.
     """
     facts = anatomies[host].facts
+    layers = max(layers or 0, facts.layers)
     live = checkpoints[host].total_bytes
     if anatomies[host].layout is not None:
         live = sum(math.prod(tensor.shape) * width for tensor in checkpoints[host].tensors.values())
+    if layers > facts.layers:  # A path shares weights, but for last projections that a factor changes.
+        live += layers * facts.hidden * (facts.heads * facts.head_dim + facts.intermediate) * width
     return Needs(
         live=live,
         roles=parent_bytes(checkpoints, anatomies, host),
-        token=2 * facts.layers * facts.kv_heads * facts.head_dim * width,
+        token=2 * layers * facts.kv_heads * facts.head_dim * width,
         activation=(8 * facts.hidden + 3 * facts.intermediate) * width,
         embedded=facts.hidden * width,
         row=min(facts.max_positions, ROW_TOKENS),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from vlmerge.config import ModelRef, Recipe, RunConfig, Source
+from vlmerge.config import ModelRef, PathSpec, Recipe, RunConfig, Source
 from vlmerge.search.genome_space import DTYPE
+from vlmerge.search.path_space import host_path
 from vlmerge.search.space import model_labels
 from vlmerge.standing import row_of
 
@@ -43,6 +44,8 @@ def baselines(config: RunConfig, host: ModelRef) -> list[Baseline]:
         config: The run.
         host: The model whose everything else a result keeps.
     """
+    if config.merge is None and config.path is not None:
+        return _paths(config.path, host)
     models = tuple(dict.fromkeys([*config.models, host]))
     labels, base = model_labels(models), config.base_model
     others = [model for model in models if model != host]
@@ -54,6 +57,18 @@ def baselines(config: RunConfig, host: ModelRef) -> list[Baseline]:
     listed = config.merge.models if config.merge else config.genome.models if config.genome else ()
     rows.append(_linear(config, host, "equal", dict.fromkeys(listed, 1 / len(listed))))
     return [*rows, *_grid(config, host, others), *_chat_vectors(config, host, base, labels)]
+
+
+def _paths(spec: PathSpec, host: ModelRef) -> list[Baseline]:
+    """Models as they are; merged weights have no place beside paths, which leave weights as they are."""
+    assert spec.layers is not None
+    layers = dict(zip(spec.models, spec.layers, strict=True))
+    labels = model_labels(spec.models)
+    own = [Baseline("merged" if spec.beside else "host", host_path(spec, host, host, layers[host]), weights={host: 1.0})]
+    beside = [Baseline("host", host_path(spec, model, host, layers[host])) for model in spec.beside]
+    reason = "a `path:` run puts layers one after another, and merges no weights"
+    rows = [f"swap:{labels[model]}" for model in spec.models if model != host]
+    return [*own, *beside, *(Baseline(row, None, reason) for row in (*rows, "equal", "grid"))]
 
 
 def _grid(config: RunConfig, host: ModelRef, others: list[ModelRef]) -> list[Baseline]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Protocol
 
 from vlmerge.config import ModelRef, Recipe
 from vlmerge.search.genes import Distribution, Gene
 from vlmerge.types import Genome
+
+FOUND = "model"
+"""The folder within a run folder that holds what the run has found."""
 
 
 class SearchSpace(Protocol):
@@ -60,6 +64,12 @@ class Handed:
 
 
 def model_labels(models: tuple[ModelRef, ...]) -> dict[ModelRef, str]:
-    """What tables call the models: the base name where it is unique, else the full id."""
-    names = [model.name for model in models]
-    return {model: model.name if names.count(model.name) == 1 else str(model) for model in models}
+    """What tables call the models: the base name where it is unique, else the full id; what a run found by the run's name."""
+    names = {model: _called(model) for model in models}
+    return {model: name if list(names.values()).count(name) == 1 else str(model) for model, name in names.items()}
+
+
+def _called(model: ModelRef) -> str:
+    folder = PurePath(model.path)
+    found = model.adapter is None and folder.name == FOUND and folder.parent.name
+    return folder.parent.name if found else model.name

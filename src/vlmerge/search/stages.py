@@ -11,13 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from vlmerge.config import MergeSpec, ModelRef, RunConfig, SpaceSpec
+from vlmerge.config import MergeSpec, ModelRef, RacingSpec, RunConfig, SpaceSpec
 from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
 from vlmerge.search.optimizers import Optimizer, optimizer, plan
+from vlmerge.search.path_space import PathSpace
 from vlmerge.search.space import Handed, SearchSpace
 from vlmerge.search.starts import Starting
 from vlmerge.types import Genome
@@ -27,6 +28,8 @@ GENES_CARRIED, QUESTIONS_ASKED = 15, 192
 """So many genes were carried by so many questions; the number grows with the root of the questions, as errors shrink."""
 HELD = 0.8
 """First probability that the last stage's choice of a method keeps for itself in the next one; the rest is divided equally."""
+FRONT_POPULATION = 12
+"""Candidates of a generation that searches for a front, at least."""
 NAMES = ("groups", "finer", "finest")
 
 
@@ -35,7 +38,8 @@ class Stage:
     """One search.
 
     Attributes:
-        name: `global` (one number per model), `groups`, `finer`, … (one per model and group), or `genome` (mergekit-evolve's).
+        name: `global` (one number per model), `groups`, `finer`, … (one per model and group), `genome` (mergekit-evolve's), or
+            `path` (a way through layers).
         space: What it varies.
         start: Where it begins; None: at the distribution of the stage before, lifted into this space.
         sigma: First step size.
@@ -44,6 +48,8 @@ class Stage:
         generations: How many.
         algorithm: Who searches.
         options: Of the algorithm.
+        racing: How a generation is asked in a race; None: every candidate is asked everything.
+        rotate: Share of the search questions' pictures that a generation is asked, or `auto`.
     """
 
     name: str
@@ -55,6 +61,13 @@ class Stage:
     generations: int
     algorithm: str = "cma-es"
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    racing: RacingSpec | None = None
+    rotate: float | Literal["auto"] = 1.0
+
+    @property
+    def several(self) -> bool:
+        """Whether it searches for a front between several objectives."""
+        return self.algorithm == "nsga-ii"
 
     @property
     def budget(self) -> int:
@@ -66,7 +79,7 @@ class Stage:
         """The row of the tables that the distribution's mean stands in."""
         if self.name == "global":
             return "global"
-        return "mean" if self.name in ("groups", "genome") else f"mean:{self.name}"
+        return "mean" if self.name in ("groups", "genome", "path") else f"mean:{self.name}"
 
     def begin(self, handed: Handed | None = None) -> Distribution:
         """The first distribution; `handed` is what the last stage ended with, where there was one."""
@@ -99,11 +112,22 @@ def stages(
         ConfigError: The space does not fit the number of layers, or cannot say the start.
     """
     search = config.search
-    common: dict[str, Any] = {"seed": search.seed, "algorithm": config.algorithm, "options": search.options}
+    common: dict[str, Any] = {
+        "seed": search.seed,
+        "algorithm": config.algorithm,
+        "options": search.options,
+        "racing": search.racing,
+        "rotate": search.rotate,
+    }
     if config.genome is not None:
         space = GenomeSpace(config.genome, host, layers, search.seed if config.random_init else None)
-        population, generations = plan(search.max_fevals, len(space.names), search.population, enlarge=False)
+        size = search.population or _front_population(config)
+        population, generations = plan(search.max_fevals, len(space.names), size, enlarge=False)
         return (Stage("genome", space, space.start, config.sigma, population=population, generations=generations, **common),)
+    if config.path is not None and config.merge is None:
+        paths = PathSpace(config.path, host)
+        population, generations = plan(search.max_fevals, len(paths.genes), search.population)
+        return (Stage("path", paths, paths.start, config.sigma, population=population, generations=generations, **common),)
     assert config.merge is not None
     spaces = _spaces(config.merge, host, layers)
     budgets = _budgets(config, spaces)
@@ -118,10 +142,13 @@ def stages(
         allowed = budgets[number] + (freed if number == chosen[0] else 0)
         if found and number == chosen[-1]:
             allowed = search.max_fevals - sum(stage.budget for stage in found)
-        population, generations = plan(allowed, len(space.genes), search.population)
+        population, generations = plan(allowed, len(space.genes), search.population or _front_population(config))
         name = "global" if number == 0 else stage_name(number - 1)
         sigma = search.global_sigma if number == 0 else config.sigma / (1 if number == 1 else 2)
         begin = start if not found else None
+        if search.objectives:  # The front of the hand-set merges is bred from, too: their ends are the furthest apart.
+            said = [genome for weights in ranked or () if (genome := space.genome_of(weights)) is not None]
+            common["options"] = {"inject": tuple(dict.fromkeys(said)), **search.options}
         found.append(Stage(name, space, begin, sigma, population=population, generations=generations, **common))
     return tuple(found)
 
@@ -145,6 +172,9 @@ def _budgets(config: RunConfig, spaces: Sequence[GroupSpace]) -> list[int]:
     all of them, they share it by their genes.
     """
     search, sizes = config.search, [len(space.genes) for space in spaces]
+    automatic = config.merge is not None and not config.merge.space
+    if search.objectives and automatic and search.max_fevals < CANDIDATES_PER_GENE * sizes[1]:
+        return [search.max_fevals, 0]  # Too few for the first space: one number per model alone.
     if len(sizes) == 2 and sizes[0] == sizes[1]:
         return [search.max_fevals, 0]
     first = min(search.global_fevals, search.max_fevals)
@@ -156,6 +186,12 @@ def _budgets(config: RunConfig, spaces: Sequence[GroupSpace]) -> list[int]:
     if left < sum(shares) + CANDIDATES_PER_GENE * sizes[-1]:
         shares = [left * size // sum(sizes[1:]) for size in sizes[1:-1]]
     return [first, *shares, left - sum(shares)]
+
+
+def _front_population(config: RunConfig) -> int | None:
+    """Of a front: as many candidates as generations, since a generation holds no more of it than there are candidates."""
+    budget = config.search.max_fevals
+    return max(FRONT_POPULATION, math.isqrt(budget)) if config.search.objectives else None
 
 
 # ── how much is carried ──
@@ -190,8 +226,8 @@ def decided(config: RunConfig, layers: int, host: ModelRef, questions: int) -> R
 def _further(config: RunConfig, layers: int, host: ModelRef, questions: int) -> int:
     """How many of the automatic spaces after the first are carried."""
     assert config.merge is not None
-    if not (config.validation.tasks or config.validation.fraction):
-        return 0
+    if config.search.objectives or not (config.validation.tasks or config.validation.fraction):
+        return 0  # A front is searched in one stage.
     sizes = [len(grouped(config.merge, host, layers, space).genes) for space in config.merge.spaces]
     left = config.search.max_fevals - config.search.global_fevals
     count = 0
@@ -229,7 +265,7 @@ def notes(config: RunConfig, layers: int, host: ModelRef, questions: int | None 
                     f"{stage.name}: {questions} search questions carry about {carried(questions)} genes, and this stage has "
                     f"{genes}; {needed(genes)} questions would carry them"
                 )
-    if not config.merge.space and questions is None:
+    if not config.merge.space and questions is None and not config.search.objectives:
         genes = len(grouped(config.merge, host, layers, config.merge.spaces[1]).genes)
         budget = config.search.global_fevals + CANDIDATES_PER_GENE * (genes + len(planned[-1].space.genes))
         found.append(

@@ -6,6 +6,7 @@ from vlmerge.store.file import STORE_NAME
 from vlmerge.store.records import (
     SPLITS,
     AnswerRecord,
+    Fitness,
     Generation,
     Kind,
     ModelRecord,
@@ -14,6 +15,7 @@ from vlmerge.store.records import (
     Status,
     TaskRecord,
     Trial,
+    label_of,
 )
 from vlmerge.store.store import Store
 
@@ -21,6 +23,7 @@ __all__ = [
     "SPLITS",
     "STORE_NAME",
     "AnswerRecord",
+    "Fitness",
     "Generation",
     "Kind",
     "ModelRecord",
@@ -30,4 +33,5 @@ __all__ = [
     "Store",
     "TaskRecord",
     "Trial",
+    "label_of",
 ]

@@ -11,7 +11,11 @@ from vlmerge.types import Genome
 Split = Literal["search", "validation", "holdout"]
 SPLITS: tuple[Split, ...] = ("search", "validation", "holdout")
 Kind = Literal["searched", "baseline", "mean", "simple", "ablation"]
-Status = Literal["scored", "failed"]
+Status = Literal["scored", "failed", "racing", "stopped", "sampled"]
+"""`racing`: in a race that goes on, not all of its questions asked; `stopped`: that race has ended for it (`raced.py`);
+`sampled`: asked the share of the search questions that its generation was asked (`rotation.py`)."""
+Fitness = float | tuple[float, ...]
+"""What an optimizer is told of a candidate, higher is better: one number, or one for each objective."""
 
 
 @dataclass(frozen=True)
@@ -88,8 +92,8 @@ class Trial:
         stage, generation, position: Where a searched candidate stood.
         genome: Its genes, where it has any.
         recipe: YAML of its recipe: `vlmerge merge` understands it.
-        status: `scored` or `failed`.
-        reason: Why it failed.
+        status: `scored`: on all search questions; or `failed`, `racing`, `stopped`, `sampled`.
+        reason: Why it failed, or where it was stopped.
         seconds: Seconds by part: merge, answer, score.
         finished_at: UTC, ISO 8601.
     """
@@ -107,6 +111,11 @@ class Trial:
     seconds: Mapping[str, float]
     finished_at: str
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has a score on the search questions: what a stopped one answered is no score to compare others with."""
+        return self.status == "scored"
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -115,7 +124,12 @@ class Generation:
     stage: int
     generation: int
     genomes: tuple[Genome, ...]
-    fitness: tuple[float | None, ...] | None
+    fitness: tuple[Fitness | None, ...] | None
     mean: Genome | None
     sigma: float | None
     seconds: float | None
+
+
+def label_of(stage: int, generation: int, position: int) -> str:
+    """The label of a searched candidate, by where it stood (each counted from 0)."""
+    return f"stage-{stage + 1}/{generation + 1:03d}/{position + 1:02d}"

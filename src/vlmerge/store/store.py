@@ -1,6 +1,7 @@
 """The store: writing a run's record, and reading it.
 
-Written at ask (a generation's genomes), at each finished candidate (trial, answers, scores: one transaction) and at tell.
+Written at ask (a generation's genomes), at each finished candidate (trial, answers, scores: one transaction) and at tell. A
+candidate in a race is written with each block of questions that it has answered.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from vlmerge.atomic import put
 from vlmerge.errors import RunFolderError
 from vlmerge.store.file import TABLES, connect, damaged, not_a_run
-from vlmerge.store.records import AnswerRecord, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
+from vlmerge.store.records import AnswerRecord, Fitness, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
 from vlmerge.types import SCHEMA, Genome
 
 
@@ -195,7 +196,7 @@ class Store:
             )
 
     def record_tell(
-        self, stage: int, generation: int, fitness: Sequence[float | None], mean: Genome, sigma: float, seconds: float
+        self, stage: int, generation: int, fitness: Sequence[Fitness | None], mean: Genome, sigma: float, seconds: float
     ) -> None:
         """Writes what the optimizer was told; None stands for a failed candidate."""
         with self.transaction():
@@ -212,7 +213,7 @@ class Store:
                 stage=row["stage"],
                 generation=row["generation"],
                 genomes=tuple(tuple(genome) for genome in json.loads(row["genomes"])),
-                fitness=None if row["fitness"] is None else tuple(json.loads(row["fitness"])),
+                fitness=None if row["fitness"] is None else _fitness(json.loads(row["fitness"])),
                 mean=None if row["mean"] is None else tuple(json.loads(row["mean"])),
                 sigma=row["sigma"],
                 seconds=row["seconds"],
@@ -221,8 +222,8 @@ class Store:
             if stage in (None, row["stage"])
         ]
 
-    def record_trial(self, trial: Trial, answers: Sequence[AnswerRecord] = ()) -> None:
-        """Writes a finished candidate with its answers and scores, all or nothing."""
+    def record_trial(self, trial: Trial, answers: Sequence[AnswerRecord] = (), places: Sequence[int] = ()) -> None:
+        """Writes a candidate with its answers and scores, all or nothing; `places` as in `record_answers`."""
         with self.transaction():
             self._connection.execute(
                 "INSERT INTO trials VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
@@ -232,14 +233,39 @@ class Store:
                     _json(dict(trial.seconds)), trial.finished_at,
                 ),
             )  # fmt: skip
-            self.record_answers(trial.trial, answers)
+            self.record_answers(trial.trial, answers, places)
 
-    def record_answers(self, trial: int, answers: Sequence[AnswerRecord]) -> None:
-        """Adds answers of a trial on further questions (validation, holdout), all or nothing."""
+    def update_trial(self, trial: Trial, answers: Sequence[AnswerRecord] = (), places: Sequence[int] = ()) -> None:
+        """Writes what became of a candidate that was recorded before its end, with further answers, all or nothing.
+
+        Args:
+            trial: Status, reason, seconds and time of it are written.
+            answers: Further answers.
+            places: As in `record_answers`.
+        """
+        with self.transaction():
+            self._connection.execute(
+                "UPDATE trials SET status = ?, reason = ?, seconds = ?, finished_at = ? WHERE trial = ?",
+                (trial.status, trial.reason, _json(dict(trial.seconds)), trial.finished_at, trial.trial),
+            )
+            self.record_answers(trial.trial, answers, places)
+
+    def record_answers(self, trial: int, answers: Sequence[AnswerRecord], places: Sequence[int] = ()) -> None:
+        """Adds answers of a trial on further questions (validation, holdout), all or nothing.
+
+        Args:
+            trial: Its number.
+            answers: Of questions that it has not answered yet.
+            places: Of each answer, its question's place among those of the set; empty: all of them, in order.
+        """
+        order = places or range(len(answers))
         with self.transaction():
             self._connection.executemany(
                 "INSERT INTO answers VALUES (?,?,?,?,?,?,?,?)",
-                [(trial, a.split, a.task, i, a.question, a.text, a.tokens, a.score) for i, a in enumerate(answers)],
+                [
+                    (trial, a.split, a.task, place, a.question, a.text, a.tokens, a.score)
+                    for place, a in zip(order, answers, strict=True)
+                ],
             )
 
     def next_trial(self) -> int:
@@ -264,8 +290,12 @@ class Store:
         return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows if task in (None, row["task"])]
 
     def has_answers(self, trial: int, split: Split) -> bool:
-        """Whether the trial was scored on that set."""
-        found = self._connection.execute("SELECT 1 FROM answers WHERE trial = ? AND split = ? LIMIT 1", (trial, split))
+        """Whether the trial was scored on that set: of the search set a part was asked of whoever a race stopped."""
+        found = self._connection.execute(
+            "SELECT 1 FROM answers JOIN trials USING (trial) WHERE trial = ? AND split = ? "
+            "AND NOT (split = 'search' AND status IN ('racing', 'stopped', 'sampled')) LIMIT 1",
+            (trial, split),
+        )
         return found.fetchone() is not None
 
     def task_means(self, split: Split) -> dict[int, dict[str, tuple[int, float]]]:
@@ -275,6 +305,16 @@ class Store:
         for row in self._connection.execute(asked, (split,)):
             found.setdefault(row["trial"], {})[row["task"]] = (row["count"], row["mean"])
         return found
+
+    def stopped(self, stage: int, generation: int) -> frozenset[int]:
+        """Positions of a generation's candidates that a race stopped: what the optimizer was told of them is no score."""
+        query = "SELECT position FROM trials WHERE stage = ? AND generation = ? AND status = 'stopped'"
+        return frozenset(row["position"] for row in self._connection.execute(query, (stage, generation)))
+
+    def answers_by_trial(self, split: Split) -> dict[int, int]:
+        """Trial → how many answers it gave on a set; without those that gave none."""
+        query = "SELECT trial, COUNT(*) AS n FROM answers WHERE split = ? GROUP BY trial ORDER BY trial"
+        return {row["trial"]: row["n"] for row in self._connection.execute(query, (split,))}
 
     # ── inside ──
 
@@ -297,6 +337,10 @@ class Store:
                 found=f"schema {schema}",
                 remedy="use the version of vlmerge that made it, or another folder",
             )
+
+
+def _fitness(told: list[float | list[float] | None]) -> tuple[Fitness | None, ...]:
+    return tuple(tuple(each) if isinstance(each, list) else each for each in told)
 
 
 def _json(value: Any) -> str:

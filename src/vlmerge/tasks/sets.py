@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from vlmerge.config.judge_block import budgets_of
+from vlmerge.config.problems import nearest
 from vlmerge.errors import TaskError
 from vlmerge.tasks import AskingTask, JudgedTask, check_names, lm_eval_name, load_tasks, preset_named, task_name
 from vlmerge.tasks.hub import Commits
@@ -78,6 +79,52 @@ def check_run_names(config: RunConfig, file: str | None = None) -> None:
     blocks = {"tasks": config.tasks, "validation": config.validation.tasks or (), "holdout": config.holdout}
     keyed = {f"{block}[{place}]": spec for block, specs in blocks.items() for place, spec in enumerate(specs)}
     check_names(keyed, config.preset, file, config.task_search_path)
+    check_aims(config, file)
+
+
+def check_aims(config: RunConfig, file: str | None = None) -> None:
+    """Refuses aims over tasks that the search does not ask, or that validation tasks of their own leave out.
+
+    Raises:
+        TaskError: With the key and the nearest name.
+    """
+    searched = [task_name(spec) for spec in config.tasks]
+    validated = None if config.validation.tasks is None else [task_name(spec) for spec in config.validation.tasks]
+    for key, name in _aimed_tasks(config):
+        for block, names in (("tasks", searched), ("validation", validated)):
+            if names is None or name in names:
+                continue
+            close = nearest(name, names)
+            label = f"give the same task there `label: {name}`"
+            raise TaskError(
+                f"an aim is over a task that `{block}` does not have",
+                where=f"{f'{file}: ' if file else ''}search.{key}",
+                expected=f"one of {', '.join(names)}",
+                found=name,
+                remedy=f"did you mean `{close}`?"
+                if close
+                else label
+                if block == "validation"
+                else "name one of these, or add it to `tasks` (weight 0: asked, no part of the score)",
+            )
+
+
+def aims_without_holdout(config: RunConfig) -> list[str]:
+    """Notes on aims whose tasks the holdout does not ask: what was found of them there cannot be told."""
+    held = [task_name(spec) for spec in config.holdout]
+    lost = dict.fromkeys(name for _, name in _aimed_tasks(config) if held and name not in held)
+    return [
+        f"the holdout does not ask {name}, which `search` aims at: what becomes of it there will not be known "
+        f"(a task of the holdout with `label: {name}` would tell)"
+        for name in lost
+    ]
+
+
+def _aimed_tasks(config: RunConfig) -> list[tuple[str, str]]:
+    """Key and task of every aim that names one."""
+    constraints = [(f"constraints[{at}]", each.task) for at, each in enumerate(config.search.constraints)]
+    objectives = [(f"objectives[{at}]", name) for at, each in enumerate(config.search.objectives) for name in each.tasks]
+    return [(key, name) for key, name in (*constraints, *objectives) if name is not None]
 
 
 def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Sets:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from vlmerge.ask import failing_as_error, load_model
 from vlmerge.config.recipe import read_recipe
 from vlmerge.errors import CheckpointError, RunFolderError
-from vlmerge.merge import prepare_models
+from vlmerge.merge import prepare_run
 from vlmerge.plan import merged_dtype
 from vlmerge.recording import check_models, recorded_run
 from vlmerge.run_folder import readable_store
@@ -99,7 +99,7 @@ def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
     with Store.read_only(readable_store(run)) as store:
         chosen = _chosen(store, run)
         used = recorded_run(store)
-        models = prepare_models(used.models, vlm=used.vlm, base=used.base_model, protect=used.protect, cached_only=True)
+        models = prepare_run(used, cached_only=True)
         check_models(store, models.checkpoints)
     host = models.anatomies[models.host]
     placement = choose_placement(

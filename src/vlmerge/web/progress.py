@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from vlmerge.aims import violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.errors import ConfigError
 from vlmerge.recording import recorded_run
@@ -36,6 +37,7 @@ class Progress:
         self.folder = folder
         self._run: tuple[object, object] | None = None
         self._scores: dict[tuple[int, Split], float | None] = {}
+        self._kept: dict[int, bool] = {}
         self._plan: tuple[Stage, ...] = ()
         self._lock = threading.Lock()
 
@@ -69,14 +71,16 @@ class Progress:
             state = self.state(finished=finished)
             searched = [trial for trial in trials if trial.kind == "searched"]
             scores = self._search_scores(store, trials, history)
-            leader = _leader(store, trials, scores)
+            kept = self._within(store, trials, history)
+            leading = {trial: score if kept[trial] else None for trial, score in scores.items()}
+            leader = _leader(store, trials, leading)
             first = next((trial for trial in trials if trial.trial == leader["a"]), None)
             return {
                 "name": str(store.get("name") or self.folder.absolute().name),
                 "state": state,
                 "where": where(store, trials, generations, say, state),
                 "generation": _generation(generations, self._plan),
-                "done": len(searched),
+                "done": sum(trial.status != "racing" for trial in searched),
                 "tried": len(trials),
                 "budget": history.budget,
                 "per_minute": _per_minute(trials),
@@ -85,7 +89,7 @@ class Progress:
                 "contaminated": list(map(str, cast(Sequence[object], store.get("contaminated") or ()))),
                 "sets": visible_sets(store),
                 "has_holdout": any(task.split == "holdout" for task in store.tasks()),
-                "best": max((score for score in scores.values() if score is not None), default=None),
+                "best": max((score for score in leading.values() if score is not None), default=None),
                 "chart": self._chart(store, trials, searched, scores, history, say),
                 "trials": [self._line(store, trial, scores, say) for trial in trials],
                 "standing": store.get("standing") or {},
@@ -110,6 +114,7 @@ class Progress:
         if run != self._run:
             self._run = run
             self._scores.clear()
+            self._kept.clear()
             self._plan = _plan(store)
 
     def _score(self, store: Store, trial: Trial, split: Split) -> float | None:
@@ -130,6 +135,16 @@ class Progress:
             for trial in trials
         }
 
+    def _within(self, store: Store, trials: Sequence[Trial], history: History) -> dict[int, bool]:
+        """Trial → whether it keeps the run's constraints on the search questions."""
+        points = iter(history.points)
+        for trial in trials:
+            if trial.kind == "searched":
+                self._kept[trial.trial] = next(points).kept
+            elif trial.trial not in self._kept:
+                self._kept[trial.trial] = not violation(store, trial.trial, "search")
+        return self._kept
+
     def _chart(
         self,
         store: Store,
@@ -149,7 +164,13 @@ class Progress:
                 best[row] = max(score, best.get(row, score))
         return {
             "points": [
-                {"number": point.number, "trial": trial.trial, "label": trial.label, "score": _rounded(point.score)}
+                {
+                    "number": point.number,
+                    "trial": trial.trial,
+                    "label": trial.label,
+                    "score": _rounded(point.score),
+                    "kept": point.kept,
+                }
                 for point, trial in zip(history.points, searched, strict=True)
             ],
             "spreads": [
@@ -180,6 +201,7 @@ class Progress:
             **fresh,
             "seconds": round(seconds_of(trial.seconds), 2),
             "reason": trial.reason,
+            "stopped_after": len(store.answers(trial.trial, "search")) if trial.status == "stopped" else None,
         }
 
     def _under_way(

@@ -197,7 +197,7 @@ def _best_so_far(points: list[dict[str, Any]]) -> list[tuple[int, float]]:
     curve: list[tuple[int, float]] = []
     for point in points:
         score = point["score"]
-        if score is not None and (not curve or score > curve[-1][1]):
+        if score is not None and point["kept"] and (not curve or score > curve[-1][1]):
             curve.append((point["number"], score))
     if curve and points[-1]["number"] > curve[-1][0]:
         curve.append((points[-1]["number"], curve[-1][1]))

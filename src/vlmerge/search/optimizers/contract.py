@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 from vlmerge.errors import RunFolderError
 from vlmerge.search.genes import Distribution, Gene
+from vlmerge.store import Fitness
 from vlmerge.types import Genome
 
 if TYPE_CHECKING:
     from vlmerge.store import Generation
-
-Fitness = float | tuple[float, ...]
-"""What a candidate scored, higher is better: one number, or one for each objective."""
 
 
 class Optimizer(ABC):
@@ -162,8 +160,7 @@ class Optimizer(ABC):
                     remedy="go on where the run began, or start anew in another folder",
                 )
             if generation.fitness is not None:
-                told = cast("Sequence[float | Sequence[float] | None]", generation.fitness)
-                self.tell(asked, [each if each is None or isinstance(each, int | float) else tuple(each) for each in told])
+                self.tell(asked, generation.fitness)
 
 
 class BestSoFar(Optimizer):

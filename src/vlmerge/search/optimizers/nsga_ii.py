@@ -13,6 +13,7 @@ from typing import Annotated, Any, cast
 import numpy as np
 from pydantic import Field
 
+from vlmerge.aims.fronts import dominates
 from vlmerge.search.optimizers.boxes import box
 from vlmerge.search.optimizers.contract import Fitness, Optimizer, within
 from vlmerge.search.optimizers.options import read_options
@@ -188,9 +189,3 @@ def front(points: Sequence[FrontPoint]) -> tuple[FrontPoint, ...]:
         if not beaten and all(other.genome != point.genome for other in points[:place]):
             kept.append(point)
     return tuple(kept)
-
-
-def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether the one is as good in every objective and better in one."""
-    pairs = list(zip(one, other, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)

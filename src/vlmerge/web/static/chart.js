@@ -54,7 +54,7 @@ const limits = (chart) => {
 const bestSoFar = (points) => {
   const found = [];
   for (const point of points) {
-    if (point.score !== null && (!found.length || point.score > found.at(-1)[1])) found.push([point.number, point.score]);
+    if (point.score !== null && point.kept && (!found.length || point.score > found.at(-1)[1])) found.push([point.number, point.score]);
   }
   return found;
 };

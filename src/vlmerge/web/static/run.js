@@ -146,7 +146,9 @@
     }, side.toUpperCase());
     const cells = columns().map((column) => {
       if (column === "name") {
-        const failed = trial.reason ? element("span", { class: "bad range" }, say("web.trials.failed", { reason: trial.reason })) : null;
+        const asked = trial.stopped_after;
+        const stopped = asked === null ? null : element("span", { class: "range" }, say("web.trials.stopped", { asked }));
+        const failed = trial.reason && !stopped ? element("span", { class: "bad range" }, say("web.trials.failed", { reason: trial.reason })) : stopped;
         const label = trial.name === trial.label ? null : element("span", { class: "trial" }, trial.label);
         return element("th", { scope: "row", class: trial.name === trial.label ? "unbroken" : null }, trial.name, label, failed);
       }

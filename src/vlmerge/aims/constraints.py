@@ -1,0 +1,104 @@
+"""Whether a trial keeps a run's constraints on a set, and by how much it breaks them.
+
+A constraint bounds the mean score of a task, or the share of answers in a language's writing system. `of: host` makes the bound
+a share of what the host itself has on the very same questions, so that a harder set asks for less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from vlmerge.aims.wanted import constraints
+from vlmerge.writing import is_written_in
+
+if TYPE_CHECKING:
+    from vlmerge.config.aim_blocks import ConstraintSpec
+    from vlmerge.store import AnswerRecord, Split, Store
+
+HOST = "host"
+"""Label of the trial that is the host as it is."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One constraint, of one trial on one set. Figures are 0 to 1.
+
+    Attributes:
+        constraint: As the run says it.
+        value: What the trial has: a task's mean score, or the share of answers in the language.
+        bound: What it has to have: of `of: host` the share of the host's own score.
+        shortfall: 0 where it is kept; else how far the value is from the bound, as a share of the way (0 to 1).
+    """
+
+    constraint: ConstraintSpec
+    value: float
+    bound: float
+    shortfall: float
+
+
+def kept(store: Store, trial: int, split: Split) -> list[Kept]:
+    """Every constraint whose questions a trial was asked on a set, with its bound; those without a bound there are left out.
+
+    Args:
+        store: The run's store.
+        trial: Number of the trial.
+        split: The set.
+    """
+    wanted = constraints(store)
+    if not wanted:
+        return []
+    own = store.answers(trial, split)
+    host = store.trial(HOST)
+    theirs = store.answers(host.trial, split) if host is not None and any(each.of for each in wanted) else []
+    counted = [task.task for task in store.tasks(split) if task.weight]
+    found: list[Kept] = []
+    for constraint in wanted:
+        value, bound = measured(constraint, own, counted), bound_of(constraint, theirs, counted)
+        if value is not None and bound is not None:
+            found.append(Kept(constraint, value, bound, shortfall(constraint, value, bound)))
+    return found
+
+
+def violation(store: Store, trial: int, split: Split) -> float:
+    """The sum of a trial's shortfalls on a set; 0: it is feasible there."""
+    return math.fsum(each.shortfall for each in kept(store, trial, split))
+
+
+def host_is_needed(store: Store) -> bool:
+    """Whether a bound is a share of the host's score, so that a run cannot go on without one."""
+    return any(each.of for each in constraints(store))
+
+
+def judged(constraint: ConstraintSpec, answer: AnswerRecord) -> float:
+    """What one answer adds to the mean that is bounded: its score, or whether it is in the language."""
+    return answer.score if constraint.language is None else float(is_written_in(answer.text, constraint.language))
+
+
+def asks(constraint: ConstraintSpec, counted: Sequence[str]) -> Sequence[str]:
+    """The tasks whose questions a constraint is about; `counted` are those that count in the score."""
+    return counted if constraint.task is None else (constraint.task,)
+
+
+def measured(constraint: ConstraintSpec, answers: Sequence[AnswerRecord], counted: Sequence[str]) -> float | None:
+    """The mean that is bounded; None where none of its questions was asked."""
+    tasks = asks(constraint, counted)
+    values = [judged(constraint, answer) for answer in answers if answer.task in tasks]
+    return math.fsum(values) / len(values) if values else None
+
+
+def bound_of(constraint: ConstraintSpec, host: Sequence[AnswerRecord], counted: Sequence[str]) -> float | None:
+    """The bound on a set; None where it is a share of the host's score and the host has none there."""
+    if constraint.of is None:
+        return constraint.bound
+    score = measured(constraint, host, counted)
+    return None if score is None else constraint.bound * score
+
+
+def shortfall(constraint: ConstraintSpec, value: float, bound: float) -> float:
+    """How far a value is from its bound, as a share of the way from there to the worst there is."""
+    if constraint.at_most is None:
+        return max(0.0, (bound - value) / bound) if bound > 0 else 0.0
+    return max(0.0, (value - bound) / (1 - bound)) if bound < 1 else 0.0

@@ -1,0 +1,47 @@
+"""What a trial scores on each of a run's objectives."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from vlmerge.aims.wanted import objectives
+
+if TYPE_CHECKING:
+    from vlmerge.config.aim_blocks import ObjectiveSpec
+    from vlmerge.store import Split, Store
+
+__all__ = ["objective_scores", "objectives", "shares"]
+
+
+def shares(objective: ObjectiveSpec) -> dict[str, float]:
+    """Task → its part of the objective; the parts without their signs sum to 1."""
+    whole = math.fsum(abs(weight) for weight in objective.tasks.values())
+    return {task: weight / whole for task, weight in objective.tasks.items() if weight}
+
+
+def objective_scores(store: Store, trial: int, split: Split) -> tuple[float, ...] | None:
+    """One number for each objective, 0 to 1, higher is better; None where a task of one was not asked.
+
+    Args:
+        store: The run's store.
+        trial: Number of the trial.
+        split: The set.
+    """
+    by_task: dict[str, list[float]] = {}
+    for answer in store.answers(trial, split):
+        by_task.setdefault(answer.task, []).append(answer.score)
+    means = {task: math.fsum(scores) / len(scores) for task, scores in by_task.items()}
+    found: list[float] = []
+    for objective in objectives(store):
+        parts = shares(objective)
+        if any(task not in means for task in parts):
+            return None
+        found.append(combined(parts, means))
+    return tuple(found)
+
+
+def combined(parts: Mapping[str, float], means: Mapping[str, float]) -> float:
+    """Sum of task means by their parts; of a part below 0 less is better, and 1 − mean counts."""
+    return math.fsum(part * means[task] if part > 0 else -part * (1 - means[task]) for task, part in parts.items())

@@ -1,0 +1,82 @@
+"""A run of two parts: weights are merged (`merge:`), then paths are searched through the layers of what was found (`path:`).
+
+The first part is a whole run in a folder of its own within the run folder. It has no holdout, which is looked
+at once, at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vlmerge.config.model_ref import ModelRef
+from vlmerge.config.path_blocks import WINNER
+from vlmerge.config.run import RunConfig, SearchSpec
+from vlmerge.recording import recorded_run
+from vlmerge.run_folder import readable_store
+from vlmerge.search import FOUND
+from vlmerge.store import Store
+from vlmerge.tasks.sets import load_sets
+
+if TYPE_CHECKING:
+    from vlmerge.run_folder import RunFolder
+
+MERGED = "merged"
+"""The folder of the first part."""
+KEPT = ("constraints", "finalists", "racing", "rotate", "sharing", "simplify", "margin")
+"""Of `search:`, what holds for both parts; the rest is about weights."""
+BEGUN = "first_part"
+"""In the store of the whole: that the first part has written something."""
+
+
+def first_part(config: RunConfig) -> RunConfig:
+    """The run that merges weights."""
+    return config.model_copy(update={"path": None, "holdout": ()})
+
+
+def second_part(config: RunConfig, winner: ModelRef, host: ModelRef) -> RunConfig:
+    """The run over paths, with the host as it is in a row beside.
+
+    Args:
+        config: The run of two parts.
+        winner: What the first part found.
+        host: What it began with.
+    """
+    spec, search = config.path, config.search
+    assert spec is not None
+    models = dict.fromkeys(winner if ref == WINNER else ref for ref in spec.models)
+    beside = () if host in models else (host,)
+    path = spec.model_copy(update={"models": tuple(models), "vlm": winner, "beside": beside, "max_fevals": None})
+    kept = {key: getattr(search, key) for key in KEPT}
+    budget = SearchSpec(max_fevals=spec.max_fevals or search.max_fevals, seed=search.seed, **kept)
+    return config.model_copy(update={"merge": None, "path": path, "search": budget}).completed()
+
+
+def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig, Path], Path]) -> RunConfig:
+    """The run over paths that is left when weights are merged; a run of one part is itself.
+
+    Args:
+        config: The run.
+        folder: Its folder, locked.
+        run: Runs the first part in a folder, or goes on with it; on a finished one it does nothing but refuse another one.
+    """
+    if not config.hybrid:
+        return config
+    inside = folder.path / MERGED
+    if folder.store.get("config_asked") is None or inside.is_dir():
+        if not inside.is_dir():
+            load_sets(config)  # Refuses a holdout that was searched now, not when half of the run is done.
+        try:
+            run(first_part(config), inside)
+        finally:
+            if inside.is_dir() and not folder.store.get(BEGUN):
+                folder.store.set(BEGUN, True)
+        with Store.read_only(readable_store(inside)) as store:
+            named = next(model.name for model in store.models() if model.is_host)
+            host = next(ref for ref in recorded_run(store).models if str(ref) == named)
+    else:  # The first part's folder was taken away to save room.
+        spec = recorded_run(folder.store).path
+        assert spec is not None
+        host = spec.beside[0]
+    return second_part(config, ModelRef(str(inside / FOUND)), host)

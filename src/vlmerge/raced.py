@@ -1,0 +1,150 @@
+"""A race, held: a generation is asked block by block, and what the store holds says who is still asked (`search/racing.py`).
+
+Every answer of a block is written before anything is decided by it, and everything that is decided follows from what is
+written: a race that was interrupted goes on to the same end. A candidate is merged anew for each block that it is asked, since
+only one of them is in memory; docs/search.md says what that costs.
+
+Only tasks that count can decide a race. Questions of tasks of weight 0 are asked with the last block, of those that come to it.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlmerge.search.racing import PICTURES, Race, Scores
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Bench, Candidate
+    from vlmerge.config import RacingSpec
+    from vlmerge.store import Status, Store, Trial
+    from vlmerge.tasks.sets import Asked, Sets
+    from vlmerge.watching import Watch
+
+
+@dataclass(frozen=True)
+class Course:
+    """How one generation is asked.
+
+    Attributes:
+        race: The statistics, over the questions of tasks that count, in their order.
+        parts: What is asked in each block.
+        questions: Task and id of each of the race's questions.
+        turned: Tasks of which less is better: 1 − score counts.
+        ends: What becomes of a candidate that is asked all this: `scored`, or `sampled` where there are other questions.
+    """
+
+    race: Race
+    parts: tuple[tuple[Asked, ...], ...]
+    questions: tuple[tuple[str, str], ...]
+    turned: frozenset[str]
+    ends: Status
+
+    @classmethod
+    def of(
+        cls,
+        tasks: Sequence[Asked],
+        spec: RacingSpec | None,
+        place: tuple[int, int, int],
+        candidates: int,
+        *,
+        whole: bool = True,
+    ) -> Course:
+        """Deals the questions of a generation into blocks.
+
+        Args:
+            tasks: What it is asked.
+            spec: How the run races; None: everybody is asked everything, in one block.
+            place: Seed, stage and generation: every generation has an order of its own.
+            candidates: How many take part.
+            whole: Whether these are all search questions.
+        """
+        counted = [asked for asked in tasks if asked.weight]
+        questions = [question for asked in counted for question in asked.questions]
+        race = Race.deal(
+            [question.group for question in questions],
+            survivors=candidates if spec is None else max(1, int(spec.survivors * candidates)),
+            error_rate=0.5 if spec is None else spec.error_rate,
+            blocks=1 if spec is None else spec.blocks,
+            # A task's questions have its weight together, as in `standing.set_score`.
+            weights=[abs(asked.weight) / len(asked.questions) for asked in counted for _ in asked.questions],
+            seed=zlib.crc32("/".join(map(str, place)).encode()),
+        )
+        keys = tuple((question.task, question.id) for question in questions)
+        blocks = [{keys[at] for at in block} for block in race.blocks]
+        blocks[-1] |= {(each.task, each.id) for asked in tasks if not asked.weight for each in asked.questions}
+        parts = tuple(_part(tasks, block) for block in blocks)
+        turned = frozenset(asked.task.name for asked in counted if asked.weight < 0)
+        return cls(race, parts, keys, turned, "scored" if whole else "sampled")
+
+    def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch) -> Scores:
+        """Holds the race, or goes on with it.
+
+        Args:
+            candidates: The generation.
+            bench: Merges and asks.
+            store: The run's store.
+            watch: Told of each candidate whose race is over.
+
+        Returns:
+            (candidates, questions): `race.fitness` makes of them what the optimizer is told.
+        """
+        asked = list(accumulate(sum(len(each.questions) for each in part) for part in self.parts))
+        trials = [store.trial(candidate.label) for candidate in candidates]
+        scores = np.stack([self.scores_of(store, trial) for trial in trials])
+        for at, trial in enumerate(trials):
+            if trial is not None and trial.status != "racing":
+                watch.tried(trial, self._mean(trial, scores[at]))
+        for block, places in enumerate(self.race.blocks):
+            for at in self.race.running(scores, block):
+                trial = trials[at]
+                if (trial is None or trial.status != "failed") and np.isnan(scores[at, list(places)]).any():
+                    then: Status = self.ends if block == len(self.parts) - 1 else "racing"
+                    trial = bench.try_part(candidates[at], self.parts[block], then)
+                    trials[at], scores[at] = trial, self.scores_of(store, trial)
+                    watch.asked_a_part()
+                    if trial.status != "racing":
+                        watch.tried(trial, self._mean(trial, scores[at]))
+            for at in self.race.to_stop(scores, block):
+                stopped = bench.stop(candidates[at].label, f"stopped after {asked[block]} of {asked[-1]} questions")
+                if trials[at] != stopped:
+                    trials[at] = stopped
+                    watch.tried(stopped, None)
+        failed = [at for at, trial in enumerate(trials) if trial is not None and trial.status == "failed"]
+        scores[failed] = np.nan
+        return scores
+
+    def _mean(self, trial: Trial, scores: Scores) -> float | None:
+        """Of whoever was asked everything."""
+        return float(np.average(scores, weights=self.race.weights)) if trial.status in ("scored", "sampled") else None
+
+    def scores_of(self, store: Store, trial: Trial | None) -> Scores:
+        """Of each of the race's questions; NaN where it was not asked.
+
+        One that failed keeps what it had answered before: others were compared with it then.
+        """
+        found: dict[tuple[str, str], float] = {}
+        for answer in [] if trial is None else store.answers(trial.trial, "search"):
+            score = 1 - answer.score if answer.task in self.turned else answer.score
+            found[answer.task, answer.question] = score
+        return np.array([found.get(key, np.nan) for key in self.questions])
+
+
+def race_note(sets: Sets, spec: RacingSpec | None) -> str | None:
+    """What is to be said where a run wants races and has too few pictures for them."""
+    pictures = len({question.group for asked in sets.search if asked.weight for question in asked.questions})
+    if spec is None or pictures >= 2 * PICTURES:
+        return None
+    return f"no races: they take {2 * PICTURES} pictures, and the search has {pictures}; every candidate is asked everything"
+
+
+def _part(tasks: Sequence[Asked], chosen: set[tuple[str, str]]) -> tuple[Asked, ...]:
+    found = (
+        replace(asked, questions=tuple(each for each in asked.questions if (each.task, each.id) in chosen)) for asked in tasks
+    )
+    return tuple(asked for asked in found if asked.questions)

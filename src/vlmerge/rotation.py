@@ -1,0 +1,130 @@
+"""Rotation in a run: which questions a generation is asked, what its scores say of all questions, and who is asked the rest.
+
+A candidate that was asked a share has an estimate, not a score: its mean there, corrected by what hand-set merges, which are
+asked everything, score more on all questions than on that share.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, next_share, reliability
+from vlmerge.standing import estimates, set_score
+
+if TYPE_CHECKING:
+    from vlmerge.bench import Bench
+    from vlmerge.raced import Course
+    from vlmerge.search import Stage
+    from vlmerge.search.racing import Scores
+    from vlmerge.store import Store, Trial
+    from vlmerge.tasks.sets import Asked
+    from vlmerge.watching import Watch
+
+
+def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], store: Store) -> tuple[Asked, ...]:
+    """What a generation is asked of the search questions; all of them where the stage does not rotate.
+
+    Args:
+        stage: The search.
+        place: Its number and the generation's, from 0.
+        tasks: The search questions.
+        store: Knows the share, where answers decide it.
+    """
+    if stage.rotate == 1:
+        return tuple(tasks)
+    share = _share(place, store) if stage.rotate == "auto" else float(stage.rotate)
+    pictures = [question.group for asked in tasks if asked.weight for question in asked.questions]
+    seed = zlib.crc32(f"{stage.seed}/{place[0]}".encode())
+    asked = chosen(pictures, share, seed, place[1])
+    found = (replace(one, questions=tuple(each for each in one.questions if each.group in asked)) for one in tasks)
+    return tuple(one for one in found if one.questions)
+
+
+def _share(place: tuple[int, int], store: Store) -> float:
+    shares: Mapping[str, float] = store.get("shares", {})
+    return shares.get(f"{place[0]}/{place[1]}", FIRST_SHARE)
+
+
+def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Scores, store: Store, watch: Watch) -> None:
+    """Writes down which share the next generation is asked, where the answers of this one decide it; and says so.
+
+    Args:
+        stage: The search.
+        place: Its number and this generation's.
+        course: What was asked.
+        scores: (candidates, questions of the course).
+        store: The run's store.
+        watch: Who is told.
+    """
+    if stage.rotate != "auto":
+        return
+    rows = scores[~np.isnan(scores).all(axis=1)]
+    common = ~np.isnan(rows).any(axis=0)
+    race = course.race
+    known = None
+    if common.any():
+        places = np.flatnonzero(common)
+        known = reliability(rows[:, places], [race.pictures[at] for at in places], [race.weights[at] for at in places])
+    share = next_share(_share(place, store), known)
+    store.set("shares", {**store.get("shares", {}), f"{place[0]}/{place[1] + 1}": share})
+    if known is not None:
+        noisy = known < NOISY and share == 1
+        more = "all, and more search questions would tell more than more candidates" if noisy else f"{100 * share:.0f} %"
+        watch.say(f"reliability of the ranks {known:.2f}: of the search pictures the next generation is asked {more}")
+
+
+def difficulty(course: Course, scores: Scores, tasks: Sequence[Asked], store: Store) -> float:
+    """What a generation would score more on all search questions than on its own, as the better half of hand-set merges tells.
+
+    A regression estimator (Cochran, "Sampling Techniques", 1977, chapter 7), with one slope for the whole generation: its ranks
+    are those of its means.
+
+    Args:
+        course: What was asked.
+        scores: (candidates, questions of the course).
+        tasks: All search questions.
+        store: The run's store.
+    """
+    by_hand = [(score, trial) for trial in store.trials() if trial.kind == "baseline"
+               if (score := set_score(store, trial, "search")) is not None]  # fmt: skip
+    by_hand.sort(key=lambda pair: -pair[0])
+    better = by_hand[: math.ceil(len(by_hand) / 2)]
+    rows = scores[~np.isnan(scores).any(axis=1)]
+    if not better or not len(rows) or len(course.questions) == sum(len(one.questions) for one in tasks if one.weight):
+        return 0.0
+    weights = np.array(course.race.weights)
+    known = np.mean([course.scores_of(store, trial) for _, trial in better], axis=0)
+    own = rows.mean(axis=0)
+    apart = known - np.average(known, weights=weights)
+    spread = float(np.average(apart**2, weights=weights))
+    slope = float(np.average(apart * own, weights=weights)) / spread if spread else 0.0
+    return slope * (math.fsum(score for score, _ in better) / len(better) - float(np.average(known, weights=weights)))
+
+
+def ask_finalists_the_rest(store: Store, bench: Bench, watch: Watch, count: int) -> None:
+    """Asks the best candidates by their estimates what they were not asked of the search questions: then they have scores.
+
+    Args:
+        store: The run's store.
+        bench: Asks.
+        watch: Who is told.
+        count: How many stand for election.
+    """
+    if store.get("standing") is not None:
+        return
+    known = estimates(store)
+    alone: dict[str, Trial] = {}
+    for trial in sorted((trial for trial in store.trials() if trial.trial in known), key=lambda each: -known[each.trial]):
+        alone.setdefault(trial.recipe, trial)
+    lacking = [trial for trial in list(alone.values())[:count] if trial.status == "sampled"]
+    if lacking:
+        with watch.step("finalists, the other search questions", len(lacking)):
+            for trial in lacking:
+                whole = bench.ask_the_rest(trial)
+                watch.tried(whole, bench.score(whole, "search"))

@@ -1,0 +1,115 @@
+"""Runs over paths, alone and behind a search of weights: whole, killed and taken up again, and what they export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from vlmerge.check import check
+from vlmerge.config import ModelRef
+from vlmerge.errors import RunFolderError, TaskError
+from vlmerge.evaluate import evaluate
+from vlmerge.evolve import evolve
+from vlmerge.merge import prepare_models
+from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.store import Store
+from vlmerge.tasks.sets import load_sets
+
+from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
+from .test_killed import killed
+
+VLM, JA = (str(FAMILY / name) for name in ("vlm", "ja"))
+SMALL: dict[str, Any] = {
+    "tasks": [task("search", 3)], "validation": [task("validation", 2)], "holdout": [task("holdout", 2)],
+    "search": {"max_fevals": 6, "population": 3}, "decoding": {"max_new_tokens": 6},
+}  # fmt: skip
+MERGED = {"models": [VLM, JA]}
+
+
+def path_run(**path: Any) -> dict[str, Any]:
+    return small_run(**SMALL, merge=None, path={"models": [VLM, JA], "scale": True, **path})
+
+
+def hybrid_run() -> dict[str, Any]:
+    return small_run(**{**SMALL, "search": {"max_fevals": 3, "global_fevals": 3, "population": 3}},
+                     merge=MERGED, path={"models": ["winner", JA], "repeats": 2, "max_fevals": 6})  # fmt: skip
+
+
+def results(run: Path) -> dict[str, dict[str, Any]]:
+    rows = json.loads((run / "results.json").read_text(encoding="utf-8"))["rows"]
+    return {row["candidate"]: row for row in rows if row["set"] == "holdout" and row["task"] == "all"}
+
+
+def test_a_run_over_paths_from_check_to_export(tmp_path: Path) -> None:
+    config = load(tmp_path, path_run())
+    found = check(config)
+    assert found.plan is not None
+    assert [(stage.name, stage.genes) for stage in found.plan.stages] == [("path", 12)]
+    assert found.plan.baselines == ("host",)
+    out = evolve(config, tmp_path / "out", Quiet())
+    assert {"winner", "best", "mean", "host"} <= results(out).keys()
+    assert yaml.safe_load((out / "run.yaml").read_text(encoding="utf-8"))["path"]["layers"] == [6, 6]
+    with Store.read_only(out / "run.sqlite") as store:
+        standing = store.get("standing")
+        paths = {trial.recipe for trial in store.trials() if trial.kind == "searched"}
+        scored = {each.question: each.text for each in store.answers(standing["winner"], "holdout")}
+        assert store.get("left_out")["equal"] == "a `path:` run puts layers one after another, and merges no weights"
+    assert len(paths) > 3
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert '<ol class="path"' in page
+    assert (out / "figures" / "recipe.png").is_file()
+    # Any path, reloaded from what was exported, gives the answers that were scored.
+    models = prepare_models([ModelRef(str(out / "model"))])
+    again = LiveModel.load_single(models, choose_placement("cpu", batch_size=8, host_dtype="float16"))
+    assert {each.question: each.text for each in evaluate(again, load_sets(config).holdout, "holdout")} == scored
+
+
+@pytest.mark.slow
+def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: Path) -> None:
+    run = write_run(tmp_path, hybrid_run())
+    whole, out = tmp_path / "whole" / "small", tmp_path / "killed" / "small"
+    whole.parent.mkdir()
+    out.parent.mkdir()
+    evolve(load(tmp_path, hybrid_run()), whole, Quiet())
+    # In the first part a trial and the export, in the second its setting and a trial.
+    for place, count in (("in-trial", 5), ("in-export", 1), ("in-setting", 1), ("in-trial", 3)):
+        assert killed(place, count, run, out)
+    assert not killed("never", 1, run, out)
+
+    def told(folder: Path) -> str:
+        parts = contents(folder), contents(folder / "merged")
+        del parts[0]["model"]["recipe.yaml"]  # A hash; the text itself, which names the first part's folder, is among the rest.
+        return json.dumps(parts, sort_keys=True).replace(str(folder), "")
+
+    assert told(out) == told(whole)
+    rows = results(whole)
+    assert {"winner", "merged", "host", "best", "mean"} <= rows.keys()
+    assert rows["merged"]["winner_minus_row"] is not None or rows["merged"]["trial"] == rows["winner"]["trial"]
+    with Store.read_only(whole / "merged" / "run.sqlite") as store:
+        assert not store.questions("holdout")
+        assert not store.get("holdout_views")
+    # Another search of weights is another run; without the first part's folder the finished whole stays what it is.
+    changed = {**hybrid_run(), "merge": {**MERGED, "normalize": True}}
+    with pytest.raises(RunFolderError, match="another configuration"):
+        evolve(load(tmp_path / "changed", changed), whole, Quiet())
+    shutil.rmtree(whole / "merged")
+    assert evolve(load(tmp_path / "again", hybrid_run()), whole, Quiet()) == whole
+
+
+def test_a_plan_of_two_parts_tells_of_both(tmp_path: Path) -> None:
+    found = check(load(tmp_path, hybrid_run()))
+    assert found.plan is not None
+    assert [stage.name for stage in found.plan.stages] == ["global", "path"]
+    assert {row.name for row in found.models} == {VLM, JA}
+
+
+def test_a_holdout_that_is_searched_is_refused_before_the_first_part(tmp_path: Path) -> None:
+    config = load(tmp_path, {**hybrid_run(), "holdout": [task("search", 2)]})
+    with pytest.raises(TaskError):
+        evolve(config, tmp_path / "out", Quiet())
+    assert not (tmp_path / "out").exists()
