@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from vlmerge.config.recipe import Recipe, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evaluate import evaluate
-from vlmerge.fitness import Whatever, best_first, require_host
+from vlmerge.fitness import Whatever, best_first, require_references
 from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
 from vlmerge.store import AnswerRecord, Split, Status, Store, Trial
@@ -247,7 +247,7 @@ class Bench:
         Raises:
             RunFolderError: A constraint is a share of the host's score, and the host has none.
         """
-        require_host(self._store, "search")
+        require_references(self._store, "search")
         return best_first(self._store, tried)
 
     def leave_out(self, rows: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.aims import objectives, violation
 from vlmerge.errors import RunFolderError
-from vlmerge.fitness import front, require_host
+from vlmerge.fitness import front, require_references
 from vlmerge.standing import FRONT, finalists, leaders, rank
 from vlmerge.store import Split, Store, Trial
 
@@ -69,7 +69,7 @@ def elect(store: Store, bench: Bench, watch: Watch, searched: int) -> Standing:
             found="; ".join(dict.fromkeys(trial.reason or "no answers" for trial in store.trials()))[:300],
             remedy="ask `vlmerge check` about the models, and `vlmerge ask` whether the host alone answers",
         )
-    require_host(store, split)
+    require_references(store, split)
     may_win = [row for row in scores if not members or standing[row].trial in members] or list(scores)
     ranks = {row: rank(store, standing[row], split) or 0.0 for row in may_win}
     winner = max(ranks, key=lambda row: ranks[row])

@@ -10,11 +10,10 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from vlmerge.aims import (
-    HOST,
     constraints,
-    host_is_needed,
     objective_scores,
     objectives,
+    references_needed,
     shared_credit,
     spread_out,
     undominated,
@@ -83,24 +82,25 @@ def plain_scores(store: Store, generation: Generation) -> list[float | None]:
     return found
 
 
-def require_host(store: Store, split: Split) -> None:
-    """Refuses to go on where a bound is a share of the host's score on a set and the host has none.
+def require_references(store: Store, split: Split) -> None:
+    """Refuses to go on where a bound is a share of the host's score on a set, or the start's, and that has none.
 
     Raises:
-        RunFolderError: With the reason for which the host failed.
+        RunFolderError: With the reason for which it failed.
     """
-    host = store.trial(HOST)
-    if not host_is_needed(store) or (host is not None and set_score(store, host, split) is not None):
-        return
-    failures: Mapping[str, str] = store.get("failures", {})
-    reason = host and (host.reason or failures.get(f"{HOST} on {split}"))
-    raise RunFolderError(
-        "a constraint is a share of the host's own score, and the host has none",
-        where=f"{store.path.parent}, {split} questions",
-        expected="a host that answers",
-        found=reason or "no answers",
-        remedy="ask it with `vlmerge ask`; or bound the score itself (a constraint without `of: host`)",
-    )
+    for of in references_needed(store):
+        reference = store.trial(of)
+        if reference is not None and set_score(store, reference, split) is not None:
+            continue
+        failures: Mapping[str, str] = store.get("failures", {})
+        reason = reference and (reference.reason or failures.get(f"{of} on {split}"))
+        raise RunFolderError(
+            f"a constraint is a share of the {of}'s own score, and the {of} has none",
+            where=f"{store.path.parent}, {split} questions",
+            expected=f"a {of} that answers",
+            found=reason or "no answers",
+            remedy=f"ask it with `vlmerge ask`; or bound the score itself (a constraint without `of: {of}`)",
+        )
 
 
 def front(store: Store) -> list[int]:

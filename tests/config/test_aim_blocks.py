@@ -50,6 +50,7 @@ def test_aims_survive_their_file() -> None:
         ({"constraints": [{"at_least": 0.5}]}, "names its task"),
         ({"constraints": [{"language": "jp", "at_least": 0.5}]}, "Japanese is `ja`"),
         ({"constraints": [{"language": "ja", "at_least": 0.5, "of": "host"}]}, "take `of` out"),
+        ({"constraints": [{"task": "English", "at_least": 0.9, "of": "start"}]}, "begins at no recipe"),
         ({"objectives": ["Japanese"]}, "two or more"),
         ({"objectives": ["Japanese", "Japanese"]}, "a name of its own"),
         ({"objectives": ["Japanese", {"tasks": {"English": 0}}]}, "a weight that is not 0"),

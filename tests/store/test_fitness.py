@@ -12,7 +12,7 @@ from hypothesis import strategies as some
 from vlmerge.aims import dominates, shared_credit, spread_out, undominated, violation
 from vlmerge.aims.wanted import KEY
 from vlmerge.errors import RunFolderError
-from vlmerge.fitness import best_first, front, outside, plain_scores, require_host, told
+from vlmerge.fitness import best_first, front, outside, plain_scores, require_references, told
 from vlmerge.standing import rank, set_score
 from vlmerge.store import AnswerRecord, QuestionRecord, Store, TaskRecord, Trial, label_of
 from vlmerge.writing import is_written_in
@@ -54,6 +54,15 @@ def generation(store: Store, *scores: tuple[list[float], list[float]]) -> list[T
     return [tried(store, label_of(0, 0, at), ja, en, (0, 0, at)) for at, (ja, en) in enumerate(scores)]
 
 
+def test_a_share_of_the_start_is_of_the_start(store: Store) -> None:
+    aim(store, constraints=[{"task": "en", "at_least": 0.9, "of": "start"}])
+    tried(store, "host", [0, 0, 0], [1, 1, 1])
+    tried(store, "start", [0, 0, 0], [0.5, 0.5, 0.5])
+    keeps, breaks = generation(store, ([1, 1, 1], [0.4, 0.5, 0.5]), ([1, 1, 1], [0.4, 0.4, 0.4]))
+    assert violation(store, keeps.trial, "search") == 0
+    assert violation(store, breaks.trial, "search") == pytest.approx(1 - 0.4 / 0.45)
+
+
 def test_who_breaks_a_constraint_ranks_behind_whoever_keeps_them(store: Store) -> None:
     aim(store, constraints=[{"task": "en", "at_least": 0.9, "of": "host"}, {"language": "ja", "at_least": 0.3}])
     tried(store, "host", [0, 0.6, 0], [1, 1, 0.4])
@@ -72,15 +81,15 @@ def test_who_breaks_a_constraint_ranks_behind_whoever_keeps_them(store: Store) -
     assert outside(store, store.generations()[0]) == [True, False, True, True]
     assert plain_scores(store, store.generations()[0]) == [set_score(store, trial, "search") for trial in trials]
     assert best_first(store, {trial.trial: trial.label for trial in trials})[0] == trials[1].label
-    require_host(store, "search")
+    require_references(store, "search")
 
 
 def test_a_share_of_the_host_needs_a_host_that_answers(store: Store) -> None:
     aim(store, constraints=[{"task": "en", "at_least": 0.9, "of": "host"}])
     with pytest.raises(RunFolderError, match="the host has none"):
-        require_host(store, "search")
+        require_references(store, "search")
     aim(store, constraints=[{"task": "en", "at_least": 0.9}])
-    require_host(store, "search")
+    require_references(store, "search")
 
 
 def test_at_most_and_violations_add_up(store: Store) -> None:

@@ -1,7 +1,8 @@
 """Whether a trial keeps a run's constraints on a set, and by how much it breaks them.
 
 A constraint bounds the mean score of a task, or the share of answers in a language's writing system. `of: host` makes the bound
-a share of what the host itself has on the very same questions, so that a harder set asks for less.
+a share of what the host itself has on the very same questions, so that a harder set asks for less; `of: start`, of what the
+recipe has that the search begins at.
 """
 
 from __future__ import annotations
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     from vlmerge.config.aim_blocks import ConstraintSpec
     from vlmerge.store import AnswerRecord, Split, Store
 
-HOST = "host"
-"""Label of the trial that is the host as it is."""
-
 
 @dataclass(frozen=True)
 class Kept:
@@ -29,7 +27,7 @@ class Kept:
     Attributes:
         constraint: As the run says it.
         value: What the trial has: a task's mean score, or the share of answers in the language.
-        bound: What it has to have: of `of: host` the share of the host's own score.
+        bound: What it has to have: with `of` the share of the score that the host, or the start, has.
         shortfall: 0 where it is kept; else how far the value is from the bound, as a share of the way (0 to 1).
     """
 
@@ -51,12 +49,12 @@ def kept(store: Store, trial: int, split: Split) -> list[Kept]:
     if not wanted:
         return []
     own = store.answers(trial, split)
-    host = store.trial(HOST)
-    theirs = store.answers(host.trial, split) if host is not None and any(each.of for each in wanted) else []
+    references = {of: store.trial(of) for of in references_needed(store)}
+    theirs = {of: [] if trial is None else store.answers(trial.trial, split) for of, trial in references.items()}
     counted = [task.task for task in store.tasks(split) if task.weight]
     found: list[Kept] = []
     for constraint in wanted:
-        value, bound = measured(constraint, own, counted), bound_of(constraint, theirs, counted)
+        value, bound = measured(constraint, own, counted), bound_of(constraint, theirs.get(constraint.of or "", ()), counted)
         if value is not None and bound is not None:
             found.append(Kept(constraint, value, bound, shortfall(constraint, value, bound)))
     return found
@@ -67,9 +65,9 @@ def violation(store: Store, trial: int, split: Split) -> float:
     return math.fsum(each.shortfall for each in kept(store, trial, split))
 
 
-def host_is_needed(store: Store) -> bool:
-    """Whether a bound is a share of the host's score, so that a run cannot go on without one."""
-    return any(each.of for each in constraints(store))
+def references_needed(store: Store) -> tuple[str, ...]:
+    """The rows of whose scores bounds are shares (`host`, `start`), so that a run cannot go on without them."""
+    return tuple(dict.fromkeys(each.of for each in constraints(store) if each.of))
 
 
 def judged(constraint: ConstraintSpec, answer: AnswerRecord) -> float:
@@ -89,11 +87,11 @@ def measured(constraint: ConstraintSpec, answers: Sequence[AnswerRecord], counte
     return math.fsum(values) / len(values) if values else None
 
 
-def bound_of(constraint: ConstraintSpec, host: Sequence[AnswerRecord], counted: Sequence[str]) -> float | None:
-    """The bound on a set; None where it is a share of the host's score and the host has none there."""
+def bound_of(constraint: ConstraintSpec, reference: Sequence[AnswerRecord], counted: Sequence[str]) -> float | None:
+    """The bound on a set; None where it is a share of the host's score, or the start's, which has none there."""
     if constraint.of is None:
         return constraint.bound
-    score = measured(constraint, host, counted)
+    score = measured(constraint, reference, counted)
     return None if score is None else constraint.bound * score
 
 

@@ -30,14 +30,15 @@ class ConstraintSpec(Block):
         language: The share of answers in its writing system (`ja`, `en`) is bounded; None: the mean score is.
         at_least: The bound from below; or
         at_most: from above. Exactly one of the two.
-        of: `host`: the bound is that share of what the host itself has on the same questions; None: it stands by itself.
+        of: `host`: the bound is that share of what the host itself has on the same questions; `start`: of what the recipe has
+            that the search begins at; None: it stands by itself.
     """
 
     task: Text | None = None
     language: Annotated[Text, AfterValidator(_language)] | None = None
     at_least: Number | None = Field(default=None, ge=0)
     at_most: Number | None = Field(default=None, ge=0)
-    of: Literal["host"] | None = None
+    of: Literal["host", "start"] | None = None
 
     @model_validator(mode="after")
     def _one_bound(self) -> ConstraintSpec:
@@ -54,7 +55,7 @@ class ConstraintSpec(Block):
             )
         if self.language is not None and self.of is not None:
             raise complaint(
-                "a share of answers in a language is bounded by itself, not by the host's",
+                f"a share of answers in a language is bounded by itself, not by that of the {self.of}",
                 expected="`language: ja, at_least: 0.9`",
                 found=f"of: {self.of}",
                 remedy="take `of` out",

@@ -128,6 +128,7 @@ class RunConfig(Block):
                 raise complaint(f"every task of `{name}` has weight 0", expected="a task that counts", remedy=remedy)
         self._judges_have_budgets()
         self._objectives_fit()
+        self._starts_where_a_constraint_says()
         if self.merge is not None and not self.search.objectives and self.search.max_fevals < self.search.global_fevals:
             found = f"max_fevals {self.search.max_fevals}, global_fevals {self.search.global_fevals}"
             if "global_fevals" in self.search.model_fields_set:
@@ -230,6 +231,17 @@ class RunConfig(Block):
                 expected=f"0 (the space asked for), or {search.max_fevals} (one number per model alone)",
                 found=f"global_fevals: {search.global_fevals}",
                 remedy="take it out",
+            )
+
+    def _starts_where_a_constraint_says(self) -> None:
+        search = self.search
+        begins = isinstance(search.start, Recipe) or search.start_file is not None
+        if any(each.of == "start" for each in search.constraints) and not begins:
+            raise complaint(
+                "a constraint is a share of the start's score, and the search begins at no recipe",
+                expected="`search.start`: a recipe's file, or a run folder",
+                found=f"start: {search.start}",
+                remedy="name one, or write `of: host`",
             )
 
     def _one_score_where_asked_in_parts(self, algorithm: str) -> None:

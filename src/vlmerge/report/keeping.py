@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlmerge.aims import constraints, kept, violation
-from vlmerge.aims.constraints import HOST, asks, judged
+from vlmerge.aims import constraints, kept, references_needed, violation
+from vlmerge.aims.constraints import asks, judged
 from vlmerge.report.statistics import Floats, Integers, interval, resampled_task_means
 from vlmerge.store import SPLITS, Split, Store
 
@@ -24,12 +24,12 @@ class Keeping:
     Attributes:
         task: Whose questions; None: all tasks that count.
         language: Whose writing system, where answers are bounded; None: a score is.
-        of: `host` where the figures are shares of the host's score on the same questions.
+        of: `host` or `start` where the figures are shares of its score on the same questions.
         side: `at_least` or `at_most`.
         bound: The figure that bounds.
         set: The set.
-        value: What the winner has; None where the host scores nothing, so that there is no share of it.
-        low, high: Ends of its interval (paired with the host's draws where `of` is); None where one picture gives no spread.
+        value: What the winner has; None where that one scores nothing, so that there is no share of it.
+        low, high: Ends of its interval (paired with that one's draws where `of` is); None where one picture gives no spread.
         score: The winner's score (or share of answers) itself.
         held: Whether the value is within the bound.
     """
@@ -55,13 +55,13 @@ def keeping(store: Store, places: Mapping[str, int]) -> tuple[Keeping, ...]:
         store: The run's store.
         places: Candidate → trial.
     """
-    winner, host = places.get("winner"), store.trial(HOST)
+    winner = places.get("winner")
     if winner is None or not constraints(store):
         return ()
-    theirs = None if host is None else host.trial
+    references = {trial.label: trial.trial for of in references_needed(store) if (trial := store.trial(of)) is not None}
     on_set = {split: kept(store, winner, split) for split in SPLITS}
     return tuple(
-        _one(store, one.constraint, split, winner, theirs, held=not one.shortfall)
+        _one(store, one.constraint, split, winner, references.get(constraint.of or ""), held=not one.shortfall)
         for constraint in constraints(store)
         for split in reversed(SPLITS)
         for one in on_set[split]
@@ -76,12 +76,12 @@ def outside(store: Store, places: Mapping[str, int], split: Split | None) -> fro
     return frozenset(name for name, trial in places.items() if violation(store, trial, split))
 
 
-def _one(store: Store, constraint: ConstraintSpec, split: Split, winner: int, host: int | None, *, held: bool) -> Keeping:
+def _one(store: Store, constraint: ConstraintSpec, split: Split, winner: int, reference: int | None, *, held: bool) -> Keeping:
     counted = [task.task for task in store.tasks(split) if task.weight]
     questions = [one for one in store.questions(split) if one.task in asks(constraint, counted)]
     names = {group: at for at, group in enumerate(dict.fromkeys(one.group for one in questions))}
     groups = np.array([names[one.group] for one in questions], dtype=np.int64)
-    values = np.stack([_values(store, constraint, split, trial, counted) for trial in (winner, host) if trial is not None])
+    values = np.stack([_values(store, constraint, split, trial, counted) for trial in (winner, reference) if trial is not None])
     means, drawn = values.mean(axis=1), _drawn(values, groups)
     if constraint.of is None:
         span = interval(float(means[0]), drawn[:, 0], len(names)).scaled(100)

@@ -32,7 +32,7 @@ RESULTS_NAME = "results.json"
 ALL = "all"
 ORDER = (
     "winner", "simple", "global", "best", "mean", "front", "merged",
-    "host", "swap", "swap_scaled", "equal", "grid", "chat_vector",
+    "start", "host", "swap", "swap_scaled", "equal", "grid", "chat_vector",
 )  # fmt: skip
 SEARCHED = frozenset({"winner", "simple", "global", "best", "mean", "front", "merged"})
 """Candidates that a search found; all others are set by hand."""

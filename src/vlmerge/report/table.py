@@ -131,7 +131,7 @@ def constraint_lines(view: RunView, say: Phrases) -> list[str]:
 
 def constraint_phrase(one: Keeping, say: Phrases) -> str:
     """A constraint in words."""
-    kind = "language" if one.language is not None else "of_host" if one.of is not None else "score"
+    kind = "language" if one.language is not None else f"of_{one.of}" if one.of is not None else "score"
     return say(
         f"constraint.{kind}.{one.side}",
         task=one.task or say("constraint.all"),

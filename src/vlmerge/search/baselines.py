@@ -20,7 +20,7 @@ class Baseline:
     """One hand-set recipe, or the reason why it cannot be.
 
     Attributes:
-        label: Unique: `host`, `swap:NAME`, `swap_scaled:NAME@1.06`, `equal`, `grid@0.1`, `chat_vector:NAME`.
+        label: Unique: `host`, `swap:NAME`, `swap_scaled:NAME@1.06`, `equal`, `grid@0.1`, `start`, `chat_vector:NAME`.
         recipe: What to merge; None where it cannot be.
         reason: Why it cannot be.
         weights: The same as weights of a linear merge: where a search may begin.
@@ -49,7 +49,7 @@ def baselines(config: RunConfig, host: ModelRef) -> list[Baseline]:
     models = tuple(dict.fromkeys([*config.models, host]))
     labels, base = model_labels(models), config.base_model
     others = [model for model in models if model != host]
-    rows = [_linear(config, host, "host", {host: 1.0})]
+    rows = [_linear(config, host, "host", {host: 1.0}), *_start(config, host)]
     rows += [_linear(config, host, f"swap:{labels[model]}", {model: 1.0}) for model in others]
     rows += [
         _linear(config, host, f"swap_scaled:{labels[model]}@{scale:g}", {model: scale}) for model in others for scale in SCALES
@@ -69,6 +69,15 @@ def _paths(spec: PathSpec, host: ModelRef) -> list[Baseline]:
     reason = "a `path:` run puts layers one after another, and merges no weights"
     rows = [f"swap:{labels[model]}" for model in spec.models if model != host]
     return [*own, *beside, *(Baseline(row, None, reason) for row in (*rows, "equal", "grid"))]
+
+
+def _start(config: RunConfig, host: ModelRef) -> list[Baseline]:
+    """The recipe that the search begins at, where it begins at one."""
+    start = config.search.start
+    if config.merge is None or not isinstance(start, Recipe):
+        return []
+    own = {"vlm": host, "protect": config.protect, "dtype": config.merge.dtype, "out_dtype": config.merge.out_dtype}
+    return [Baseline("start", start.model_copy(update=own))]
 
 
 def _grid(config: RunConfig, host: ModelRef, others: list[ModelRef]) -> list[Baseline]:
