@@ -12,7 +12,8 @@ from vlmerge.config.run import load_run
 EXAMPLES = Path(__file__).parents[2] / "examples"
 HONEST = EXAMPLES / "llava-1.5-elyza/honest.yaml"
 REPLICA = EXAMPLES / "llava-1.5-elyza/replica.yaml"
-RECIPES = [*sorted((EXAMPLES / "recipes").glob("*.yaml")), EXAMPLES / "search/start-recipe.yaml"]
+STARTS = [EXAMPLES / "search" / name for name in ("start-recipe.yaml", "second-skill-start.yaml")]
+RECIPES = [*sorted((EXAMPLES / "recipes").glob("*.yaml")), *STARTS]
 SEARCHES = [path for path in sorted((EXAMPLES / "search").glob("*.yaml")) if path not in RECIPES]
 
 
