@@ -36,7 +36,7 @@ def first_part(config: RunConfig) -> RunConfig:
 
 
 def second_part(config: RunConfig, winner: ModelRef, host: ModelRef) -> RunConfig:
-    """The run over paths, with the host as it is in a row beside.
+    """The run over paths, with rows beside: `host` and `merged`, whichever of the two is not the host of the paths.
 
     Args:
         config: The run of two parts.
@@ -46,8 +46,9 @@ def second_part(config: RunConfig, winner: ModelRef, host: ModelRef) -> RunConfi
     spec, search = config.path, config.search
     assert spec is not None
     models = dict.fromkeys(winner if ref == WINNER else ref for ref in spec.models)
-    beside = () if host in models else (host,)
-    path = spec.model_copy(update={"models": tuple(models), "vlm": winner, "beside": beside, "max_fevals": None})
+    vlm = winner if spec.vlm in (None, WINNER) else spec.vlm
+    beside = (host,) if spec.vlm in (None, WINNER) else (vlm, winner)
+    path = spec.model_copy(update={"models": tuple(models), "vlm": vlm, "beside": beside, "max_fevals": None})
     kept = {key: getattr(search, key) for key in KEPT}
     budget = SearchSpec(max_fevals=spec.max_fevals or search.max_fevals, seed=search.seed, **kept)
     return config.model_copy(update={"merge": None, "path": path, "search": budget}).completed()
@@ -77,6 +78,6 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
             host = next(ref for ref in recorded_run(store).models if str(ref) == named)
     else:  # The first part's folder was taken away to save room.
         spec = recorded_run(folder.store).path
-        assert spec is not None
-        host = spec.beside[0]
+        # Of a run of one part, which is another one and refused for it, there is nothing beside.
+        host = spec.beside[0] if spec is not None and spec.beside else config.models[0]
     return second_part(config, ModelRef(str(inside / FOUND)), host)

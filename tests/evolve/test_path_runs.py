@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from vlmerge.check import check
-from vlmerge.config import ModelRef
+from vlmerge.config import ModelRef, dump_run
 from vlmerge.errors import RunFolderError, TaskError
 from vlmerge.evaluate import evaluate
 from vlmerge.evolve import evolve
@@ -106,6 +106,17 @@ def test_a_plan_of_two_parts_tells_of_both(tmp_path: Path) -> None:
     assert found.plan is not None
     assert [stage.name for stage in found.plan.stages] == ["global", "path"]
     assert {row.name for row in found.models} == {VLM, JA}
+    assert {"merged", "host"} <= set(found.plan.baselines)
+
+
+def test_a_folder_of_a_run_of_one_part_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    with Store.create(out / "run.sqlite") as store:
+        for key in ("config_asked", "config"):
+            store.set(key, dump_run(load(tmp_path, path_run())))
+    with pytest.raises(RunFolderError, match="another configuration"):
+        evolve(load(tmp_path, hybrid_run()), out, Quiet())
 
 
 def test_a_holdout_that_is_searched_is_refused_before_the_first_part(tmp_path: Path) -> None:

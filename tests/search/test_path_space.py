@@ -11,6 +11,7 @@ import pytest
 
 from vlmerge.config import ModelRef, PathSpec, Recipe, dump_recipe, parse_run, read_recipe
 from vlmerge.errors import ConfigError
+from vlmerge.hybrid import second_part
 from vlmerge.search import PathSpace, baselines, stages
 
 VLM, LM = ModelRef("org/vlm"), ModelRef("org/lm")
@@ -129,6 +130,24 @@ def test_a_path_is_one_stage_and_its_rows_are_models_as_they_are() -> None:
     rows = {each.row: each.recipe for each in baselines(run, VLM)}
     assert rows["host"] == stage.space.decode(stage.space.start)
     assert [row for row, recipe in rows.items() if recipe is None] == ["swap:lm", "equal", "grid"]
+
+
+@pytest.mark.parametrize("vlm", [None, "winner", "org/vlm"])
+def test_behind_a_search_of_weights_both_what_it_found_and_its_host_are_rows(vlm: str | None) -> None:
+    found, path = ModelRef("/found"), {"models": ["winner", "org/vlm"], **({"vlm": vlm} if vlm else {})}
+    both = parse_run({"merge": {"models": ["org/vlm", "org/lm"]}, "path": path, "tasks": TASKS}, "a test", Path("/"))
+    run = second_part(both, found, VLM).with_layers({found: 4, VLM: 4})
+    assert run.path is not None
+    assert set(run.models) == {found, VLM}
+    host = run.path.vlm
+    assert host == (VLM if vlm == "org/vlm" else found)
+    rows = {each.row: each.recipe for each in baselines(run, host)}
+    assert [row for row in rows if rows[row] is not None] == (["host", "merged"] if host == VLM else ["merged", "host"])
+    for row, model in (("merged", found), ("host", VLM)):
+        recipe = rows[row]
+        assert recipe is not None
+        assert recipe.vlm == host
+        assert {part.sources[0].model for part in recipe.slices or ()} == {model}
 
 
 @pytest.mark.parametrize("depth", [6, 40])

@@ -67,7 +67,8 @@ class PathSpec(Block):
         scale: Factors on the way; None (`false` in a file): none.
         layers: Layers of each model; a run that has begun says them here.
         max_fevals: Searched candidates of the path, where the run has a `merge:` block; None: `search.max_fevals`.
-        beside: Models that are scored as they are, in a row of their own: the host of a `merge:` block before.
+        beside: Behind a `merge:` block, what is scored as it is in a row of its own: that block's host (`host`); or, where
+            `vlm` names another than `winner`, that one and what the block found (`merged`).
         dtype: As in a recipe.
         out_dtype: As in a recipe.
     """

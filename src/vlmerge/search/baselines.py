@@ -64,8 +64,10 @@ def _paths(spec: PathSpec, host: ModelRef) -> list[Baseline]:
     assert spec.layers is not None
     layers = dict(zip(spec.models, spec.layers, strict=True))
     labels = model_labels(spec.models)
-    own = [Baseline("merged" if spec.beside else "host", host_path(spec, host, host, layers[host]), weights={host: 1.0})]
-    beside = [Baseline("host", host_path(spec, model, host, layers[host])) for model in spec.beside]
+    # Behind a search of weights the host is what that found, or else the first beside, with what was found as the second.
+    first, second = ("merged", "host") if len(spec.beside) == 1 else ("host", "merged")
+    own = [Baseline(first, host_path(spec, host, host, layers[host]), weights={host: 1.0})]
+    beside = [Baseline(second, host_path(spec, model, host, layers.get(model, layers[host]))) for model in spec.beside[-1:]]
     reason = "a `path:` run puts layers one after another, and merges no weights"
     rows = [f"swap:{labels[model]}" for model in spec.models if model != host]
     return [*own, *beside, *(Baseline(row, None, reason) for row in (*rows, "equal", "grid"))]
