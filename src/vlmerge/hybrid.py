@@ -6,7 +6,7 @@ at once, at the end.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from vlmerge.config.run import RunConfig, SearchSpec
 from vlmerge.recording import recorded_run
 from vlmerge.run_folder import readable_store
 from vlmerge.search import FOUND
+from vlmerge.search.starts import as_named
 from vlmerge.store import Store
 from vlmerge.tasks.sets import load_sets
 
@@ -35,19 +36,24 @@ def first_part(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"path": None, "holdout": ()})
 
 
-def second_part(config: RunConfig, winner: ModelRef, host: ModelRef) -> RunConfig:
+def second_part(config: RunConfig, winner: ModelRef, host: ModelRef, used: Sequence[ModelRef] = ()) -> RunConfig:
     """The run over paths, with rows beside: `host` and `merged`, whichever of the two is not the host of the paths.
 
     Args:
         config: The run of two parts.
         winner: What the first part found.
         host: What it began with.
+        used: Its models as it used them: models that both parts name are read at the same commits in both.
     """
+
+    def same(ref: ModelRef) -> ModelRef:
+        return winner if ref == WINNER else as_named(ref, used) if ref in config.models else ref
+
     spec, search = config.path, config.search
     assert spec is not None
-    models = dict.fromkeys(winner if ref == WINNER else ref for ref in spec.models)
-    vlm = winner if spec.vlm in (None, WINNER) else spec.vlm
-    beside = (host,) if spec.vlm in (None, WINNER) else (vlm, winner)
+    models = dict.fromkeys(map(same, spec.models))
+    vlm = same(spec.vlm or WINNER)
+    beside = (host,) if vlm == winner else (vlm, winner)
     path = spec.model_copy(update={"models": tuple(models), "vlm": vlm, "beside": beside, "max_fevals": None})
     kept = {key: getattr(search, key) for key in KEPT}
     budget = SearchSpec(max_fevals=spec.max_fevals or search.max_fevals, seed=search.seed, **kept)
@@ -75,9 +81,11 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
                 folder.store.set(BEGUN, True)
         with Store.read_only(readable_store(inside)) as store:
             named = next(model.name for model in store.models() if model.is_host)
-            host = next(ref for ref in recorded_run(store).models if str(ref) == named)
+            used = recorded_run(store).models
+            host = next(ref for ref in used if str(ref) == named)
     else:  # The first part's folder was taken away to save room.
-        spec = recorded_run(folder.store).path
+        recorded = recorded_run(folder.store)
+        spec, used = recorded.path, recorded.models
         # Of a run of one part, which is another one and refused for it, there is nothing beside.
         host = spec.beside[0] if spec is not None and spec.beside else config.models[0]
-    return second_part(config, ModelRef(str(inside / FOUND)), host)
+    return second_part(config, ModelRef(str(inside / FOUND)), host, used)

@@ -150,6 +150,19 @@ def test_behind_a_search_of_weights_both_what_it_found_and_its_host_are_rows(vlm
         assert {part.sources[0].model for part in recipe.slices or ()} == {model}
 
 
+def test_models_of_both_parts_are_read_at_the_same_commits() -> None:
+    merge = {"models": ["org/vlm", "org/lm@v1"]}
+    path = {"models": ["winner", "org/vlm", "org/lm@v1", "org/lm@v2", "org/other"], "vlm": "org/vlm"}
+    both = parse_run({"merge": merge, "path": path, "tasks": TASKS}, "a test", Path("/"))
+    used = (ModelRef("org/vlm", "aaa"), ModelRef("org/lm", "bbb"))
+    run = second_part(both, ModelRef("/found"), used[0], used)
+    assert run.path is not None
+    # What the first part did not have stays as it is asked for.
+    assert [str(ref) for ref in run.path.models] == ["/found", "org/vlm@aaa", "org/lm@bbb", "org/lm@v2", "org/other"]
+    assert run.path.vlm == used[0]
+    assert run.path.beside == (used[0], ModelRef("/found"))
+
+
 @pytest.mark.parametrize("depth", [6, 40])
 def test_a_first_generation_turns_about_two_blocks(depth: int) -> None:
     one = space((depth, depth))

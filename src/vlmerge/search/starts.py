@@ -121,7 +121,7 @@ def read_start(config: RunConfig) -> RunConfig:
         path = path / WINNER
     if not path.is_file():
         raise _unresolved(named)
-    return with_start(config, load_recipe(path).rewritten(ref=lambda ref: _as_named(ref, config.models)))
+    return with_start(config, load_recipe(path).rewritten(ref=lambda ref: as_named(ref, config.models)))
 
 
 def with_start(config: RunConfig, recipe: Recipe) -> RunConfig:
@@ -129,7 +129,7 @@ def with_start(config: RunConfig, recipe: Recipe) -> RunConfig:
     return config.model_copy(update={"search": config.search.model_copy(update={"start": recipe})})
 
 
-def _as_named(ref: ModelRef, models: Sequence[ModelRef]) -> ModelRef:
+def as_named(ref: ModelRef, models: Sequence[ModelRef]) -> ModelRef:
     """The run's model of that name, whatever commit each of the two is pinned to; the model itself where there is none."""
     if ref in models:
         return ref
