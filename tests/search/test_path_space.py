@@ -116,6 +116,13 @@ def test_a_run_has_one_block_or_merge_and_path() -> None:
         parse_run({"genome": {**merge, "merge_method": "linear"}, "path": path, "tasks": TASKS}, "a test", Path("/"))
     with pytest.raises(ConfigError, match="leaves out `winner`"):
         parse_run({"merge": merge, "path": merge, "tasks": TASKS}, "a test", Path("/"))
+    aims = {"objectives": [{"label": name, "tasks": {"ja-vg-vqa-500": 1}} for name in ("one", "two")]}
+    with pytest.raises(ConfigError, match="`objectives` have a front"):
+        parse_run({"merge": merge, "path": path, "tasks": TASKS, "search": aims}, "a test", Path("/"))
+    of_start = {"start": "a.yaml", "constraints": [{"task": "ja-vg-vqa-500", "at_least": 0.9, "of": "start"}]}
+    parse_run({"merge": merge, "tasks": TASKS, "search": of_start}, "a test", Path("/"))
+    with pytest.raises(ConfigError, match="the paths begin at no recipe"):
+        parse_run({"merge": merge, "path": path, "tasks": TASKS, "search": of_start}, "a test", Path("/"))
     with pytest.raises(ConfigError, match=r"`search\.start` belongs to `merge:` runs"):
         parse_run({"path": merge, "tasks": TASKS, "search": {"start": "host"}}, "a test", Path("/"))
 

@@ -196,6 +196,13 @@ class RunConfig(Block):
         search = self.search
         if not search.objectives:
             return
+        if self.hybrid:
+            raise complaint(
+                "`objectives` have a front, and a path is searched through one winner",
+                expected="one score where `path` follows `merge`",
+                found="`objectives` with `merge` and `path`",
+                remedy="take `objectives` out (tasks' weights make one score, and `constraints` hold in both parts), or `path`",
+            )
         names = [objective.name for objective in search.objectives]
         if len(names) < 2 or len(set(names)) < len(names):
             raise complaint(
@@ -236,7 +243,15 @@ class RunConfig(Block):
     def _starts_where_a_constraint_says(self) -> None:
         search = self.search
         begins = isinstance(search.start, Recipe) or search.start_file is not None
-        if any(each.of == "start" for each in search.constraints) and not begins:
+        of_start = any(each.of == "start" for each in search.constraints)
+        if of_start and self.hybrid:
+            raise complaint(
+                "a constraint is a share of the start's score, and the paths begin at no recipe",
+                expected="`of: host` where `path` follows `merge`: constraints hold in both parts",
+                found="of: start",
+                remedy="write `of: host`, or take `path` out",
+            )
+        if of_start and not begins:
             raise complaint(
                 "a constraint is a share of the start's score, and the search begins at no recipe",
                 expected="`search.start`: a recipe's file, or a run folder",
