@@ -67,6 +67,9 @@ def test_layers_share_their_weights(live: LiveModel, space: PathSpace) -> None:
     # The host's own are not copied at all, while nothing else was merged into them.
     own = {each.data_ptr() for each in live._parents._live.values()} if live._parents else set()
     assert body.layers[0].self_attn.q_proj.weight.data_ptr() in own
+    # Nor for a cast that holds all that is in the files.
+    live.merge(space.decode(space.start).model_copy(update={"dtype": "float32", "out_dtype": "float16"}))
+    assert body.layers[1].self_attn.q_proj.weight.data_ptr() in own
 
 
 def test_the_hosts_own_path_is_the_host_bit_for_bit(live: LiveModel, space: PathSpace) -> None:
@@ -108,6 +111,22 @@ def _single(folder: Path) -> Prepared:
     from vlmerge.merge import prepare_models
 
     return prepare_models([ModelRef(str(folder))])
+
+
+def test_a_cast_on_the_way_to_the_files_dtype_is_scored_too(live: LiveModel, stack: Prepared, tmp_path: Path) -> None:
+    # The host's files are float16: rounded to bfloat16 and back they are others, though their dtype is the same.
+    spec = PathSpec.model_validate({"models": [VLM, JA], "layers": [6, 6], "dtype": "bfloat16", "out_dtype": "float16"})
+    one = PathSpace(spec, VLM)
+    start = one.decode(one.start)
+    live.merge(start.model_copy(update={"dtype": None}))
+    uncast = {role: each.clone() for role, each in tensors(live).items()}
+    live.merge(start)
+    merge(start, tmp_path / "out", prepared=stack)
+    scored, written = tensors(live), load_file(tmp_path / "out" / "model.safetensors")
+    names = roles_of(written, FAMILIES["LLaVA"])
+    assert all(torch.equal(each, written[names[role]].float()) for role, each in scored.items())
+    changed = {role for role, each in scored.items() if not torch.equal(each, uncast[role])}
+    assert {"layers.1.mlp.up_proj.weight", "embed_tokens.weight"} & changed
 
 
 def test_a_path_leaves_no_trace(live: LiveModel, space: PathSpace) -> None:

@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from vlmerge.config.recipe import Recipe
 
 
+Rounding = tuple[torch.dtype | None, torch.dtype]
+"""What a kept tensor is cast to first (None: nothing that changes it), and the dtype of the result."""
+
+
 class Models(Protocol):
     """Opened models: what a live model is loaded from."""
 
@@ -80,12 +84,13 @@ class Parents:
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
         # Of paths: tensors that are in no parameter, once each, whatever path they are on.
-        self._on_paths: dict[tuple[ModelRef, str, torch.dtype], Tensor] = {}
+        self._on_paths: dict[tuple[ModelRef, str, torch.dtype | None, torch.dtype], Tensor] = {}
         # Kept where a merge fails after it has changed the tower: the next one that ends well tells of it.
         self._tower_changed = False
         self._host_roles = {name: role for role, name in host.roles.items()}
-        # Roles whose live parameter is the host's own, and the dtype it was rounded to: a recipe that keeps them has no work.
-        self._kept: dict[str, torch.dtype] = {role: TORCH_DTYPES[host.tensors[name].dtype] for role, name in host.roles.items()}
+        self._stored = {role: TORCH_DTYPES[host.tensors[name].dtype] for role, name in host.roles.items()}
+        # Roles whose live parameter is the host's own, and how it was rounded: a recipe that keeps them has no work.
+        self._kept: dict[str, Rounding] = {role: (None, dtype) for role, dtype in self._stored.items()}
 
     @classmethod
     def read(cls, models: Models, model: Any, device: torch.device, homes: Mapping[str, str] | None = None) -> Parents:
@@ -156,14 +161,15 @@ class Parents:
             if live is None or not live.dtype.is_floating_point:
                 continue
             dtype = output_dtype(recipe, one)
-            if step is None and self._kept.get(one.role) == dtype:
+            rounding = self._rounding(one.role, recipe, dtype)
+            if step is None and self._kept.get(one.role) == rounding:
                 continue
             self._kept.pop(one.role, None)
             self._tower_changed = self._tower_changed or not is_decoder(one.role)
             if step is None:
                 out = self._buffer(one, dtype, live)
                 keep(one, self._models.host, self._read, out, named_dtype(recipe.dtype))
-                self._kept[one.role] = dtype
+                self._kept[one.role] = rounding
                 if out.data_ptr() != live.data_ptr():
                     live.copy_(out)
                 self._mover.used()
@@ -212,17 +218,21 @@ class Parents:
             combine(step, self._read, made, self._scratch, self._known)
             return self._in_dtype(made, live, one.name)
         role = self._host_roles.get(taken[1]) if taken[0] == self._models.host else None
-        if role is not None and self._kept.get(role) == dtype and self._live[role].dtype == live:
+        if role is not None and self._live[role].dtype == live and self._kept.get(role) == self._rounding(role, recipe, dtype):
             return self._live[role]
-        key = (*taken, dtype)
+        key = (*taken, cast, dtype)
         if key not in self._on_paths:
             held = self._read(*taken)
             rounded = (held if cast is None else held.to(cast)).to(dtype)
-            tensor = self._in_dtype(rounded, live, one.name)
-            # What was moved here lies in a buffer that others are moved to next.
-            passing = tensor is held and self._tensors.get(taken) is not held
-            self._on_paths[key] = tensor.clone() if passing else tensor
+            self._on_paths[key] = self._in_dtype(rounded, live, one.name)
         return self._on_paths[key]
+
+    def _rounding(self, role: str, recipe: Recipe, dtype: torch.dtype) -> Rounding:
+        """How a tensor of the host is rounded where it is kept; a cast that holds all that its file does changes nothing."""
+        cast, stored = named_dtype(recipe.dtype), self._stored.get(role)
+        if cast is None or stored is None or torch.promote_types(stored, cast) == cast:
+            return None, dtype
+        return cast, dtype
 
     def _in_dtype(self, tensor: Tensor, live: torch.dtype, name: str) -> Tensor:
         """A rounded tensor in the live dtype.
