@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from vlmerge.anatomy import FAMILIES, roles_of
 from vlmerge.config import ModelRef, PathSpec
 from vlmerge.config.recipe import parse_recipe
+from vlmerge.errors import CandidateFailure, MismatchError
 from vlmerge.merge import Prepared, merge, prepare_paths
 from vlmerge.runtime.live import LiveModel, choose_placement
 from vlmerge.search import PathSpace
@@ -127,6 +128,16 @@ def test_a_cast_on_the_way_to_the_files_dtype_is_scored_too(live: LiveModel, sta
     assert all(torch.equal(each, written[names[role]].float()) for role, each in scored.items())
     changed = {role for role, each in scored.items() if not torch.equal(each, uncast[role])}
     assert {"layers.1.mlp.up_proj.weight", "embed_tokens.weight"} & changed
+
+
+def test_what_rounds_to_zero_on_the_way_fails_as_it_would_in_the_export(
+    live: LiveModel, stack: Prepared, space: PathSpace, tmp_path: Path
+) -> None:
+    recipe = space.decode(turned(space, 2, 5, scale=(20.0, 20.0)))
+    with pytest.raises(CandidateFailure, match="0 throughout"):
+        live.merge(recipe)
+    with pytest.raises(MismatchError, match="holds a single number"):
+        merge(recipe, tmp_path / "out", prepared=stack)
 
 
 def test_a_path_leaves_no_trace(live: LiveModel, space: PathSpace) -> None:

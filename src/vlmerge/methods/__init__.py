@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from vlmerge.config.method_table import METHODS as SPECS
 from vlmerge.methods.arcee_fusion import ArceeFusion
 from vlmerge.methods.combine import Known, Read, combine, keep
-from vlmerge.methods.constant import Constancy, asks_for_zero, has_constant_parent
+from vlmerge.methods.constant import Constancy, asks_for_zero, constant_of, has_constant_parent
 from vlmerge.methods.dtypes import named_dtype, output_dtype, spelling
 from vlmerge.methods.finite import is_finite, require_finite
 from vlmerge.methods.karcher import Karcher
@@ -64,6 +64,7 @@ __all__ = [
     "Values",
     "asks_for_zero",
     "combine",
+    "constant_of",
     "has_constant_parent",
     "is_finite",
     "keep",

@@ -16,7 +16,10 @@ from vlmerge.methods import (
     Read,
     Scratch,
     Step,
+    asks_for_zero,
     combine,
+    constant_of,
+    has_constant_parent,
     is_finite,
     keep,
     named_dtype,
@@ -216,6 +219,7 @@ class Parents:
             assert step is not None
             made = torch.empty(one.shape, dtype=dtype, device=self._scratch.device)
             combine(step, self._read, made, self._scratch, self._known)
+            self._require_numbers(step, made)
             return self._in_dtype(made, live, one.name)
         role = self._host_roles.get(taken[1]) if taken[0] == self._models.host else None
         if role is not None and self._live[role].dtype == live and self._kept.get(role) == self._rounding(role, recipe, dtype):
@@ -226,6 +230,17 @@ class Parents:
             rounded = (held if cast is None else held.to(cast)).to(dtype)
             self._on_paths[key] = self._in_dtype(rounded, live, one.name)
         return self._on_paths[key]
+
+    def _require_numbers(self, step: Step, made: Tensor) -> None:
+        """Refuses what the export would refuse: factors multiply along a path, and what they divide may round to zero.
+
+        Raises:
+            CandidateFailure: The tensor holds a single number, its parents do not.
+        """
+        value = constant_of(made)
+        if value is None or (value == 0 and asks_for_zero(step)) or has_constant_parent(step, self._read):
+            return
+        raise CandidateFailure(f"{value:g} throughout {step.pair.name} as {spelling(made.dtype)}")
 
     def _rounding(self, role: str, recipe: Recipe, dtype: torch.dtype) -> Rounding:
         """How a tensor of the host is rounded where it is kept; a cast that holds all that its file does changes nothing."""
