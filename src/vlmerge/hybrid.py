@@ -6,9 +6,11 @@ at once, at the end.
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.path_blocks import WINNER
@@ -76,6 +78,7 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
             load_sets(config)  # Refuses a holdout that was searched now, not when half of the run is done.
         try:
             run(first_part(config), inside)
+            _free()
         finally:
             if inside.is_dir() and not folder.store.get(BEGUN):
                 folder.store.set(BEGUN, True)
@@ -89,3 +92,11 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
         # Of a run of one part, which is another one and refused for it, there is nothing beside.
         host = spec.beside[0] if spec is not None and spec.beside else config.models[0]
     return second_part(config, ModelRef(str(inside / FOUND)), host, used)
+
+
+def _free() -> None:
+    """Gives the first part's memory back, before the second measures what is free: models hold themselves in circles."""
+    gc.collect()
+    torch: Any = sys.modules.get("torch")  # Not loaded where the first part was finished before.
+    if torch is not None and torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
