@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from vlmerge.errors import UserError
 from vlmerge.store import STORE_NAME, Store
+from vlmerge.web.watch import Watched
 
 from .test_commands import vlmerge
 
@@ -49,15 +49,15 @@ def test_options_of_the_page_and_of_one_question_do_not_mix() -> None:
     vlmerge("ask", "a", "b.png", "c?", "--web").refuses("IMAGE and QUESTION change nothing with --web")
 
 
-def test_watch_says_what_it_waits_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
-    told = vlmerge("watch", tmp_path, "--port", 0, "--no-browser")
-    assert f"no run in {tmp_path} yet" in told.out
-    assert f"vlmerge evolve RUN.yaml --out {tmp_path}/NAME" in told.out
+def test_watch_says_what_it_waits_for(tmp_path: Path) -> None:
+    waiting = Watched(tmp_path, "en", "token").waiting
+    assert waiting is not None
+    assert f"no run in {tmp_path} yet" in waiting
+    assert f"vlmerge evolve RUN.yaml --out {tmp_path}/NAME" in waiting
     (tmp_path / "mine").mkdir()
     with Store.create(tmp_path / "mine" / STORE_NAME):
         pass
-    assert "no run in" not in vlmerge("watch", tmp_path, "--port", 0, "--no-browser").out
+    assert Watched(tmp_path, "en", "token").waiting is None
 
 
 def test_a_gpu_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
