@@ -86,7 +86,7 @@ class Parents:
         self._mover = Mover(device)
         host = models.anatomies[models.host]
         self._rounded: dict[torch.dtype, Tensor] = {}
-        # Of paths: tensors that are in no parameter, in the live dtype, once for each way to round them, whatever path they are on.
+        # Of paths: tensors that are in no parameter, in the live dtype, once for each way to round them, whatever the path.
         self._on_paths: dict[tuple[ModelRef, str, torch.dtype | None, torch.dtype], Tensor] = {}
         # Kept where a merge fails after it has changed the tower: the next one that ends well tells of it.
         self._tower_changed = False
