@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from vlmerge.tasks.sets import Asked
     from vlmerge.watching import Watch
 
+FINALISTS = "asked_the_rest"
+"""Key of the store: the trials that are chosen to be asked the other search questions."""
+
 
 def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], store: Store) -> tuple[Asked, ...]:
     """What a generation is asked of the search questions; all of them where the stage does not rotate.
@@ -118,11 +121,19 @@ def ask_finalists_the_rest(store: Store, bench: Bench, watch: Watch, count: int)
     """
     if store.get("standing") is not None:
         return
-    known = estimates(store)
-    alone: dict[str, Trial] = {}
-    for trial in sorted((trial for trial in store.trials() if trial.trial in known), key=lambda each: -known[each.trial]):
-        alone.setdefault(trial.recipe, trial)
-    lacking = [trial for trial in list(alone.values())[:count] if trial.status == "sampled"]
+    picked: list[int] | None = store.get(FINALISTS)
+    if picked is None:
+        known = estimates(store)
+        alone: dict[str, Trial] = {}
+        for trial in sorted((trial for trial in store.trials() if trial.trial in known), key=lambda each: -known[each.trial]):
+            alone.setdefault(trial.recipe, trial)
+        best = list(alone.values())[:count]
+        picked = [trial.trial for trial in best]
+        # Before they are asked: one that fails on the rest has no estimate any more, and nobody moves up for it.
+        if any(trial.status == "sampled" for trial in best):
+            store.set(FINALISTS, picked)
+    trials = {trial.trial: trial for trial in store.trials()}
+    lacking = [trials[number] for number in picked if trials[number].status == "sampled"]
     if lacking:
         with watch.step("finalists, the other search questions", len(lacking)):
             for trial in lacking:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -13,12 +13,14 @@ import pytest
 
 from vlmerge.bench import Bench
 from vlmerge.config import RacingSpec, Recipe, read_recipe
+from vlmerge.errors import CandidateFailure
 from vlmerge.generation import try_generation
 from vlmerge.raced import Course
 from vlmerge.rotation import ask_finalists_the_rest, questions_of
 from vlmerge.search import Stage
 from vlmerge.standing import estimates, finalists, leaders, set_score
 from vlmerge.store import Store
+from vlmerge.types import Answer, Question
 
 from .test_races import Generation, Interrupted, Speaker, Unwatched
 
@@ -132,3 +134,35 @@ def test_a_rotating_search_goes_on_from_every_place_to_the_same_end(
                 again.run()
         assert again.run() == told
         assert again.record() == record
+
+
+class FailsOnTheRest(Speaker):
+    """One that knows 0.97 of the answers, and fails where it is asked the rest; the count-th merge of all is an interrupt."""
+
+    def __init__(self, store: Store, interrupt: int | None = None) -> None:
+        super().__init__()
+        self.store, self.interrupt = store, interrupt
+
+    def merge(self, recipe: Recipe) -> None:
+        super().merge(recipe)
+        if self.merged == self.interrupt:
+            raise KeyboardInterrupt
+
+    def answer(self, questions: Sequence[Question], *rest: object) -> Iterator[Answer]:
+        if self._share == 0.97 and self.store.generations(0)[-1].generation == 2:
+            raise CandidateFailure("out of memory")
+        return super().answer(questions, *rest)
+
+
+def test_nobody_moves_up_for_a_finalist_that_fails_on_the_rest(tmp_path: Path) -> None:
+    whole = Search(tmp_path / "whole", 0.5)
+    whole.speaker = FailsOnTheRest(whole.store)
+    whole.run()
+    assert [trial.genome for trial in whole.store.trials() if trial.status == "failed"] == [(0.97,)]
+    again = Search(tmp_path / "again", 0.5)
+    again.speaker = FailsOnTheRest(again.store, whole.speaker.merged)
+    with pytest.raises(KeyboardInterrupt):
+        again.run()
+    assert any(trial.status == "failed" for trial in again.store.trials())
+    again.run()
+    assert again.record() == whole.record()
