@@ -142,6 +142,7 @@ def test_the_odd_answer_that_a_judge_cannot_judge_has_the_lowest_points(tmp_path
         assert found.scores(found.questions(), answers) == [0, *[1] * 11]
         with pytest.raises(TaskError, match="gives no points"):
             found.scores(found.questions(), ["broken too", "broken as well", *["fine"] * 10])
+        assert found.scores(found.questions()[:3], ["broken", "fine", "fine"]) == [0, 1, 1], "a race asks three of them first"
 
 
 def test_an_answer_that_a_judge_refuses_has_the_lowest_points_and_stops_nothing(mine: Path) -> None:
