@@ -45,13 +45,14 @@ def forecast(sets: Sets, plan: Plan) -> list[Estimate]:
     """What each judge of a run would be asked at most, in all sets; verdicts on answers that were seen before cost nothing.
 
     Every trial is asked the search questions; validation, the hand-set rows, the means and the finalists; the holdout, the rows
-    of the table, of which one may be a finalist's that was not the best in the search.
+    of the table, of which one may be a finalist's that was not the best in the search. With objectives all members of the front
+    are asked both.
     """
     rows = len(plan.baselines) + len(plan.stages) + 1
     times = {
         "search": plan.candidates + plan.baseline_merges + len(plan.stages),
-        "validation": rows + plan.finalists - 1 + plan.simpler,
-        "holdout": rows + (plan.finalists > 1) + bool(plan.simpler),
+        "validation": rows + (plan.front or plan.finalists - 1) + plan.simpler,
+        "holdout": rows + (plan.front or plan.finalists > 1) + bool(plan.simpler),
     }
     return together(
         estimate(asked.task, asked.questions, times[split])

@@ -138,6 +138,7 @@ def evaluate_model(
         model, RuntimeSpec.model_validate({"device": device}), template=template_of(tasks, preset), progress=progress
     )
     results: list[Evaluation] = []
+    look: str | None = None
     for one in asked:
         observer.begin(one.task.name, len(one.questions))
         try:
@@ -145,10 +146,10 @@ def evaluate_model(
                 records = evaluate(live, [one], "holdout", observer.advance, allow_empty=True)
         finally:
             observer.end()
+        look = count_look(model, one, observer, look)  # Before anybody is told a score.
         texts, scores = [record.text for record in records], [record.score for record in records]
         protocol = one.protocol, example_prompt(live, one)
         results.append(evaluation(name or model, one, texts, scores, protocol))
         if keep is not None:
             keep(results)
-    count_look(model, asked, observer)
     return results

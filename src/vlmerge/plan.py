@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
+from vlmerge.fitness import FRONT_LIMIT
 from vlmerge.search import MOST_STEPS, baselines, decided, notes, read_start, stages
 from vlmerge.tasks.sets import aims_without_holdout
 from vlmerge.types import FLOAT_DTYPES
@@ -45,6 +46,7 @@ class Plan:
         simpler: Recipes at most that are tried after the election, simpler than the winner's.
         finalists: Searched candidates that stand for election, at most.
         in_parts: Whether candidates may be asked less than all search questions: in races, or where questions rotate.
+        front: Members at most of the front, of a run with objectives: all of them are asked validation and holdout.
     """
 
     stages: tuple[PlannedStage, ...]
@@ -56,6 +58,7 @@ class Plan:
     simpler: int = 0
     finalists: int = 1
     in_parts: bool = False
+    front: int = 0
 
     @property
     def candidates(self) -> int:
@@ -109,10 +112,17 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
         notes=(*notes(run, layers, host, questions), *aims_without_holdout(run)),
         layers=layers,
-        simpler=MOST_STEPS if found.search.simplify and (found.validation.tasks or found.validation.fraction) else 0,
+        simpler=MOST_STEPS if _simplifies(found) else 0,
         finalists=run.search.finalists,
         in_parts=run.search.racing is not None or run.search.rotate != 1,
+        front=FRONT_LIMIT if run.search.objectives else 0,
     )
+
+
+def _simplifies(run: RunConfig) -> bool:
+    """Whether simpler recipes may be tried: there is one score, validation to compare on, and genes whose roles are known."""
+    compared = run.validation.tasks or run.validation.fraction
+    return bool(run.search.simplify and compared and not run.search.objectives and run.path is None)
 
 
 def merged_dtype(run: RunConfig, stored: Sequence[str]) -> str:

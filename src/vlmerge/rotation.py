@@ -10,11 +10,13 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, next_share, reliability
+from vlmerge.search.racing import PICTURES
+from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, lengthened, next_share, reliability
 from vlmerge.standing import estimates, set_score
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from vlmerge.store import Store, Trial
     from vlmerge.tasks.sets import Asked
     from vlmerge.watching import Watch
+
+FINALISTS = "asked_the_rest"
+"""Key of the store: the trials that are chosen to be asked the other search questions."""
 
 
 def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], store: Store) -> tuple[Asked, ...]:
@@ -38,11 +43,21 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
     """
     if stage.rotate == 1:
         return tuple(tasks)
-    share = _share(place, store) if stage.rotate == "auto" else float(stage.rotate)
-    pictures = [question.group for asked in tasks if asked.weight for question in asked.questions]
+    before = range(place[1] + 1)
+    shares = [_share((place[0], at), store) if stage.rotate == "auto" else float(stage.rotate) for at in before]
     seed = zlib.crc32(f"{stage.seed}/{place[0]}".encode())
-    asked = chosen(pictures, share, seed, place[1])
-    found = (replace(one, questions=tuple(each for each in one.questions if each.group in asked)) for one in tasks)
+    pictures = {one.task.name: [question.group for question in one.questions] for one in tasks if one.weight}
+    count = len(set(chain.from_iterable(pictures.values())))
+    # Within each task, since whatever is drawn of a task has its whole weight; of `PICTURES` in all it gets its part.
+    asked = {
+        name: chosen(own, shares, seed, math.ceil(PICTURES * len(set(own)) / count)) for name, own in pictures.items() if own
+    }
+    # What does not count is asked beside, where it is about the same pictures.
+    anywhere = frozenset[str]().union(*asked.values())
+    found = (
+        replace(one, questions=tuple(each for each in one.questions if each.group in asked.get(one.task.name, anywhere)))
+        for one in tasks
+    )
     return tuple(one for one in found if one.questions)
 
 
@@ -70,7 +85,10 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
     known = None
     if common.any():
         places = np.flatnonzero(common)
-        known = reliability(rows[:, places], [race.pictures[at] for at in places], [race.weights[at] for at in places])
+        pictures = [race.pictures[at] for at in places]
+        known = reliability(rows[:, places], pictures, [race.weights[at] for at in places])
+        if known is not None:  # In a race all have answered a part of the share alone.
+            known = lengthened(known, len(set(race.pictures)) / len(set(pictures)))
     share = next_share(_share(place, store), known)
     store.set("shares", {**store.get("shares", {}), f"{place[0]}/{place[1] + 1}": share})
     if known is not None:
@@ -118,11 +136,19 @@ def ask_finalists_the_rest(store: Store, bench: Bench, watch: Watch, count: int)
     """
     if store.get("standing") is not None:
         return
-    known = estimates(store)
-    alone: dict[str, Trial] = {}
-    for trial in sorted((trial for trial in store.trials() if trial.trial in known), key=lambda each: -known[each.trial]):
-        alone.setdefault(trial.recipe, trial)
-    lacking = [trial for trial in list(alone.values())[:count] if trial.status == "sampled"]
+    picked: list[int] | None = store.get(FINALISTS)
+    if picked is None:
+        known = estimates(store)
+        alone: dict[str, Trial] = {}
+        for trial in sorted((trial for trial in store.trials() if trial.trial in known), key=lambda each: -known[each.trial]):
+            alone.setdefault(trial.recipe, trial)
+        best = list(alone.values())[:count]
+        picked = [trial.trial for trial in best]
+        # Before they are asked: one that fails on the rest has no estimate any more, and nobody moves up for it.
+        if any(trial.status == "sampled" for trial in best):
+            store.set(FINALISTS, picked)
+    trials = {trial.trial: trial for trial in store.trials()}
+    lacking = [trials[number] for number in picked if trials[number].status == "sampled"]
     if lacking:
         with watch.step("finalists, the other search questions", len(lacking)):
             for trial in lacking:

@@ -10,7 +10,9 @@ import yaml
 
 from vlmerge.config.run import RunConfig, dump_run, parse_run
 from vlmerge.errors import ConfigError, TaskError
-from vlmerge.search import stages
+from vlmerge.fitness import FRONT_LIMIT
+from vlmerge.plan import plan_of
+from vlmerge.search import MOST_STEPS, stages
 from vlmerge.tasks.sets import aims_without_holdout, check_aims
 
 MODELS = ["vlm", "ja", "base"]
@@ -79,6 +81,12 @@ def test_a_front_is_one_stage_over_what_its_budget_carries() -> None:
     assert plan(max_fevals=400) == [("groups", 12, 20)]
     assert plan({"space": {"groups": 1}}, max_fevals=60) == [("groups", 9, 12)]
     assert plan({"space": {"groups": 1}}, max_fevals=60, global_fevals=60, population=6) == [("global", 3, 6)]
+
+
+def test_a_plan_counts_a_front_and_no_simpler_recipes_for_it() -> None:
+    one, several = (plan_of(config, config.models[0], 6) for config in (run(), run(objectives=["Japanese", "English"])))
+    assert (one.simpler, one.front) == (MOST_STEPS, 0)
+    assert (several.simpler, several.front) == (0, FRONT_LIMIT)
 
 
 @pytest.mark.parametrize(

@@ -14,16 +14,19 @@ from cli.test_commands import vlmerge
 from endpoints.chat_server import ChatServer, Trouble, last_text, serving, shown
 from evolve.conftest import FAMILY, Quiet, load, small_run, task
 
+from vlmerge.budgets import forecast
 from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run, parse_tasks
 from vlmerge.endpoints import chat
 from vlmerge.errors import ConfigError, EndpointError, RunFolderError, TaskError
 from vlmerge.evolve import evolve
+from vlmerge.plan import Plan, PlannedStage
 from vlmerge.store import SPLITS, STORE_NAME, Store
 from vlmerge.tasks import JUDGE_PROMPTS, JudgedTask, check_names, load_task
 from vlmerge.tasks.judge import estimate, together
 from vlmerge.tasks.purse import Purse
-from vlmerge.tasks.sets import ask_tasks
+from vlmerge.tasks.sets import Asked, Sets, ask_tasks
 from vlmerge.tasks.verdicts import read_verdict
+from vlmerge.types import Decoding
 
 PLAIN = "Q {question} R {reference} A {answer} ({low}-{high})"
 
@@ -142,6 +145,7 @@ def test_the_odd_answer_that_a_judge_cannot_judge_has_the_lowest_points(tmp_path
         assert found.scores(found.questions(), answers) == [0, *[1] * 11]
         with pytest.raises(TaskError, match="gives no points"):
             found.scores(found.questions(), ["broken too", "broken as well", *["fine"] * 10])
+        assert found.scores(found.questions()[:3], ["broken", "fine", "fine"]) == [0, 1, 1], "a race asks three of them first"
 
 
 def test_an_answer_that_a_judge_refuses_has_the_lowest_points_and_stops_nothing(mine: Path) -> None:
@@ -354,6 +358,16 @@ def test_an_estimate_counts_verdicts_tokens_and_cost(mine: Path, server: ChatSer
     (both,) = together([small, replace(small, budget=None)])
     assert (both.requests, both.budget, both.cost) == (12, 10, pytest.approx(2 * (small.cost or 0)))
     assert "budget 10 verdicts (less than that" in both.line(), "a budget is for all sets, not for each"
+
+
+def test_a_forecast_counts_what_a_front_and_finalists_are_asked(mine: Path, server: ChatServer) -> None:
+    found = judged(mine, server)
+    asked = Asked(found, found.questions(), 1.0, None, Decoding())
+    plan = Plan((PlannedStage("global", 3, 10),), ("host", "grid"), 5, {}, finalists=5)
+    for split, one, front in (("search", 16, 16), ("validation", 8, 16), ("holdout", 5, 16)):
+        sets = replace(Sets((), (), (), (), None), **{split: (asked,)})
+        requests = [forecast(sets, each)[0].requests for each in (plan, replace(plan, front=12))]
+        assert requests == [4 * one, 4 * front], split
 
 
 def test_evaluate_says_what_a_judge_takes_and_shows_its_verdicts(mine: Path, server: ChatServer, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,24 @@ def test_a_front_has_its_picture_its_table_and_its_commands(fronted: Path) -> No
     for point in front["points"]:
         assert f"vlmerge export . OUT --trial {point['trial']}" in page
         assert f"trial {point['trial']}" in terminal
+
+
+def test_of_a_task_of_which_less_is_better_the_archive_keeps_the_lowest(finished: Path, tmp_path: Path) -> None:
+    shutil.copy(finished / STORE_NAME, tmp_path / STORE_NAME)
+    with Store.read_only(finished / STORE_NAME) as store:
+        before = archive(store)
+    connection = sqlite3.connect(tmp_path / STORE_NAME)
+    with connection:
+        connection.execute("UPDATE tasks SET weight = -1 WHERE task = 'pictures-en'")
+    connection.close()
+    with Store.read_only(tmp_path / STORE_NAME) as store:
+        cells = archive(store)
+    best = min(cell.scores["pictures-en"] for cell in before)
+    assert min(cell.scores["pictures-en"] for cell in cells if cell.task == "pictures-en") <= best
+    for kept, now in zip(before, cells, strict=True):
+        assert (kept.task, kept.within) == (now.task, now.within)
+        assert now.scores["pictures-en"] <= kept.scores["pictures-en"] if now.task == "pictures-en" else now == kept
+    assert cells != before
 
 
 def test_the_archive_keeps_the_best_of_every_cell(finished: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from vlmerge.config import ModelRef, PathSpec, Recipe, dump_recipe, parse_run, read_recipe
 from vlmerge.errors import ConfigError
 from vlmerge.hybrid import second_part
+from vlmerge.plan import plan_of
 from vlmerge.search import PathSpace, baselines, stages
 
 VLM, LM = ModelRef("org/vlm"), ModelRef("org/lm")
@@ -125,6 +126,11 @@ def test_a_run_has_one_block_or_merge_and_path() -> None:
         parse_run({"merge": merge, "path": path, "tasks": TASKS, "search": of_start}, "a test", Path("/"))
     with pytest.raises(ConfigError, match=r"`search\.start` belongs to `merge:` runs"):
         parse_run({"path": merge, "tasks": TASKS, "search": {"start": "host"}}, "a test", Path("/"))
+
+
+def test_a_plan_promises_no_simpler_paths() -> None:
+    block = {"path": {"models": ["org/vlm", "org/lm"]}, "tasks": TASKS, "validation": TASKS}
+    assert plan_of(parse_run(block, "a test", Path("/")).with_layers({VLM: 4, LM: 4}), VLM, 4).simpler == 0
 
 
 def test_a_path_is_one_stage_and_its_rows_are_models_as_they_are() -> None:

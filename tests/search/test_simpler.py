@@ -101,6 +101,47 @@ def test_layers_tied_keeps_what_stands_before_and_after_them() -> None:
     assert by_name["embeddings/ja"] == before["embeddings/ja"]
 
 
+@pytest.mark.parametrize("name", ["genome", "groups", "modules", "curve"])
+def test_where_signs_do_not_count_opposite_numbers_are_alike(name: str) -> None:
+    unsigned: dict[str, Any] = {"parameters": {"weight": {"negative": False}}}
+    of = {
+        "genome": genome_space,
+        "groups": lambda: space(separate=[], groups=2, **unsigned),
+        "modules": lambda: space(separate=[], groups=2, modules=["attention", "mlp", "norms"], **unsigned),
+        "curve": lambda: space(curve="linear", separate=[], **unsigned),
+    }[name]()
+    firsts = {role.model: role.group for role in reversed(of.roles)}
+    found = understood(of, tuple(0.6 if role.group == firsts[role.model] else -0.6 for role in of.roles))
+    assert found is not None
+    assert found.numbers == len(firsts)
+    assert found.weights().keys() == firsts.keys()
+    assert not found.removed
+    flat = after("tied", found)
+    if name == "genome":
+        assert flat is None  # The recipe is flat already.
+    elif name != "curve":
+        assert flat is not None
+        assert flat.genome == (0.6,) * 3
+    else:  # Between points of opposite signs a curve goes through 0.
+        assert flat is not None
+        assert all(0.1 < value < 0.6 for value in flat.genome)
+    along = after("layers tied", found)
+    assert along is None or set(along.space.meant(along.genome)) == {0.6}
+
+
+def test_genes_of_other_methods_are_nobody_s_numbers() -> None:
+    of = SPACES["methods"]
+    chosen = {role.parameter: place for place, role in enumerate(of.roles)}["method"]
+    point = uneven(of)
+    linear = Point(of, tuple(0.0 if place == chosen else value for place, value in enumerate(point.genome)))
+    ties = Point(of, tuple(1.0 if place == chosen else value for place, value in enumerate(point.genome)))
+    assert after("defaults", linear) is None  # Linear has no density.
+    assert after("defaults", ties) is not None
+    densities = sum(role.parameter == "density" for role in of.roles)
+    assert ties.numbers - linear.numbers <= densities
+    assert linear.numbers == sum(role.parameter == "weight" and value != 0 for role, value in linear.said) + 1
+
+
 def test_the_lightest_are_taken_out_first_and_the_last_one_never() -> None:
     of = SPACES["one"]
     point = Point(of, (0.6, 0.5, -0.1))

@@ -51,12 +51,14 @@ class Cell:
 def archive(store: Store) -> tuple[Cell, ...]:
     """The archive over a run's tasks, task by task and from low bins to high ones; nothing of a run with one task.
 
-    Trials that break a constraint are left out.
+    Trials that break a constraint are left out. Of a task whose weight is below 0 the best is the lowest.
 
     Args:
         store: The run's store.
     """
-    tasks = [task.task for task in store.tasks("search")]
+    listed = store.tasks("search")
+    tasks = [task.task for task in listed]
+    better = {task.task: -1 if task.weight < 0 else 1 for task in listed}
     if len(tasks) < 2:
         return ()
     trials = [trial for trial in store.trials() if trial.status == "scored"]
@@ -74,7 +76,7 @@ def archive(store: Store) -> tuple[Cell, ...]:
         for number, own in known.items():
             cell = tuple(_bin(own[task], ends[task]) for task in others)
             best = cells.get(cell)
-            if best is None or own[quality] > known[best][quality]:
+            if best is None or better[quality] * (own[quality] - known[best][quality]) > 0:
                 cells[cell] = number
         for cell, number in sorted(cells.items()):
             within = {task: (ends[task][at], ends[task][at + 1]) for task, at in zip(others, cell, strict=True)}

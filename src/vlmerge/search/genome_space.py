@@ -100,6 +100,22 @@ class GenomeSpace:
             for parameter in self.parameters
         )
 
+    def meant(self, genome: Genome) -> Genome:
+        """The genome with every number as it counts: weights without sign where that is none, densities up to 1."""
+        if self.spec.merge_method == "slerp":
+            return genome
+        size = len(self.parameters)
+        return tuple(self._counted(value, self.parameters[place % size]) for place, value in enumerate(genome))
+
+    def counts(self, genome: Genome) -> tuple[bool, ...]:
+        """Of each gene, whether it has a say: all have."""
+        return (True,) * len(genome)
+
+    def _counted(self, value: float, parameter: str) -> float:
+        if parameter == "density":
+            return min(abs(value), 1.0)
+        return value if self.spec.allow_negative_weights else abs(value)
+
     @property
     def parameters(self) -> tuple[str, ...]:
         """What each model has genes for."""
@@ -168,10 +184,7 @@ class GenomeSpace:
         return float(genome[number * len(self.parameters) + parameter])
 
     def _value(self, genome: Genome, group: int, model: int, place: int, parameter: int) -> float:
-        gene = self._gene(genome, group, model, place, parameter)
-        if self.parameters[parameter] == "density":
-            return min(abs(gene), 1.0)
-        return gene if self.spec.allow_negative_weights else abs(gene)
+        return self._counted(self._gene(genome, group, model, place, parameter), self.parameters[parameter])
 
     def _by_filter(self, values: list[Any]) -> Any:
         """One value per filter as a parameter's value."""

@@ -155,6 +155,45 @@ class GroupSpace:
             )
         return tuple(found)
 
+    def meant(self, genome: Genome) -> Genome:
+        """The genome with every number as it counts where it stands alone: within bounds, without a sign that says nothing."""
+        found: list[float] = []
+        for gene, value in zip(self.genes, genome, strict=True):
+            negative = bool(gene.choices) or self._spec(self._homes[gene.name][0][1].parameter).negative
+            found.append(value if gene.choices else _within(value if negative else abs(value), gene.low, gene.high))
+        return tuple(found)
+
+    def counts(self, genome: Genome) -> tuple[bool, ...]:
+        """Of each gene, whether it has a say: of several methods those of the others have none."""
+        own = set(self._columns(self._method(genome)))
+        return tuple(bool(gene.choices) or any(column in own for _, column in self._homes[gene.name]) for gene in self.genes)
+
+    def _method(self, genome: Genome) -> str:
+        return self.merge.methods[round(genome[0]) if len(self.merge.methods) > 1 else 0]
+
+    def tied(self, genome: Genome) -> Genome:
+        """In the coarsest space, of every number the mean of what the tensors have here."""
+        coarse, found = coarsest(self), list[float]()
+        for gene in coarse.genes:
+            if gene.choices:
+                found.append(genome[self._places[METHOD]])
+                continue
+            numbers = [
+                self._number(row, column.parameter, genome)
+                for _, column in coarse._homes[gene.name]
+                for tensor in self.layout.tensors
+                if (row := self._row(tensor, column)) is not None
+            ]
+            found.append(_mean(numbers))
+        return tuple(found)
+
+    def _number(self, row: Row, parameter: str, genome: Genome) -> float:
+        """What genes say together, brought to what it counts as."""
+        spec = self._spec(parameter)
+        how = spec.searched(parameter)
+        number = _weighed(row, genome)
+        return _within(number if spec.negative else abs(number), how.low, how.high)
+
     @cached_property
     def _places(self) -> Mapping[str, int]:
         return {name: place for place, name in enumerate(self.names)}
@@ -299,7 +338,7 @@ class GroupSpace:
         """One group: a plain list of models. More: slices, with filters for what stands before and after the layers."""
         if len(genome) != len(self.genes):
             raise ValueError(f"this space has {len(self.genes)} genes, not {len(genome)}")
-        method = self.merge.methods[round(genome[0]) if len(self.merge.methods) > 1 else 0]
+        method = self._method(genome)
         merge, spec = self.merge, METHODS[method]
         # A base that takes no part would be added to `models` as one more input.
         base = merge.base_model if spec.base != "ordinary" or merge.base_model in merge.models else None
@@ -330,10 +369,7 @@ class GroupSpace:
             row: dict[Column, float] = {}
             for column in self._columns(method):
                 genes = [(self._places[self._key(self.groups[group], column)], share) for group, share in mix]
-                spec = self._spec(column.parameter)
-                how = spec.searched(column.parameter)
-                number = _weighed(tuple(genes), genome)
-                row[column] = _within(number if spec.negative else abs(number), how.low, how.high)
+                row[column] = self._number(tuple(genes), column.parameter, genome)
             found[cell] = {column: _spread(column, row) for column in row}
         return found
 

@@ -27,28 +27,35 @@ NOISY, CLEAR = 0.7, 0.9
 SPLITS = 50
 
 
-def chosen(pictures: Sequence[Picture], share: float, seed: int, generation: int) -> frozenset[Picture]:
+def chosen(pictures: Sequence[Picture], shares: Sequence[float], seed: int, least: int = PICTURES) -> frozenset[Picture]:
     """The pictures of a generation: the next ones of an order that is shuffled anew each time it has been gone through.
 
     Args:
         pictures: Of the search questions; they may stand there several times.
-        share: Of them; at least `PICTURES` are asked, where there are so many.
+        shares: Of them, of each generation from the first to this one: what those before took is not taken again before all
+            others.
         seed: Of the order.
-        generation: From 0.
+        least: Pictures at least, where there are so many.
     """
     distinct = list(dict.fromkeys(pictures))
-    count = min(len(distinct), max(PICTURES, math.ceil(share * len(distinct))))
-    found: dict[Picture, None] = {}
-    at = generation * count
-    while len(found) < count:
-        turn, place = divmod(at, len(distinct))
-        order = np.random.RandomState((seed + turn) % 2**32).permutation(len(distinct))
-        for number in order[place:]:
-            found.setdefault(distinct[int(number)])
-            at += 1
-            if len(found) == count:
+    taken: dict[int, None] = {}
+    waiting: list[int] = []
+    turn = 0
+    for share in shares:
+        count = min(len(distinct), max(least, math.ceil(share * len(distinct))))
+        taken, left = {}, list[int]()
+        while True:
+            for number in waiting:
+                if number in taken or len(taken) == count:
+                    left.append(number)
+                else:
+                    taken[number] = None
+            if len(taken) == count:
                 break
-    return frozenset(found)
+            waiting = [int(number) for number in np.random.RandomState((seed + turn) % 2**32).permutation(len(distinct))]
+            turn += 1
+        waiting = left
+    return frozenset(distinct[number] for number in taken)
 
 
 def reliability(scores: Scores, pictures: Sequence[Hashable], weights: Sequence[float]) -> float | None:
@@ -77,8 +84,17 @@ def reliability(scores: Scores, pictures: Sequence[Hashable], weights: Sequence[
         one, other = (_ranks(sums[:, half].sum(axis=1) / whole[half].sum()) for half in halves)
         spread = float(one.std() * other.std())
         found.append(float(((one - one.mean()) * (other - other.mean())).mean()) / spread if spread else 0.0)
-    half = max(0.0, float(np.mean(found)))
-    return 2 * half / (1 + half)
+    return lengthened(max(0.0, float(np.mean(found))), 2)
+
+
+def lengthened(known: float, times: float) -> float:
+    """The reliability of so many times as many pictures (Spearman and Brown's formula).
+
+    Args:
+        known: That of the pictures that were asked, from 0 to 1.
+        times: Above 0.
+    """
+    return times * known / (1 + (times - 1) * known)
 
 
 def next_share(share: float, known: float | None) -> float:

@@ -11,10 +11,10 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from vlmerge.search.genes import Distribution, Role
+from vlmerge.search.genes import Role
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest
-from vlmerge.search.space import Handed, SearchSpace
+from vlmerge.search.space import SearchSpace
 from vlmerge.types import Genome
 
 REMOVALS = 2
@@ -37,15 +37,24 @@ class Point:
         return self.space.roles
 
     @property
+    def said(self) -> tuple[tuple[Role, float], ...]:
+        """The genes that have a say, with what their numbers count as."""
+        counts, meant = self.space.counts(self.genome), self.space.meant(self.genome)
+        return tuple((role, value) for role, value, own in zip(self.roles, meant, counts, strict=True) if own)
+
+    @property
     def numbers(self) -> int:
         """Different numbers that the recipe holds: of each model and parameter those that are not its default.
 
-        What a model of weight 0 has besides counts for nothing.
+        What a model of weight 0 has besides counts for nothing, and so do genes of methods that are not the chosen one.
         """
         out = self.removed
-        pairs = zip(self.roles, self.genome, strict=True)
         return len(
-            {(role.model, role.parameter, value) for role, value in pairs if value != role.default and role.model not in out}
+            {
+                (role.model, role.parameter, value)
+                for role, value in self.said
+                if value != role.default and role.model not in out
+            }
         )
 
     @property
@@ -57,7 +66,7 @@ class Point:
     def weights(self) -> dict[str, list[float]]:
         """Model → its weights in size, each times its tensors; of methods without weights nothing."""
         found: dict[str, list[float]] = {}
-        for role, value in zip(self.roles, self.genome, strict=True):
+        for role, value in self.said:
             if role.parameter == "weight" and role.default is not None and role.model is not None:
                 found.setdefault(role.model, []).append(abs(value) * role.tensors)
         return found
@@ -113,8 +122,7 @@ def tied(point: Point) -> Point | None:
     if isinstance(point.space, GroupSpace):
         if point.space.groups == ("all",):
             return None
-        space = coarsest(point.space)
-        return Point(space, space.lift(Handed(point.space, Distribution(point.genome, 1.0))).mean)
+        return _changed(point, Point(coarsest(point.space), point.space.tied(point.genome)))
     return _changed(point, _averaged(point, lambda role: (role.model, role.parameter)))
 
 
@@ -151,9 +159,12 @@ def _rounded(decimals: int) -> Callable[[Point], Point | None]:
 
 
 def _averaged(point: Point, key: Callable[[Role], tuple[str | None, ...]]) -> Point:
-    """Every number replaced by the mean of those with its key, weighted by their tensors; a mean of equals is exactly that."""
+    """Every number replaced by the mean of those with its key, weighted by their tensors; a mean of equals is exactly that.
+
+    The mean is of what they count as: where signs do not, −0.6 and 0.6 are alike.
+    """
     groups: dict[tuple[str | None, ...], list[tuple[float, int]]] = {}
-    for role, value in zip(point.roles, point.genome, strict=True):
+    for role, value in zip(point.roles, point.space.meant(point.genome), strict=True):
         groups.setdefault(key(role), []).append((value, role.tensors))
     means = {name: _mean(members) for name, members in groups.items()}
     return point.with_genes(lambda role, _: means[key(role)])
@@ -171,4 +182,6 @@ def _without_depth(group: str) -> str:
 
 
 def _changed(before: Point, after: Point) -> Point | None:
-    return None if after.genome == before.genome else after
+    """The point after a step; None where it stands for the same recipe: other genes can say the same."""
+    same = after.genome == before.genome or after.space.decode(after.genome) == before.space.decode(before.genome)
+    return None if same else after

@@ -99,8 +99,9 @@ class JudgedTask:
         Raises:
             EndpointError: The judge cannot be asked, refuses every request and always has, or its budget is used up. What it
                 has said is kept.
-            TaskError: A judge that gives no number, twice, of more than a tenth of the answers. Where it is fewer, these have
-                the lowest points: what no judge can read is no good answer.
+            TaskError: A judge that gives no number, twice, of more answers than a tenth of the task's questions. Where it is
+                fewer, these have the lowest points: what no judge can read is no good answer. The whole task counts, since a
+                race may ask a few questions at a time.
         """
         read: dict[int, Verdict] = {}
         if self.prompt.reading == "number":
@@ -122,7 +123,7 @@ class JudgedTask:
         for place, reply in zip(again, self._ask(list(again.values()), proven=True), strict=True):
             verdict = self._read(reply)
             unread += verdict is None
-            if verdict is None and unread * UNREADABLE <= len(asked):
+            if verdict is None and unread * UNREADABLE <= max(len(asked), len(self.asked)):
                 verdict = Verdict(self.prompt.low, None, f"{NO_POINTS} {reply.text}")
             if verdict is None:
                 first = again[place].turns[-2].text
