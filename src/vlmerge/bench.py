@@ -14,8 +14,8 @@ from vlmerge.evaluate import evaluate
 from vlmerge.fitness import Whatever, best_first, require_references
 from vlmerge.recording import remember_batch_size
 from vlmerge.standing import set_score
-from vlmerge.store import AnswerRecord, Split, Status, Store, Trial
-from vlmerge.tasks.sets import Asked, Sets
+from vlmerge.store import AnswerRecord, Kind, Split, Status, Store, Trial
+from vlmerge.tasks.sets import Asked, Sets, narrowed
 from vlmerge.types import Genome
 
 if TYPE_CHECKING:
@@ -119,20 +119,8 @@ class Bench:
         known = self._store.trial(label)
         if known is not None:
             return known
-        trial = Trial(
-            trial=self._store.next_trial(),
-            label=label,
-            kind=kind,
-            stage=None,
-            generation=None,
-            position=None,
-            genome=genome,
-            recipe=dump_recipe(recipe),
-            status="scored",
-            reason=None,
-            seconds={},
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        trial = replace(self._unasked(label, kind, recipe, genome, None), status="scored", finished_at=now)
         self._store.record_trial(trial)
         return trial
 
@@ -162,11 +150,7 @@ class Bench:
     def ask_the_rest(self, trial: Trial) -> Trial:
         """Asks a searched candidate what it was not asked yet of the search questions; then it is `scored`, or has failed."""
         answered = {(answer.task, answer.question) for answer in self._store.answers(trial.trial, "search")}
-        left = [
-            replace(one, questions=tuple(each for each in one.questions if (each.task, each.id) not in answered))
-            for one in self._sets.search
-        ]
-        asked = [one for one in left if one.questions]
+        asked = narrowed(self._sets.search, lambda _, question: (question.task, question.id) not in answered)
         trial, answers = self._asked(trial, read_recipe(trial.recipe, trial.label), asked, allow_empty=True)
         with self._store.transaction():
             self._store.update_trial(trial, answers, self._places_of(answers))
@@ -188,7 +172,7 @@ class Bench:
     def _unasked(
         self,
         label: str,
-        kind: Literal["searched", "baseline", "mean"],
+        kind: Kind,
         recipe: Recipe,
         genome: Genome | None,
         place: tuple[int, int, int] | None,

@@ -16,8 +16,9 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
 from vlmerge.recording import recorded_run
 from vlmerge.search import stages
-from vlmerge.standing import estimates, set_score, task_means
+from vlmerge.standing import estimates, set_score
 from vlmerge.store import SPLITS, Store, Trial
+from vlmerge.trial_means import task_means
 
 if TYPE_CHECKING:
     from optuna.distributions import FloatDistribution
@@ -213,7 +214,7 @@ def _frozen(
         value = set_score(store, trial, split)
         if value is not None and split != "search":
             facts[split] = 100 * value
-    for task, mean in task_means(store, trial, "search").items() if trial.is_whole else ():
+    for task, mean in task_means(store, trial.trial, "search").items() if trial.is_whole else ():
         facts[f"search, {task}"] = 100 * mean
     stopped = trial.status == "stopped"  # A race is what Optuna calls pruning.
     ended = TrialState.PRUNED if stopped else TrialState.FAIL

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vlmerge.search.racing import PICTURES, Race, Scores
+from vlmerge.tasks.sets import narrowed
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench, Candidate
@@ -144,7 +145,4 @@ def race_note(sets: Sets, spec: RacingSpec | None) -> str | None:
 
 
 def _part(tasks: Sequence[Asked], chosen: set[tuple[str, str]]) -> tuple[Asked, ...]:
-    found = (
-        replace(asked, questions=tuple(each for each in asked.questions if (each.task, each.id) in chosen)) for asked in tasks
-    )
-    return tuple(asked for asked in found if asked.questions)
+    return narrowed(tasks, lambda _, question: (question.task, question.id) in chosen)

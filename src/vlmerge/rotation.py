@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ import numpy as np
 from vlmerge.search.racing import PICTURES
 from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, lengthened, next_share, reliability
 from vlmerge.standing import estimates, set_score
+from vlmerge.tasks.sets import narrowed
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench
@@ -54,11 +54,7 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
     }
     # What does not count is asked beside, where it is about the same pictures.
     anywhere = frozenset[str]().union(*asked.values())
-    found = (
-        replace(one, questions=tuple(each for each in one.questions if each.group in asked.get(one.task.name, anywhere)))
-        for one in tasks
-    )
-    return tuple(one for one in found if one.questions)
+    return narrowed(tasks, lambda one, question: question.group in asked.get(one.task.name, anywhere))
 
 
 def _share(place: tuple[int, int], store: Store) -> float:

@@ -6,6 +6,7 @@ import math
 
 from vlmerge.aims import violation
 from vlmerge.store import Split, Store, Trial
+from vlmerge.trial_means import task_means
 
 FRONT = "front:"
 """Before the number of a trial: the row of a front's member."""
@@ -21,15 +22,6 @@ def row_of(label: str) -> str:
     return row if tried else label
 
 
-def task_means(store: Store, trial: Trial, split: Split) -> dict[str, float]:
-    """Task → mean of its scores, 0 to 1, of those that a trial was asked, in the order of its answers."""
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial.trial, split):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    # Exact sums: the order of questions cannot change a score.
-    return {task: math.fsum(scores) / len(scores) for task, scores in by_task.items()}
-
-
 def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     """A trial's score on a set, 0 to 1: the mean of its task means by weight, tasks of weight 0 left out.
 
@@ -41,7 +33,7 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     """
     if trial.status == "failed" or (split == "search" and not trial.is_whole):
         return None
-    means = task_means(store, trial, split)
+    means = task_means(store, trial.trial, split)
     counted = [task for task in store.tasks(split) if task.weight and task.task in means]
     if not counted:
         return None

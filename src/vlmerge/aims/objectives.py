@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vlmerge.aims.wanted import objectives
+from vlmerge.trial_means import task_means
 
 if TYPE_CHECKING:
     from vlmerge.config.aim_blocks import ObjectiveSpec
@@ -29,10 +30,7 @@ def objective_scores(store: Store, trial: int, split: Split) -> tuple[float, ...
         trial: Number of the trial.
         split: The set.
     """
-    by_task: dict[str, list[float]] = {}
-    for answer in store.answers(trial, split):
-        by_task.setdefault(answer.task, []).append(answer.score)
-    means = {task: math.fsum(scores) / len(scores) for task, scores in by_task.items()}
+    means = task_means(store, trial, split)
     found: list[float] = []
     for objective in objectives(store):
         parts = shares(objective)

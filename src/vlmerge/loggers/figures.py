@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from vlmerge.fitness import outside, plain_scores
 from vlmerge.report import Row
-from vlmerge.standing import task_means
 from vlmerge.store import Generation, Store, Trial
+from vlmerge.trial_means import task_means
 
 TABLE_HEAD = ("candidate", "set", "task", "metric", "score", "low", "high", "questions", "winner_minus_row")
 
@@ -77,7 +77,7 @@ def _by_task(store: Store, generation: Generation) -> dict[str, float]:
     ]
     fitness = _kept(store, generation)
     scored = [(score, trial) for trial in members if (score := _told_score(fitness, trial)) is not None]
-    means = {trial.trial: task_means(store, trial, "search") for _, trial in scored}
+    means = {trial.trial: task_means(store, trial.trial, "search") for _, trial in scored}
     figures: dict[str, float] = {}
     if not scored:
         return figures

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from vlmerge.aims import violation
-from vlmerge.standing import task_means
 from vlmerge.store import Store
+from vlmerge.trial_means import task_means
 
 BINS = {1: 5, 2: 3}
 """Bins of each task, by how many tasks trials are told apart; with more of them 2."""
@@ -63,7 +63,9 @@ def archive(store: Store) -> tuple[Cell, ...]:
         return ()
     trials = [trial for trial in store.trials() if trial.status == "scored"]
     labels = {trial.trial: trial.label for trial in trials}
-    means = {trial.trial: {task: 100 * mean for task, mean in task_means(store, trial, "search").items()} for trial in trials}
+    means = {
+        trial.trial: {task: 100 * mean for task, mean in task_means(store, trial.trial, "search").items()} for trial in trials
+    }
     known = {number: own for number, own in means.items() if len(own) == len(tasks) and not violation(store, number, "search")}
     if not known:
         return ()

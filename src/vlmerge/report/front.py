@@ -11,7 +11,7 @@ import numpy as np
 from vlmerge.aims import dominates, objectives, shares
 from vlmerge.fitness import aims_of, front_of
 from vlmerge.report.results import score_matrix
-from vlmerge.report.statistics import Interval, interval, resampled_task_means, task_means, weighted
+from vlmerge.report.statistics import Interval, interval, resampled_task_means, rounded, task_means, weighted
 from vlmerge.standing import row_of, set_score
 from vlmerge.store import SPLITS, Split, Store, Trial
 
@@ -80,10 +80,10 @@ class Front:
                     "sets": {
                         split: {
                             "scores": {
-                                name: {"score": _round(one.mean), "low": _round(one.low), "high": _round(one.high)}
+                                name: {"score": rounded(one.mean), "low": rounded(one.low), "high": rounded(one.high)}
                                 for name, one in zip(self.objectives, found.scores, strict=True)
                             },
-                            "all": _round(found.score),
+                            "all": rounded(found.score),
                             "undominated": found.undominated,
                         }
                         for split, found in member.on.items()
@@ -160,7 +160,3 @@ def _on_set(store: Store, split: Split, numbers: Sequence[int], trials: Mapping[
         )
         for number in asked
     }
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4) + 0.0

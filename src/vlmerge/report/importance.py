@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlmerge.report.statistics import Floats, weighted
+from vlmerge.report.statistics import Floats, rounded, weighted
 from vlmerge.store import Store
 
 LEAST_FIT = 0.3
@@ -128,7 +128,7 @@ def of_stage(stage: str, genes: Sequence[Mapping[str, Any]], genomes: Floats, sc
         stage,
         count,
         round(fit, 4),
-        tuple(Share(str(gene["name"]), _round(share)) for gene, share in zip(genes, shares, strict=True)),
+        tuple(Share(str(gene["name"]), rounded(share)) for gene, share in zip(genes, shares, strict=True)),
         *(_summed([str(gene[key] or "") for gene in genes], shares) for key in ("group", "model", "parameter")),
     )
 
@@ -138,7 +138,7 @@ def _summed(names: Sequence[str], shares: Floats) -> tuple[Share, ...]:
     totals = dict.fromkeys(names, 0.0)
     for name, share in zip(names, shares, strict=True):
         totals[name] += float(share)
-    return tuple(Share(name, _round(total)) for name, total in totals.items()) if len(totals) > 1 else ()
+    return tuple(Share(name, rounded(total)) for name, total in totals.items()) if len(totals) > 1 else ()
 
 
 # ── the quadratic ──
@@ -209,7 +209,3 @@ def _cross_validated(features: Floats, scores: Floats) -> float:
         found = _ridge(features[~held], scores[~held])
         told[held] = found[0] + features[held] @ found[1:]
     return 1 - float(((scores - told) ** 2).sum() / ((scores - scores.mean()) ** 2).sum())
-
-
-def _round(value: float) -> float:
-    return round(float(value), 4) + 0.0

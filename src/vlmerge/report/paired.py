@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vlmerge.report.results import score_matrix
 from vlmerge.report.statistics import LEVEL, Floats, Interval, interval, resampled_task_means, task_means, weighted
 from vlmerge.store import Split, Store
 
@@ -46,18 +47,11 @@ def paired(store: Store, split: Split, before: int, after: int) -> Paired:
         after: Number of the later one.
     """
     tasks = [task for task in store.tasks(split) if task.weight]
-    place = {task.task: number for number, task in enumerate(tasks)}
-    asked = [question for question in store.questions(split) if question.task in place]
-    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in asked))}
-    rows: list[list[float]] = []
-    for trial in (before, after):
-        given = {(answer.task, answer.question): answer.score for answer in store.answers(trial, split)}
-        rows.append([given[question.task, question.question] for question in asked])
-    scores = np.array(rows, dtype=np.float64)
-    of_task = np.array([place[question.task] for question in asked], dtype=np.int64)
-    of_group = np.array([groups[question.group] for question in asked], dtype=np.int64)
+    scores, of_task, of_group = score_matrix(store, split, tasks, (before, after))
+    if np.isnan(scores).any():
+        raise KeyError(f"trials {before} and {after} were not asked all questions of {split}")
     weights = np.array([task.weight for task in tasks], dtype=np.float64)
     means = weighted(task_means(scores, of_task), weights)
     drawn = weighted(resampled_task_means(scores, of_task, of_group), weights)
     differences = drawn[:, 1] - drawn[:, 0]
-    return Paired(float(means[1] - means[0]), differences[~np.isnan(differences)], len(asked), len(groups))
+    return Paired(float(means[1] - means[0]), differences[~np.isnan(differences)], len(of_group), int(of_group.max()) + 1)

@@ -21,6 +21,7 @@ from vlmerge.report.statistics import (
     interval,
     paired_p,
     resampled_task_means,
+    rounded,
     task_means,
     weighted,
 )
@@ -194,9 +195,9 @@ def _set_rows(store: Store, split: Split, places: Mapping[str, int]) -> list[Row
                     set=split,
                     task=name,
                     metric=_joined(member.metric for member in members),
-                    score=_round(own.mean),
-                    low=_rounded(own.low),
-                    high=_rounded(own.high),
+                    score=rounded(own.mean),
+                    low=rounded(own.low),
+                    high=rounded(own.high),
                     level=LEVEL,
                     questions=int(chosen.sum()),
                     prompt=_joined(member.prompt for member in members),
@@ -237,21 +238,22 @@ def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int
         for at in there:
             apart = interval(float(means[winner, column] - means[at, column]), paired[at], groups[column]).scaled(100)
             p = 1.0 if at == winner else adjusted.get(at)
-            found[at, column] = Difference(_round(apart.mean), _rounded(apart.low), _rounded(apart.high), _rounded(p))
+            found[at, column] = Difference(rounded(apart.mean), rounded(apart.low), rounded(apart.high), rounded(p))
     return found
 
 
 def score_matrix(
     store: Store, split: Split, tasks: Sequence[TaskRecord], trials: Sequence[int]
 ) -> tuple[Floats, Integers, Integers]:
-    """Trials × questions, with the task and the picture group of each question; NaN where a trial was not asked."""
+    """Trials × questions of these tasks, with task and picture group of each question; NaN where a trial was not asked."""
     task_index = {task.task: index for index, task in enumerate(tasks)}
     questions = [question for question in store.questions(split) if question.task in task_index]
     place = {(question.task, question.question): index for index, question in enumerate(questions)}
     scores = np.full((len(trials), len(questions)), np.nan)
     for at, trial in enumerate(trials):
         for answer in store.answers(trial, split):
-            scores[at, place[answer.task, answer.question]] = answer.score
+            if answer.task in task_index:
+                scores[at, place[answer.task, answer.question]] = answer.score
     groups = {group: index for index, group in enumerate(dict.fromkeys(question.group for question in questions))}
     task_of = np.array([task_index[question.task] for question in questions], dtype=np.int64)
     return scores, task_of, np.array([groups[question.group] for question in questions], dtype=np.int64)
@@ -264,11 +266,3 @@ def _place(candidate: str) -> tuple[int, str]:
 
 def _joined(values: Any) -> str:
     return " | ".join(dict.fromkeys(str(value) for value in values))
-
-
-def _round(value: float) -> float:
-    return round(value, 4) + 0.0  # + 0.0: no negative zero
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else _round(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,15 @@ class Interval:
             None if self.low is None else self.low * factor,
             None if self.high is None else self.high * factor,
         )
+
+
+@overload
+def rounded(value: float) -> float: ...
+@overload
+def rounded(value: float | None) -> float | None: ...
+def rounded(value: float | None) -> float | None:
+    """As results.json has a figure: four decimals, and no negative zero."""
+    return None if value is None else round(float(value), 4) + 0.0
 
 
 def task_means(scores: Floats, tasks: Integers) -> Floats:

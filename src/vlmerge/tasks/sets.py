@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -44,6 +44,12 @@ class Asked:
     def protocol(self) -> str:
         """How answers come about, one phrase for tables."""
         return self.task.protocol if isinstance(self.task, AskingTask) else self.decoding.describe()
+
+
+def narrowed(tasks: Sequence[Asked], wanted: Callable[[Asked, Question], bool]) -> tuple[Asked, ...]:
+    """The tasks with those of their questions alone that are wanted; a task without any is left out."""
+    found = (replace(one, questions=tuple(each for each in one.questions if wanted(one, each))) for one in tasks)
+    return tuple(one for one in found if one.questions)
 
 
 @dataclass(frozen=True)
