@@ -1,4 +1,9 @@
-"""What races save, and what they lose. Three studies, the cheap ones first.
+"""What races save and lose, and what adapting to noise does. Four studies, the cheap ones first.
+
+**noise**: how well the reliability of a generation's ranks is known without a further question. Of a run without races a share
+of the pictures is drawn by lot; what it says of its own reliability (`search/rotating.py`) stands beside how well its ranking
+agrees with that of as many other pictures, beside the same from scores in the place of ranks (Cronbach's alpha, the coefficient
+of generalizability), and beside UH-CMA-ES' measure, for which the candidates have to be asked those other pictures.
 
 **replay**: of a run without races every candidate's answers are stored, so that any race over its generations can be held again
 exactly, without a model: which share of the questions it saves, how many true survivors it stops, and what the survivors that
@@ -8,18 +13,21 @@ that differ by chance alone: of each picture their scores change places.
 **landscape**: what that does to a search. A smooth model of the run's scores, question by question, over the genes of its last
 stage, with the residuals of a real candidate on top, stands for the live model. CMA-ES searches it as vlmerge does, from a
 start some way off, with races and without, on three quarters of the pictures; the last mean is scored on the other pictures.
-100 seeds, paired. Beside races stand searches without them that have fewer candidates, and such whose questions rotate.
+100 seeds, paired. Beside races stand searches without them that have fewer candidates, such whose questions rotate, and such that
+adapt to noise; these go on until they have asked as many questions as the plain search.
 
 **study**: real runs, whole: seeds × settings, each in a folder of its own that goes on where it stopped.
 
-    python benchmarks/search/racing.py replay runs/demo             one minute; any finished run without races
-    python benchmarks/search/racing.py landscape runs/demo          four minutes
+    python benchmarks/search/racing.py noise runs/demo              one minute; any finished run without races
+    python benchmarks/search/racing.py replay runs/demo             one minute; the same
+    python benchmarks/search/racing.py landscape runs/demo          ten minutes; --courses noise: those that adapt, six of them
     python benchmarks/search/racing.py study --out runs/racing      hours; stop it and start it again as you like
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import json
 import math
@@ -27,7 +35,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -39,8 +47,9 @@ from vlmerge.observers import Nobody
 from vlmerge.search import Distribution
 from vlmerge.search.genes import Gene
 from vlmerge.search.optimizers import optimizer
+from vlmerge.search.noise import asked_on, next_population
 from vlmerge.search.racing import Race, Scores
-from vlmerge.search.rotating import chosen
+from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, next_share, reliability
 from vlmerge.store import STORE_NAME, Store
 
 RATES, BLOCKS, SURVIVORS = (0.05, 0.1, 0.2, 0.3, 0.4), (2, 4, 5), (0.5, 0.25)
@@ -145,6 +154,68 @@ def replay(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
     return lines
 
 
+# ── how reliable ranks are ──
+
+
+def alpha(sums: Scores) -> float:
+    """Reliability of mean scores, as `reliability` is of ranks: (candidates, pictures) → 0 to 1."""
+    means = sums.mean(axis=1, keepdims=True)
+    rest = sums - means - sums.mean(axis=0, keepdims=True) + sums.mean()
+    between = sums.shape[1] * means.var(ddof=1)
+    within = np.square(rest).sum() / ((sums.shape[0] - 1) * (sums.shape[1] - 1))
+    return float(np.clip(1 - within / between, 0, 1)) if between else 0.0
+
+
+def rank_change(first: Scores, again: Scores) -> float:
+    """UH-CMA-ES' measure (Hansen et al., 2009, with its θ of 0.2) of scores and of all candidates asked again; above 0: noise."""
+    handler: Any = importlib.import_module("cma").NoiseHandler(len(first))
+    handler.theta, handler.cum = 0.2, 1.0
+    handler.fit, handler.fitre, handler.idx = list(-first), list(-again), np.arange(len(first))
+    return float(handler.update_measure()[0])
+
+
+def noise(runs: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Every generation, DEALS times a share of its pictures and as many others."""
+    lines: list[dict[str, Any]] = []
+    for share in (0.25, 0.5):
+        of_generation: list[NDArray[np.float64]] = []
+        changes: list[tuple[float, float]] = []
+        for run in runs:
+            count = int(run.pictures.max()) + 1
+            size = round(share * count)
+            for _, whole, _ in run.generations:
+                sums = np.stack([np.bincount(run.pictures, row, count) for row in whole])
+                found: list[tuple[float, float, float]] = []
+                for deal in range(1, DEALS + 1):
+                    order = np.random.RandomState(deal).permutation(count)
+                    here, there = order[:size], order[size : 2 * size]
+                    asked = np.isin(run.pictures, here)
+                    known = reliability(whole[:, asked], run.pictures[asked].tolist(), [1.0] * int(asked.sum()))
+                    first, again = sums[:, here].sum(axis=1), sums[:, there].sum(axis=1)
+                    true = float(importlib.import_module("scipy.stats").spearmanr(first, again)[0])
+                    found.append((true, known or 0.0, alpha(sums[:, here])))
+                    changes.append((rank_change(first, again), known or 0.0))
+                of_generation.append(np.array(found))
+        true = np.array([each[:, 0].mean() for each in of_generation])
+        ours, scores = (np.concatenate([each[:, at] - each[:, 0].mean() for each in of_generation]) for at in (1, 2))
+        noisy = np.array(changes)
+        lines.append(
+            {
+                "share": share,
+                "generations": len(true),
+                "true": true.mean(),
+                "known_minus_true": ours.mean(),
+                "known_error": math.sqrt(np.square(ours).mean()),
+                "alpha_minus_true": scores.mean(),
+                "alpha_error": math.sqrt(np.square(scores).mean()),
+                "noisy": float((noisy[:, 1] < NOISY).mean()),
+                "noisy_by_rank_change": float((noisy[:, 0] > 0).mean()),
+                "alike": float(((noisy[:, 1] < NOISY) == (noisy[:, 0] > 0)).mean()),
+            }
+        )
+    return lines
+
+
 # ── a landscape ──
 
 
@@ -196,14 +267,25 @@ class Landscape:
 
 @dataclass(frozen=True)
 class Course:
-    """A way to search: with which races, how many times the generations, and which share of the pictures in each of them."""
+    """A way to search.
+
+    Attributes:
+        name: What it is called.
+        blocks: Of its races; 1: none.
+        error_rate: Of its races.
+        survivors: Of its races.
+        generations: How many, in those of a plain search; None: until as many questions are asked.
+        rotate: Share of the pictures of a generation, or `auto`.
+        adapts: Whether generations are asked on while their ranks are unreliable, and grow where all pictures are not enough.
+    """
 
     name: str
     blocks: int = 1
     error_rate: float = 0.2
     survivors: float = 0.5
-    generations: float = 1.0
-    rotate: float = 1.0
+    generations: float | None = 1.0
+    rotate: float | Literal["auto"] = 1.0
+    adapts: bool = False
 
 
 COURSES = (
@@ -217,46 +299,91 @@ COURSES = (
     Course("half of the pictures", rotate=0.5),
     Course("half of the pictures; twice the generations", generations=2, rotate=0.5),
 )
+NOISE_COURSES = (
+    COURSES[0],
+    Course("a quarter of the pictures", generations=None, rotate=0.25),
+    Course("half of the pictures", generations=None, rotate=0.5),
+    Course("rotate: auto", generations=None, rotate="auto"),
+    Course("a quarter of the pictures, adapting", generations=None, rotate=0.25, adapts=True),
+    Course("half of the pictures, adapting", generations=None, rotate=0.5, adapts=True),
+    Course("rotate: auto, adapting", generations=None, rotate="auto", adapts=True),
+    Course("all pictures, adapting", generations=None, adapts=True),
+)
+LISTED = {"races": COURSES, "noise": NOISE_COURSES}
+LONGEST = 20
+"""Times the generations of a plain search that one without a number of them may have."""
 
 
-def search(land: Landscape, pictures: NDArray[np.int64], course: Course, seed: int, generations: int) -> tuple[float, ...]:
-    """One search: share of the questions asked, score of the last mean on the searched and on fresh pictures."""
+def search(
+    land: Landscape, pictures: NDArray[np.int64], course: Course, seed: int, generations: int, share: float
+) -> tuple[float, ...]:
+    """One search.
+
+    Args:
+        land: What is searched.
+        pictures: Of its questions.
+        course: How.
+        seed: Of everything.
+        generations: Of a plain search.
+        share: Of the pictures, which are searched.
+
+    Returns:
+        Questions asked, in those of a plain search; score of the last mean on the searched and on fresh pictures; generations.
+    """
     lot = np.random.RandomState(seed)
     count = int(pictures.max()) + 1
-    searched = np.isin(pictures, lot.permutation(count)[: round(SEARCHED * count)])
+    searched = np.isin(pictures, lot.permutation(count)[: round(share * count)])
     genes = [Gene(f"{at}") for at in range(len(land.start))]
     begin = Distribution(tuple((land.start + lot.normal(0, AWAY, len(land.start))).tolist()), 0.1)
-    rounds = max(1, round(course.generations * generations))
+    rounds = LONGEST * generations if course.generations is None else max(1, round(course.generations * generations))
     searcher = optimizer("cma-es", genes, begin, seed, land.population, rounds)
-    asked = 0.0
-    while not searcher.done:
+    asked = last = 0.0
+    shares = [FIRST_SHARE if course.rotate == "auto" else course.rotate]
+    population = land.population
+    # The last generation is asked where most of it still fits.
+    while not searcher.done and (course.generations is not None or asked + last / 2 < generations):
+        if course.adapts:
+            searcher.resize(population)
         genomes = searcher.ask()
-        of_turn = chosen(pictures[searched].tolist(), course.rotate, seed, searcher.told)
-        asks = searched & np.isin(pictures, list(of_turn))
-        whole = land.scored(np.array(genomes), lot)[:, asks]
+        answers = land.scored(np.array(genomes), lot)
+        while True:
+            asks = searched & np.isin(pictures, list(chosen(pictures[searched].tolist(), shares, seed)))
+            known = _known(answers[:, asks], pictures[asks]) if course.adapts or course.rotate == "auto" else None
+            more = asked_on(shares[-1], known, whole=bool((asks == searched).all())) if course.adapts else None
+            if more is None:
+                break
+            shares[-1] = more
         race = Race.deal(
             pictures[asks].tolist(),
-            survivors=max(1, int(course.survivors * land.population)),
+            survivors=max(1, int(course.survivors * len(genomes))),
             error_rate=course.error_rate,
             blocks=course.blocks,
             seed=1000 * seed + searcher.told,
         )
-        seen = hold(race, whole)
-        asked += (1 - race.saved(seen)) * asks.sum() / searched.sum()
+        seen = hold(race, answers[:, asks])
+        last = (1 - race.saved(seen)) * asks.sum() / searched.sum() * len(genomes) / land.population
+        asked += last
         searcher.tell(genomes, race.fitness(seen))
+        if course.adapts:
+            population = next_population(len(genomes), land.population, known, whole=bool((asks == searched).all()))
+        shares.append(next_share(shares[-1], known) if course.rotate == "auto" else course.rotate)
     mean = land.smooth(np.array([searcher.mean]))[0]
-    return asked / generations, 100 * float(mean[searched].mean()), 100 * float(mean[~searched].mean())
+    return asked / generations, 100 * float(mean[searched].mean()), 100 * float(mean[~searched].mean()), searcher.told
 
 
-def landscape(run: Recorded, generations: int | None) -> dict[str, Any]:
-    """Every course, SEEDS times; differences are paired by seed."""
+def _known(scores: Scores, pictures: NDArray[np.int64]) -> float | None:
+    return reliability(scores, pictures.tolist(), [1.0] * len(pictures))
+
+
+def landscape(run: Recorded, generations: int | None, courses: Sequence[Course], share: float) -> dict[str, Any]:
+    """Every course, SEEDS times; differences to the first are paired by seed."""
     land = Landscape(run)
     rounds = generations or land.generations
     found = {
-        course.name: np.array([search(land, run.pictures, course, seed, rounds) for seed in range(1, SEEDS + 1)])
-        for course in COURSES
+        course.name: np.array([search(land, run.pictures, course, seed, rounds, share) for seed in range(1, SEEDS + 1)])
+        for course in courses
     }
-    whole = found[COURSES[0].name]
+    whole = found[courses[0].name]
     lines: list[dict[str, Any]] = []
     for name, scores in found.items():
         apart = scores - whole
@@ -265,6 +392,7 @@ def landscape(run: Recorded, generations: int | None) -> dict[str, Any]:
             {
                 "course": name,
                 "asked": scores[:, 0].mean(),
+                "generations": scores[:, 3].mean(),
                 "searched": scores[:, 1].mean(),
                 "fresh": scores[:, 2].mean(),
                 "searched_minus_whole": apart[:, 1].mean(),
@@ -276,7 +404,7 @@ def landscape(run: Recorded, generations: int | None) -> dict[str, Any]:
     lot = np.random.RandomState(1)
     begin = float(100 * land.smooth(land.start + lot.normal(0, AWAY, (SEEDS, len(land.start)))).mean())
     about = {"run": run.name, "genes": len(land.start), "population": land.population, "generations": rounds}
-    return {**about, "seeds": SEEDS, "fit": land.fit, "start": begin, "lines": lines}
+    return {**about, "seeds": SEEDS, "pictures searched": share, "fit": land.fit, "start": begin, "lines": lines}
 
 
 # ── real runs ──
@@ -327,14 +455,16 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("replay", "landscape", "study"))
-    parser.add_argument("runs", nargs="*", type=Path, help="run folders: of replay any number, of landscape one")
+    parser.add_argument("what", choices=("noise", "replay", "landscape", "study"))
+    parser.add_argument("runs", nargs="*", type=Path, help="run folders: of noise and replay any number, of landscape one")
     parser.add_argument("--out", type=Path, help="of study: where its runs lie")
     parser.add_argument("--seeds", type=int, default=5, help="of study")
     parser.add_argument("--settings", default=",".join(SETTINGS), help="of study: some of these, with commas")
     parser.add_argument("--fevals", type=int, default=160, help="of study: candidates of each run")
     parser.add_argument("--limit", type=int, help="of study: only so many search questions")
     parser.add_argument("--generations", type=int, help="of landscape; default: as many as the run's last stage had")
+    parser.add_argument("--courses", choices=LISTED, default="races", help="of landscape")
+    parser.add_argument("--searched", type=float, default=SEARCHED, help="of landscape: share of the pictures that are searched")
     parser.add_argument("--json", type=Path, help="where the figures go, too")
     given = parser.parse_args()
     if given.what == "study":
@@ -344,10 +474,10 @@ def main() -> None:
         lines = told
     elif not given.runs:
         parser.error(f"{given.what} needs a run folder")
-    elif given.what == "replay":
-        lines = told = replay([Recorded.read(folder) for folder in given.runs])
+    elif given.what in ("noise", "replay"):
+        lines = told = (noise if given.what == "noise" else replay)([Recorded.read(folder) for folder in given.runs])
     else:
-        told = landscape(Recorded.read(given.runs[0]), given.generations)
+        told = landscape(Recorded.read(given.runs[0]), given.generations, LISTED[given.courses], given.searched)
         lines = told["lines"]
         print({key: value for key, value in told.items() if key != "lines"})
     print(table(lines))

@@ -129,7 +129,7 @@ class Bench:
 
         Args:
             candidate: Who is asked.
-            asked: Questions that it has not answered yet.
+            asked: Questions; those that it has answered already are not asked again.
             then: Its status after these, if it has not failed.
 
         Returns:
@@ -137,6 +137,7 @@ class Bench:
         """
         known = self._store.trial(candidate.label)
         trial = known or self._unasked(candidate.label, "searched", candidate.recipe, candidate.genome, candidate.place)
+        asked = asked if known is None else self._unanswered(known, asked)
         # Nothing said to the first questions is a failure; nothing said to some later ones is what it has to say of them.
         trial, answers = self._asked(trial, candidate.recipe, asked, allow_empty=known is not None)
         if trial.status == "scored":
@@ -149,13 +150,16 @@ class Bench:
 
     def ask_the_rest(self, trial: Trial) -> Trial:
         """Asks a searched candidate what it was not asked yet of the search questions; then it is `scored`, or has failed."""
-        answered = {(answer.task, answer.question) for answer in self._store.answers(trial.trial, "search")}
-        asked = narrowed(self._sets.search, lambda _, question: (question.task, question.id) not in answered)
+        asked = self._unanswered(trial, self._sets.search)
         trial, answers = self._asked(trial, read_recipe(trial.recipe, trial.label), asked, allow_empty=True)
         with self._store.transaction():
             self._store.update_trial(trial, answers, self._places_of(answers))
             self._remember_batch_size()
         return trial
+
+    def _unanswered(self, trial: Trial, asked: Sequence[Asked]) -> tuple[Asked, ...]:
+        answered = {(answer.task, answer.question) for answer in self._store.answers(trial.trial, "search")}
+        return narrowed(asked, lambda _, question: (question.task, question.id) not in answered)
 
     def _places_of(self, answers: Sequence[AnswerRecord]) -> list[int]:
         return [self._places[answer.task, answer.question] for answer in answers]

@@ -19,6 +19,7 @@ from vlmerge.generation import try_generation
 from vlmerge.holdout import first_look
 from vlmerge.hybrid import after_merging
 from vlmerge.loggers import logging_to, require_installed
+from vlmerge.noise import resize
 from vlmerge.recording import stored_config, write_run
 from vlmerge.rotation import ask_finalists_the_rest
 from vlmerge.run_folder import RunFolder, open_run
@@ -111,10 +112,11 @@ def search(number: int, stage: Stage, handed: Handed | None, bench: Bench, store
     optimizer = stage.optimizer(handed)
     known = store.generations(number)
     optimizer.replay(known)
-    asked, generation = len(known), sum(one.fitness is not None for one in known)
-    with watch.step(f"search, stage {number + 1}: {stage.name}", stage.budget, done=generation * stage.population):
+    asked, generation = len(known), optimizer.told
+    with watch.step(f"search, stage {number + 1}: {stage.name}", stage.budget, done=stage.budget - optimizer.left):
         while not optimizer.done:
             started = time.perf_counter()
+            resize(optimizer, stage, (number, generation), store)
             genomes = optimizer.ask()
             if generation == asked:
                 store.record_ask(number, generation, genomes)

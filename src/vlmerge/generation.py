@@ -1,4 +1,4 @@
-"""One generation of a search: every candidate is tried, on all search questions or in a race."""
+"""One generation of a search: every candidate is tried, on all search questions, a share of them, or in a race."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from vlmerge.bench import Candidate
 from vlmerge.fitness import told
-from vlmerge.raced import Course
-from vlmerge.rotation import difficulty, learn_share, questions_of
+from vlmerge.noise import try_until_clear
+from vlmerge.rotation import difficulty, learn_share
 from vlmerge.store import label_of
 
 if TYPE_CHECKING:
@@ -46,13 +46,10 @@ def try_generation(
         )
         for position, genome in enumerate(genomes)
     ]
-    tasks = bench.sets.search
-    asked = questions_of(stage, place, tasks, store)
-    if stage.racing is not None or stage.rotate != 1:
-        course = Course.of(asked, stage.racing, (stage.seed, *place), len(genomes), whole=asked == tasks)
-        scores = course.run(candidates, bench, store, watch)
+    if stage.racing is not None or stage.rotate != 1 or stage.adapts:
+        course, scores = try_until_clear(stage, place, candidates, bench, store, watch)
         learn_share(stage, place, course, scores, store, watch)
-        return list(course.race.fitness(scores + difficulty(course, scores, tasks, store)))
+        return list(course.race.fitness(scores + difficulty(course, scores, bench.sets.search, store)))
     trials: list[Trial] = []
     for candidate in candidates:
         recipe, genome, where = candidate.recipe, candidate.genome, candidate.place

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 MERGED = "merged"
 """The folder of the first part."""
-KEPT = ("constraints", "finalists", "racing", "rotate", "sharing", "simplify", "margin")
+KEPT = ("constraints", "finalists", "noise", "racing", "rotate", "sharing", "simplify", "margin")
 """Of `search:`, what holds for both parts; the rest is about weights."""
 BEGUN = "first_part"
 """In the store of the whole: that the first part has written something."""

@@ -83,7 +83,9 @@ class Course:
         turned = frozenset(asked.task.name for asked in counted if asked.weight < 0)
         return cls(race, parts, keys, turned, "scored" if whole else "sampled")
 
-    def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch) -> Scores:
+    def run(
+        self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch, *, again: bool = False
+    ) -> Scores:
         """Holds the race, or goes on with it.
 
         Args:
@@ -91,6 +93,7 @@ class Course:
             bench: Merges and asks.
             store: The run's store.
             watch: Told of each candidate whose race is over.
+            again: Whether it was told of these candidates already, which are now asked more.
 
         Returns:
             (candidates, questions): `race.fitness` makes of them what the optimizer is told.
@@ -99,7 +102,7 @@ class Course:
         trials = [store.trial(candidate.label) for candidate in candidates]
         scores = np.stack([self.scores_of(store, trial) for trial in trials])
         for at, trial in enumerate(trials):
-            if trial is not None and trial.status != "racing":
+            if not again and trial is not None and self._is_over(trial, scores[at]):
                 watch.tried(trial, self._mean(trial, scores[at]))
         for block, places in enumerate(self.race.blocks):
             for at in self.race.running(scores, block):
@@ -109,7 +112,7 @@ class Course:
                     trial = bench.try_part(candidates[at], self.parts[block], then)
                     trials[at], scores[at] = trial, self.scores_of(store, trial)
                     watch.asked_a_part()
-                    if trial.status != "racing":
+                    if not again and trial.status != "racing":
                         watch.tried(trial, self._mean(trial, scores[at]))
             for at in self.race.to_stop(scores, block):
                 stopped = bench.stop(candidates[at].label, f"stopped after {asked[block]} of {asked[-1]} questions")
@@ -119,6 +122,10 @@ class Course:
         failed = [at for at, trial in enumerate(trials) if trial is not None and trial.status == "failed"]
         scores[failed] = np.nan
         return scores
+
+    def _is_over(self, trial: Trial, scores: Scores) -> bool:
+        """Whether it is asked no more. One that was asked a smaller share, before a kill, is not yet."""
+        return trial.status in ("stopped", "failed") or (trial.status != "racing" and not np.isnan(scores).any())
 
     def _mean(self, trial: Trial, scores: Scores) -> float | None:
         """Of whoever was asked everything."""

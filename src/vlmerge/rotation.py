@@ -43,8 +43,7 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
     """
     if stage.rotate == 1:
         return tuple(tasks)
-    before = range(place[1] + 1)
-    shares = [_share((place[0], at), store) if stage.rotate == "auto" else float(stage.rotate) for at in before]
+    shares = [share_of(stage, (place[0], at), store) for at in range(place[1] + 1)]
     seed = zlib.crc32(f"{stage.seed}/{place[0]}".encode())
     pictures = {one.task.name: [question.group for question in one.questions] for one in tasks if one.weight}
     count = len(set(chain.from_iterable(pictures.values())))
@@ -57,9 +56,26 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
     return narrowed(tasks, lambda one, question: question.group in asked.get(one.task.name, anywhere))
 
 
-def _share(place: tuple[int, int], store: Store) -> float:
+def share_of(stage: Stage, place: tuple[int, int], store: Store) -> float:
+    """The share of the search pictures that a generation is asked.
+
+    Args:
+        stage: The search.
+        place: Its number and the generation's, from 0.
+        store: Knows what answers have decided.
+    """
     shares: Mapping[str, float] = store.get("shares", {})
-    return shares.get(f"{place[0]}/{place[1]}", FIRST_SHARE)
+    return shares.get(place_key(place), FIRST_SHARE if stage.rotate == "auto" else float(stage.rotate))
+
+
+def ask_share(place: tuple[int, int], share: float, store: Store) -> None:
+    """Writes down which share of the search pictures a generation is asked."""
+    store.set("shares", {**store.get("shares", {}), place_key(place): share})
+
+
+def place_key(place: tuple[int, int]) -> str:
+    """Stage and generation as a key of the store's."""
+    return f"{place[0]}/{place[1]}"
 
 
 def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Scores, store: Store, watch: Watch) -> None:
@@ -75,22 +91,31 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
     """
     if stage.rotate != "auto":
         return
-    rows = scores[~np.isnan(scores).all(axis=1)]
-    common = ~np.isnan(rows).any(axis=0)
-    race = course.race
-    known = None
-    if common.any():
-        places = np.flatnonzero(common)
-        pictures = [race.pictures[at] for at in places]
-        known = reliability(rows[:, places], pictures, [race.weights[at] for at in places])
-        if known is not None:  # In a race all have answered a part of the share alone.
-            known = lengthened(known, len(set(race.pictures)) / len(set(pictures)))
-    share = next_share(_share(place, store), known)
-    store.set("shares", {**store.get("shares", {}), f"{place[0]}/{place[1] + 1}": share})
+    known = reliability_of(course, scores)
+    share = next_share(share_of(stage, place, store), known)
+    ask_share((place[0], place[1] + 1), share, store)
     if known is not None:
         noisy = known < NOISY and share == 1
         more = "all, and more search questions would tell more than more candidates" if noisy else f"{100 * share:.0f} %"
         watch.say(f"reliability of the ranks {known:.2f}: of the search pictures the next generation is asked {more}")
+
+
+def reliability_of(course: Course, scores: Scores) -> float | None:
+    """How reliable the ranks of a generation are, by the whole share that it was asked; None where there is too little to tell.
+
+    Args:
+        course: What was asked.
+        scores: (candidates, questions of the course).
+    """
+    rows = scores[~np.isnan(scores).all(axis=1)]
+    places = np.flatnonzero(~np.isnan(rows).any(axis=0))
+    if not len(places):
+        return None
+    race = course.race
+    pictures = [race.pictures[at] for at in places]
+    known = reliability(rows[:, places], pictures, [race.weights[at] for at in places])
+    # In a race all have answered a part of the share alone.
+    return None if known is None else lengthened(known, len(set(race.pictures)) / len(set(pictures)))
 
 
 def difficulty(course: Course, scores: Scores, tasks: Sequence[Asked], store: Store) -> float:

@@ -96,9 +96,10 @@ class Watch:
         failed, broken = len(found) - len(scores) - stopped, len(scores) - len(kept)
         mean = math.fsum(scores) / len(scores) if scores else math.nan
         deviation = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores)) if scores else math.nan
-        left = (stage.generations - generation) * seconds
+        further = optimizer.left // optimizer.population
+        left = further * seconds
         self._observer.say(
-            f"{stage.name} {generation}/{stage.generations}  best {max(kept, default=math.nan):.1f} "
+            f"{stage.name} {generation}/{generation + further}  best {max(kept, default=math.nan):.1f} "
             f"(so far {self._best_with(told):.1f})  mean {mean:.1f} ± {deviation:.1f}  step {optimizer.sigma:.3f}  "
             f"{seconds:.0f} s, stage done in {_clock(left)}"
             + (f"  front of {_front_size(told)}" if stage.several else "")

@@ -260,7 +260,15 @@ class RunConfig(Block):
             )
 
     def _one_score_where_asked_in_parts(self, algorithm: str) -> None:
-        asked = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1}
+        adapts = self.search.noise == "adapt"
+        asked = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1, "noise": adapts}
+        if adapts and asked["racing"]:
+            raise complaint(
+                "`racing` asks some candidates of a generation less, and `noise: adapt` all of them more",
+                expected="one of the two",
+                found="`racing` with `noise: adapt`",
+                remedy="take one out; `rotate: auto` goes together with races",
+            )
         part = next((key for key, wanted in asked.items() if wanted), None)
         if part is None:
             return

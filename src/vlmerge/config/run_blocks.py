@@ -164,6 +164,12 @@ def _rotate(value: object) -> float | Literal["auto"]:
     return float(value)
 
 
+def _noise(value: object) -> object:
+    if value in ("ignore", "adapt"):
+        return value
+    raise misfit("adapt or ignore", value, "write `noise: adapt`, or leave it out")
+
+
 class SearchSpec(Block):
     """How the search goes.
 
@@ -194,6 +200,8 @@ class SearchSpec(Block):
             asked everything.
         rotate: Share of the search questions' pictures that a generation is asked, other ones each time; 1: all of them;
             `auto`: as many as its ranks need.
+        noise: `adapt`: a generation whose ranks are unreliable is asked further questions before it teaches anything, and
+            where all search questions do not tell its candidates apart, the next one is larger; `ignore`: neither.
     """
 
     not_here: ClassVar[Mapping[str, str]] = MappingProxyType(
@@ -225,6 +233,7 @@ class SearchSpec(Block):
     finalists: Whole = Field(default=5, ge=1)
     racing: Annotated[RacingSpec | None, BeforeValidator(_racing)] = None
     rotate: Annotated[float | Literal["auto"], PlainValidator(_rotate)] = 1.0
+    noise: Annotated[Literal["ignore", "adapt"], BeforeValidator(_noise)] = "ignore"
 
     @property
     def start_file(self) -> str | None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from vlmerge.config import MergeSpec, ModelRef, RacingSpec, RunConfig, SpaceSpec
+from vlmerge.errors import ConfigError
 from vlmerge.search.genes import Distribution
 from vlmerge.search.genome_space import GenomeSpace
 from vlmerge.search.group_space import GroupSpace, coarsest, grouped
@@ -50,6 +51,7 @@ class Stage:
         options: Of the algorithm.
         racing: How a generation is asked in a race; None: every candidate is asked everything.
         rotate: Share of the search questions' pictures that a generation is asked, or `auto`.
+        adapts: Whether questions and population adapt to noise (`search: {noise: adapt}`).
     """
 
     name: str
@@ -63,6 +65,7 @@ class Stage:
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     racing: RacingSpec | None = None
     rotate: float | Literal["auto"] = 1.0
+    adapts: bool = False
 
     @property
     def several(self) -> bool:
@@ -94,7 +97,17 @@ class Stage:
         options = {**self.options, "sampler": sampler} if sampler else dict(self.options)
         if name == "catcma" and handed is not None:
             options = {"hold": HELD, **options}
-        return optimizer(name, self.space.genes, self.begin(handed), self.seed, self.population, self.generations, options)
+        made = optimizer(name, self.space.genes, self.begin(handed), self.seed, self.population, self.generations, options)
+        if self.adapts and not made.resizes:
+            restarts = self.algorithm == "cma-es"
+            raise ConfigError(
+                "`noise: adapt` changes how many candidates a generation has, and this search cannot",
+                where=f"algorithm {self.algorithm}",
+                expected="cma-es without restarts, random, or one of Optuna's samplers",
+                found=f"restarts: {options['restarts']}" if restarts else self.algorithm,
+                remedy="take `restarts` out, or `noise`" if restarts else "take `noise` out; `rotate: auto` adapts the questions alone",
+            )
+        return made
 
 
 def stages(
@@ -118,6 +131,7 @@ def stages(
         "options": search.options,
         "racing": search.racing,
         "rotate": search.rotate,
+        "adapts": search.noise == "adapt",
     }
     if config.genome is not None:
         space = GenomeSpace(config.genome, host, layers, search.seed if config.random_init else None)

@@ -285,11 +285,13 @@ def _generation(generations: Sequence[Generation], plan: Sequence[Stage]) -> dic
     if not generations:
         return None
     last = generations[-1]
+    asked = sum(len(one.genomes) for one in generations if one.stage == last.stage)
+    left = plan[last.stage].budget - asked if last.stage < len(plan) else 0
     return {
         "stage": last.stage + 1,
         "stages": max(len(plan), last.stage + 1),
         "generation": last.generation + 1,
-        "generations": plan[last.stage].generations if last.stage < len(plan) else last.generation + 1,
+        "generations": last.generation + 1 + left // len(last.genomes),
     }
 
 

@@ -91,7 +91,6 @@ class CmaEs(Optimizer):
         self._check_injected(self.options.inject)
         self._own = OwnNumbers()
         self._bounded = any(gene.low is not None or gene.high is not None for gene in self.genes)
-        self._left = self._population * self.generations
         self._restarts = self._large = 0
         self._collapsed = False
         self._covariance = first_covariance(self.genes, self.start)
@@ -138,6 +137,31 @@ class CmaEs(Optimizer):
         return self._descent.population
 
     @property
+    def resizes(self) -> bool:
+        """It may, unless restarts say themselves how many candidates a generation has."""
+        return self.options.restarts == "none"
+
+    def _resize(self, size: int) -> None:
+        """Weights and rates become those of a distribution that was made for the size; mean, step size, covariance and paths stay.
+
+        So does PSA-CMA-ES (Nishida and Akimoto, 2018), which corrects the step size as well; here it follows by itself.
+        """
+        strategy = self._descent.strategy
+        strategy.opts["CMA_mirrors"] = size < 6  # cma's default, which it works out once.
+        with self._own():
+            strategy.sp.set(strategy.opts, size)
+            if self.options.active:
+                rates = {"c1": strategy.sp.c1_sep, "cmu": strategy.sp.cmu_sep}
+                if not self.options.diagonal:
+                    rates = strategy.sm.parameters(mueff=strategy.sp.weights.mueff, lam=size)
+                strategy.sp.weights.finalize_negative_weights(
+                    len(self.genes), rates["c1"], rates["cmu"], pos_def=not self.options.diagonal
+                )
+            if strategy.adapt_sigma.is_initialized:
+                strategy.adapt_sigma.initialize_settings(strategy, reset=True)
+        self._descent.population = size
+
+    @property
     def restarts(self) -> int:
         """How often the search has begun anew."""
         return self._restarts
@@ -145,7 +169,7 @@ class CmaEs(Optimizer):
     @property
     def done(self) -> bool:
         """Whether the candidates are used up, or the distribution has collapsed for good."""
-        return self._collapsed or self._left < self.population
+        return self._collapsed or self._left < (self.population if self._restarts else self._population)
 
     @property
     def mean(self) -> Genome:
@@ -206,7 +230,6 @@ class CmaEs(Optimizer):
             with self._own():
                 strategy.tell([np.array(genome) for genome in genomes], costs(scores))
                 collapsed = not COLLAPSED.isdisjoint(strategy.stop())
-        self._left -= len(genomes)
         self._descent.spent += len(genomes)
         self._descent.middle = statistics.median(-math.inf if score is None else score for score in scores)
         if collapsed:

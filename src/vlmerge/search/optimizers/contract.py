@@ -54,7 +54,8 @@ class Optimizer(ABC):
         self.genes = tuple(genes)
         self.start = Distribution(within(self.genes, start.mean), float(start.sigma), start.covariance)
         self.seed, self.generations = seed, generations
-        self._population = population
+        self._population = self._size = population
+        self._left = population * generations
         self._told = 0
         self._pending: list[Genome] | None = None
         self._begin(options or {})
@@ -70,7 +71,7 @@ class Optimizer(ABC):
     @property
     def population(self) -> int:
         """Candidates of the next generation."""
-        return self._population
+        return self._size
 
     @property
     def told(self) -> int:
@@ -78,9 +79,41 @@ class Optimizer(ABC):
         return self._told
 
     @property
+    def left(self) -> int:
+        """Candidates that may still be asked for; less than a first generation's are not."""
+        return self._left
+
+    @property
     def done(self) -> bool:
         """Whether there is nothing left to ask for."""
-        return self._told >= self.generations
+        return self._left < self._population
+
+    @property
+    def resizes(self) -> bool:
+        """Whether a generation may have more candidates than the one before: see `resize`."""
+        return False
+
+    def resize(self, population: int) -> None:
+        """Says how many candidates the generations have that are asked for from now on.
+
+        Args:
+            population: From the first generation's on; where fewer candidates are left, it is those.
+
+        Raises:
+            ValueError: This optimizer cannot, or a generation was asked for and is not told yet.
+        """
+        size = min(population, self._left)
+        if size == self.population:
+            return
+        if not self.resizes or size < self._population:
+            raise ValueError(f"generations of {population} candidates: {type(self).__name__} began with {self._population}")
+        if self._pending is not None:
+            raise ValueError("a generation was asked for, and is to be told first")
+        self._resize(size)
+
+    def _resize(self, size: int) -> None:
+        """Generations have so many candidates from now on."""
+        self._size = size
 
     @property
     @abstractmethod
@@ -126,6 +159,7 @@ class Optimizer(ABC):
         if self._pending is None or list(genomes) != self._pending or len(fitness) != len(genomes):
             raise ValueError("tell takes exactly what ask gave, with one fitness for each")
         self._check(fitness)
+        self._left -= len(self._pending)
         self._learn(self._pending, list(fitness))
         self._told += 1
         self._pending = None
@@ -149,6 +183,8 @@ class Optimizer(ABC):
             RunFolderError: It asks for other genomes than are stored.
         """
         for generation in generations:
+            if self.resizes and not self.done and len(generation.genomes) >= self._population:
+                self.resize(len(generation.genomes))
             asked = [] if self.done else self.ask()
             if asked != [tuple(genome) for genome in generation.genomes]:
                 raise RunFolderError(

@@ -98,6 +98,11 @@ class OptunaSearch(BestSoFar):
             named[name] = int(number) if gene.choices else number
         return named
 
+    @property
+    def resizes(self) -> bool:
+        """It may: a sampler counts trials, not generations."""
+        return True
+
     def _draw(self) -> list[Genome]:
         with self._quiet():
             self._trials = [self._study.ask(self._kinds) for _ in range(self.population)]

@@ -65,6 +65,11 @@ class RandomSearch(BestSoFar):
         read_options(RandomOptions, "random", options)
         self._draws = Draws(self.genes, self.start, self.seed)
 
+    @property
+    def resizes(self) -> bool:
+        """It may: no candidate knows of its generation."""
+        return True
+
     def _draw(self) -> list[Genome]:
         return [self._draws.one() for _ in range(self.population)]
 
