@@ -464,7 +464,9 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="of study: only so many search questions")
     parser.add_argument("--generations", type=int, help="of landscape; default: as many as the run's last stage had")
     parser.add_argument("--courses", choices=LISTED, default="races", help="of landscape")
-    parser.add_argument("--searched", type=float, default=SEARCHED, help="of landscape: share of the pictures that are searched")
+    parser.add_argument(
+        "--searched", type=float, default=SEARCHED, help="of landscape: share of the pictures that are searched"
+    )
     parser.add_argument("--json", type=Path, help="where the figures go, too")
     given = parser.parse_args()
     if given.what == "study":

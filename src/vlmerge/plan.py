@@ -10,6 +10,7 @@ from vlmerge.checkpoint.beside import free_bytes
 from vlmerge.errors import CheckpointError
 from vlmerge.fitness import FRONT_LIMIT
 from vlmerge.search import MOST_STEPS, baselines, decided, notes, read_start, stages
+from vlmerge.search.noise import MOST
 from vlmerge.tasks.sets import aims_without_holdout
 from vlmerge.types import FLOAT_DTYPES
 
@@ -110,12 +111,23 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         baselines=tuple(dict.fromkeys(each.row for each in can_be)),
         baseline_merges=len(can_be),
         left_out={each.row: each.reason or "" for each in hand_set if each.recipe is None},
-        notes=(*notes(run, layers, host, questions), *aims_without_holdout(run)),
+        notes=(*notes(run, layers, host, questions), *_adapting(run), *aims_without_holdout(run)),
         layers=layers,
         simpler=MOST_STEPS if _simplifies(found) else 0,
         finalists=run.search.finalists,
         in_parts=run.search.racing is not None or run.search.rotate != 1,
         front=FRONT_LIMIT if run.search.objectives else 0,
+    )
+
+
+def _adapting(run: RunConfig) -> tuple[str, ...]:
+    """What `noise: adapt` may do."""
+    if run.search.noise != "adapt":
+        return ()
+    more = "" if run.search.rotate == 1 else "a generation whose ranks are unreliable is asked more of the search questions; "
+    return (
+        f"noise: adapt: {more}where all search questions do not tell its candidates apart, the next one is larger, at most {MOST} times; "
+        "the number of candidates in all stays",
     )
 
 

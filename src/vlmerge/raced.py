@@ -83,9 +83,7 @@ class Course:
         turned = frozenset(asked.task.name for asked in counted if asked.weight < 0)
         return cls(race, parts, keys, turned, "scored" if whole else "sampled")
 
-    def run(
-        self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch, *, again: bool = False
-    ) -> Scores:
+    def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch, *, again: bool = False) -> Scores:
         """Holds the race, or goes on with it.
 
         Args:

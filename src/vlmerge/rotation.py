@@ -33,7 +33,7 @@ FINALISTS = "asked_the_rest"
 
 
 def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], store: Store) -> tuple[Asked, ...]:
-    """What a generation is asked of the search questions; all of them where the stage does not rotate.
+    """What a generation is asked of the search questions; all of them, those that do not count too, where its share is 1.
 
     Args:
         stage: The search.
@@ -41,7 +41,7 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
         tasks: The search questions.
         store: Knows the share, where answers decide it.
     """
-    if stage.rotate == 1:
+    if share_of(stage, place, store) == 1:
         return tuple(tasks)
     shares = [share_of(stage, (place[0], at), store) for at in range(place[1] + 1)]
     seed = zlib.crc32(f"{stage.seed}/{place[0]}".encode())

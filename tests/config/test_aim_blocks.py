@@ -60,6 +60,10 @@ def test_aims_survive_their_file() -> None:
         ({"objectives": ["Japanese", "English"], "sharing": True}, "`sharing` divides"),
         ({"objectives": ["Japanese", "English"], "global_fevals": 30}, "in one stage"),
         ({"algorithm": "nsga-ii"}, "name the objectives"),
+        ({"noise": "adapt", "racing": True}, "`rotate: auto` goes together with races"),
+        ({"noise": "adapt", "constraints": [{"task": "English", "at_least": 0.9}]}, "`noise` compares candidates by one score"),
+        ({"noise": "adapt", "objectives": ["Japanese", "English"]}, "take `noise` out"),
+        ({"noise": "on"}, "adapt or ignore"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(search: dict[str, Any], says: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cma
 import numpy as np
@@ -234,3 +235,40 @@ def test_a_good_genome_from_elsewhere_leads_the_search_there() -> None:
         for options in ({}, {"inject": ((1.0, -1.0, 1.0),)})
     )
     assert height(led.mean) > height(plain.mean)
+
+
+@pytest.mark.parametrize("options", [{}, {"active": False}, {"diagonal": True}])
+@pytest.mark.parametrize(("first", "then"), [(4, 6), (6, 9), (12, 48)])
+def test_a_generation_of_another_size_teaches_as_in_a_search_that_began_with_it(
+    first: int, then: int, options: dict[str, object]
+) -> None:
+    """Weights and rates are those of a fresh distribution; what was learnt stays, and the way back leads where it began."""
+    start = Distribution((0.3,) * 5, 0.2)
+
+    def told(optimizer: CmaEs) -> Any:
+        genomes = optimizer.ask()
+        optimizer.tell(genomes, list(map(sphere(*[0.5] * 5), genomes)))
+        return optimizer._descent.strategy
+
+    def rates(strategy: Any) -> list[object]:
+        sp, csa = strategy.sp, strategy.adapt_sigma
+        learning = {} if options.get("diagonal") else strategy.sm.parameters(mueff=sp.weights.mueff, lam=sp.weights.lambda_)
+        return [list(sp.weights), sp.weights.mueff, sp.c1, sp.cmu, sp.cc, sp.cc_sep, sp.lam_mirr, csa.cs, csa.damps, learning]
+
+    resized, fresh, same = (CmaEs(free(5), start, 3, size, 40, options) for size in (first, then, first))
+    strategy, expected, before = told(resized), told(fresh), told(same)
+    began = rates(strategy)
+    resized.resize(then)
+    assert rates(strategy) == rates(expected) != began
+    assert (resized.mean, resized.sigma) == (same.mean, same.sigma)
+    assert np.array_equal(strategy.adapt_sigma.ps, before.adapt_sigma.ps)
+    assert np.array_equal(strategy.pc, before.pc)
+    assert np.array_equal(strategy.sm.covariance_matrix, before.sm.covariance_matrix)
+    resized.resize(first)
+    assert rates(strategy) == began
+    assert resized.ask() == same.ask()
+
+
+def test_restarts_say_themselves_how_many_candidates_there_are() -> None:
+    assert CmaEs(free(2), Distribution((0.0, 0.0), 0.1), 1, 6, 4).resizes
+    assert not CmaEs(free(2), Distribution((0.0, 0.0), 0.1), 1, 6, 4, {"restarts": "ipop"}).resizes

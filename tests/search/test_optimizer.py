@@ -92,6 +92,39 @@ def test_replay_equals_going_on(name: str, space: str) -> None:
         assert [(g.genomes, g.mean, g.sigma) for g in whole[cut:]] == [(g.genomes, g.mean, g.sigma) for g in rest]
 
 
+SIZES = (6, 9, 14, 9, 24, 6)
+
+
+@each_pair
+def test_generations_of_other_sizes_are_replayed_as_they_were_or_refused(name: str, space: str) -> None:
+    chosen = made(name, space, generations=11)
+    if not chosen.resizes:
+        chosen.resize(chosen.population)
+        with pytest.raises(ValueError, match="began with 6"):
+            chosen.resize(9)
+        return
+    kept: list[Generation] = []
+    while not chosen.done:
+        wanted, left = SIZES[len(kept) % len(SIZES)], chosen.left
+        chosen.resize(wanted)
+        genomes = chosen.ask()
+        assert len(genomes) == min(wanted, left) == chosen.population
+        with pytest.raises(ValueError, match="told first"):
+            chosen.resize(7 if chosen.population != 7 and left > 7 else 8)
+        chosen.tell(genomes, fitness_of(chosen, genomes))
+        kept.append(Generation(0, len(kept), tuple(genomes), (), chosen.mean, chosen.sigma, None))
+    assert 60 < sum(len(one.genomes) for one in kept) <= 66
+    told = [fitness_of(chosen, one.genomes) for one in kept]
+    stored = [Generation(0, at, one.genomes, tuple(told[at]), one.mean, one.sigma, None) for at, one in enumerate(kept)]
+    for cut in range(1, len(kept) + 1):
+        again = made(name, space, generations=11)
+        again.replay(stored[:cut])
+        assert (again.mean, again.sigma, again.told) == (kept[cut - 1].mean, kept[cut - 1].sigma, cut)
+        if cut < len(kept):
+            again.resize(SIZES[cut % len(SIZES)])
+            assert tuple(again.ask()) == kept[cut].genomes
+
+
 @each_pair
 def test_a_generation_that_was_asked_but_not_told_is_asked_once_more(name: str, space: str, tmp_path: Path) -> None:
     first = made(name, space)

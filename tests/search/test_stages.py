@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from vlmerge.config import ModelRef, RunConfig, dump_recipe, dump_run, parse_recipe, parse_run
 from vlmerge.errors import ConfigError
+from vlmerge.plan import plan_of
 from vlmerge.search import Distribution, Handed, baselines, decided, notes, stages
 
 HOST, OTHER, BASE = ModelRef("org/vlm"), ModelRef("org/ja"), ModelRef("org/base")
@@ -148,6 +149,17 @@ def test_a_plan_says_what_is_not_carried_and_what_would_be() -> None:
     (ahead,) = notes(config, 6, HOST)
     assert "24 genes follows from 492 search questions and 400 candidates on" in ahead
     assert notes(config, 6, HOST, 192) == []
+
+
+def test_a_plan_says_what_adapting_to_noise_may_do() -> None:
+    def noted(**search: Any) -> str:
+        return " ".join(plan_of(run({"models": MODELS}, search=search), HOST, 6).notes)
+
+    assert "noise" not in noted()
+    assert "noise: adapt: where all search questions do not tell its candidates apart, the next one is larger" in noted(
+        noise="adapt"
+    )
+    assert "is asked more of the search questions; where all search questions" in noted(noise="adapt", rotate=0.5)
 
 
 def test_only_what_can_choose_searches_methods() -> None:

@@ -145,7 +145,7 @@ def write_results(
         **(more or {}),
     }
     spared = saved(store)
-    if spared is not None:
+    if spared is not None and (spared.races or spared.rotates):
         document |= {"stopped": spared.stopped, "questions_saved": spared.questions}
     if contaminated:
         document["contaminated"] = contaminated

@@ -1,4 +1,4 @@
-"""What races and rotating questions have saved: who was stopped, and which share of the search's questions was not asked."""
+"""What was not asked of a search's questions, where races stop candidates, questions rotate, or a run adapts to noise."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import yaml
 
+from vlmerge.search.rotating import FIRST_SHARE
 from vlmerge.store import Store
 
 
@@ -20,12 +21,18 @@ class Saved:
         rotates: Whether its questions rotate: then search scores are estimates, but for those of the finalists.
         stopped: How many candidates a race stopped.
         questions: Share of the search questions that was not asked of candidates that did not fail, 0 to 1.
+        adapts: Whether the run adapts to noise.
+        shares: Least and greatest share of the search pictures that a generation was asked.
+        candidates: Fewest and most candidates of a generation.
     """
 
     races: bool
     rotates: bool
     stopped: int
     questions: float
+    adapts: bool
+    shares: tuple[float, float]
+    candidates: tuple[int, int]
 
 
 def saved(store: Store) -> Saved | None:
@@ -33,11 +40,19 @@ def saved(store: Store) -> Saved | None:
     config = cast("Mapping[str, Any]", yaml.safe_load(store.get("config") or "{}"))
     search = cast("Mapping[str, Any]", config.get("search") or {})
     races, rotates = bool(search.get("racing")), search.get("rotate", 1) != 1
-    if not (races or rotates):
+    adapts = search.get("noise") == "adapt"
+    if not (races or rotates or adapts):
         return None
     searched = [trial for trial in store.trials() if trial.kind == "searched"]
     given = store.answers_by_trial("search")
     asked = [given.get(trial.trial, 0) for trial in searched if trial.status in ("scored", "stopped", "sampled")]
     possible = len(asked) * len(store.questions("search"))
     share = 1 - sum(asked) / possible if possible else 0.0
-    return Saved(races, rotates, sum(trial.status == "stopped" for trial in searched), round(share, 4) + 0.0)
+    stopped = sum(trial.status == "stopped" for trial in searched)
+    told = [one for one in store.generations() if one.fitness is not None]
+    decided = cast("Mapping[str, float]", store.get("shares", {}))
+    first = FIRST_SHARE if search.get("rotate") == "auto" else float(search.get("rotate", 1))
+    shares = [decided.get(f"{one.stage}/{one.generation}", first) for one in told] or [first]
+    sizes = [len(one.genomes) for one in told] or [0]
+    span = (min(sizes), max(sizes))
+    return Saved(races, rotates, stopped, round(share, 4) + 0.0, adapts, (min(shares), max(shares)), span)

@@ -105,7 +105,9 @@ class Stage:
                 where=f"algorithm {self.algorithm}",
                 expected="cma-es without restarts, random, or one of Optuna's samplers",
                 found=f"restarts: {options['restarts']}" if restarts else self.algorithm,
-                remedy="take `restarts` out, or `noise`" if restarts else "take `noise` out; `rotate: auto` adapts the questions alone",
+                remedy="take `restarts` out, or `noise`"
+                if restarts
+                else "take `noise` out; `rotate: auto` adapts the questions alone",
             )
         return made
 

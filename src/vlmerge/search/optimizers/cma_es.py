@@ -110,6 +110,8 @@ class CmaEs(Optimizer):
             said["CMA_stds"] = deviations
         if self._bounded:
             said["bounds"] = [[gene.low for gene in self.genes], [gene.high for gene in self.genes]]
+            if len(self.genes) == 1:  # cma cannot hold the deviation of a single gene below a third of its range, and raises.
+                said["maxstd_boundrange"] = math.inf
         if not self.options.active:
             said["CMA_active"] = False
         if self.options.diagonal:
