@@ -13,8 +13,8 @@ that differ by chance alone: of each picture their scores change places.
 **landscape**: what that does to a search. A smooth model of the run's scores, question by question, over the genes of its last
 stage, with the residuals of a real candidate on top, stands for the live model. CMA-ES searches it as vlmerge does, from a
 start some way off, with races and without, on three quarters of the pictures; the last mean is scored on the other pictures.
-100 seeds, paired. Beside races stand searches without them that have fewer candidates, such whose questions rotate, and such that
-adapt to noise; these go on until they have asked as many questions as the plain search.
+100 seeds, paired. Beside races stand searches without them that have fewer candidates, such whose questions rotate, and such
+that adapt to noise; these go on until they have asked as many questions as the plain search.
 
 **study**: real runs, whole: seeds × settings, each in a folder of its own that goes on where it stopped.
 
@@ -46,8 +46,8 @@ from vlmerge.evolve import evolve
 from vlmerge.observers import Nobody
 from vlmerge.search import Distribution
 from vlmerge.search.genes import Gene
-from vlmerge.search.optimizers import optimizer
 from vlmerge.search.noise import asked_on, next_population
+from vlmerge.search.optimizers import optimizer
 from vlmerge.search.racing import Race, Scores
 from vlmerge.search.rotating import FIRST_SHARE, NOISY, chosen, next_share, reliability
 from vlmerge.store import STORE_NAME, Store
@@ -167,7 +167,7 @@ def alpha(sums: Scores) -> float:
 
 
 def rank_change(first: Scores, again: Scores) -> float:
-    """UH-CMA-ES' measure (Hansen et al., 2009, with its θ of 0.2) of scores and of all candidates asked again; above 0: noise."""
+    """UH-CMA-ES' measure (Hansen et al., 2009, θ 0.2) of scores and of those of all candidates asked again; above 0: noise."""
     handler: Any = importlib.import_module("cma").NoiseHandler(len(first))
     handler.theta, handler.cum = 0.2, 1.0
     handler.fit, handler.fitre, handler.idx = list(-first), list(-again), np.arange(len(first))

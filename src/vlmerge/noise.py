@@ -1,4 +1,4 @@
-"""Noise in a run: a generation is asked until its ranks are reliable; where all questions are not enough, the next one is larger.
+"""Noise in a run: a generation is asked until its ranks are reliable; where all questions are not enough, the next is larger.
 
 What is decided follows from answers that are in the store, and is written there before it is followed: an interrupted search
 asks the same again. Without `noise: adapt` a generation is asked its share once, in a race or without one.
@@ -27,7 +27,7 @@ POPULATIONS = "populations"
 def try_until_clear(
     stage: Stage, place: tuple[int, int], candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch
 ) -> tuple[Course, Scores]:
-    """Asks a generation its share of the search questions, and of a stage that adapts to noise further ones while ranks are unclear.
+    """Asks a generation its share of the search questions; where a stage adapts to noise, more while ranks are unclear.
 
     Args:
         stage: The search.

@@ -1,10 +1,9 @@
-"""Noise: what follows from how reliable the ranks of a generation are (`rotating.reliability`), questions first, candidates last.
+"""Noise: what follows from how reliable a generation's ranks are (`rotating.reliability`), questions first, candidates last.
 
 Greedy answers are exact; what is noisy is which questions were drawn. A generation whose ranks would not be repeated by other
-pictures is asked further ones, as UH-CMA-ES asks candidates again (Hansen, Niederberger, Guzzella and Koumoutsakos, "A method for
-handling uncertainty in evolutionary optimization", 2009). Where there are no further ones, generations grow: a mean of more
-candidates has less of each one's luck in it (as in PSA-CMA-ES, Nishida and Akimoto, 2018). The share that UH-CMA-ES and this add
-is the same, 1.5.
+pictures is asked further ones, as UH-CMA-ES asks candidates again (Hansen, Niederberger, Guzzella and Koumoutsakos, "A method
+for handling uncertainty in evolutionary optimization", 2009), by its factor of 1.5. Where there are no further ones,
+generations grow: a mean of more candidates has less of each one's luck in it (as in PSA-CMA-ES, Nishida and Akimoto, 2018).
 """
 
 from __future__ import annotations

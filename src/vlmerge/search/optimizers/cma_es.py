@@ -144,7 +144,7 @@ class CmaEs(Optimizer):
         return self.options.restarts == "none"
 
     def _resize(self, size: int) -> None:
-        """Weights and rates become those of a distribution that was made for the size; mean, step size, covariance and paths stay.
+        """Weights and rates become those of a search that began with the size; mean, step size, covariance and paths stay.
 
         So does PSA-CMA-ES (Nishida and Akimoto, 2018), which corrects the step size as well; here it follows by itself.
         """
