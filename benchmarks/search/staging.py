@@ -6,14 +6,19 @@ where the first search ended. On half of the pictures; a quarter is for validati
 **kept**: which share of a correlation the finer genes inherit (`search/lifting.py`, 0.25).
 **agreement**: at which share of the resamples the finer mean counts as better than the coarse one (`search.agreement`, 0.9):
 how many searches that lets through, and what the finer stage gained, on fresh pictures, where it does and where it does not.
+**held**: which first probability the method that the coarse search ended with keeps for itself (`search/stages.py`, 0.8). Of
+three methods one answers as was recorded; the others do so but for WORSE of their answers, which are wrong. The finer search
+begins with the best one or with another one.
 
     python benchmarks/search/staging.py kept runs/demo              two minutes; any finished run of these stages without races
     python benchmarks/search/staging.py agreement runs/demo         one minute
+    python benchmarks/search/staging.py held runs/demo              two minutes
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -28,6 +33,7 @@ from vlmerge.search.optimizers import optimizer
 
 SHARES, AGREEMENTS, SEEDS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9), (0.5, 0.7, 0.8, 0.9, 0.95), 100
 RESAMPLES = 2000
+HELD, WORSE = (0.0, 0.5, 0.8, 0.9, 0.95), (0.01, 0.03)
 MODELS = 3
 
 
@@ -137,12 +143,46 @@ def agreement(run: Recorded) -> list[dict[str, Any]]:
     return lines
 
 
+def held(run: Recorded) -> list[dict[str, Any]]:
+    """How often the finer search ends with the best method, and the score of its last mean on the pictures not searched."""
+    land, methods = Landscape(run), ("best", "other", "third")
+    genes = [*(Gene(f"{at}") for at in range(len(land.start))), Gene("method", choices=methods)]
+    lines: list[dict[str, Any]] = []
+    for worse, begins, hold in itertools.product(WORSE, (0, 1), HELD):
+        found: list[tuple[float, float]] = []
+        for seed in range(1, SEEDS + 1):
+            lot = np.random.RandomState(seed)
+            split = Split(run.pictures, lot)
+            mean = (*(land.start + lot.normal(0, AWAY, len(land.start))).tolist(), float(begins))
+            searcher = optimizer("catcma", genes, Distribution(mean, 0.1), seed, 12, 10, {"hold": hold})
+            # The same answers are wrong throughout, of each method others.
+            right = np.array(
+                [lot.uniform(size=len(run.pictures)) >= (worse if method else 0) for method in range(len(methods))]
+            )
+            while not searcher.done:
+                genomes = np.array(searcher.ask())
+                scores = land.scored(genomes[:, :-1], lot) * right[genomes[:, -1].astype(int)]
+                searcher.tell([tuple(each) for each in genomes.tolist()], scores[:, split.search].mean(axis=1).tolist())
+            *numbers, method = searcher.mean
+            whole = 100 * land.smooth(np.array([numbers]))[0][~split.search].mean()
+            found.append((float(method == 0), whole * (1 - (worse if method else 0))))
+        ended, score = np.mean(found, axis=0)
+        error = np.std(found, axis=0, ddof=1)[1] / math.sqrt(SEEDS)
+        lines.append(
+            {"worse": worse, "begins": methods[begins], "held": hold, "ends_best": ended, "score": score, "error": error}
+        )
+    return lines
+
+
+STUDIES = {"kept": kept, "agreement": agreement, "held": held}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kept", "agreement"))
+    parser.add_argument("what", choices=STUDIES)
     parser.add_argument("run", type=Path, help="a run folder")
     given = parser.parse_args()
-    print(table((kept if given.what == "kept" else agreement)(Recorded.read(given.run))))
+    print(table(STUDIES[given.what](Recorded.read(given.run))))
 
 
 if __name__ == "__main__":

@@ -126,8 +126,8 @@ def _adapting(run: RunConfig) -> tuple[str, ...]:
         return ()
     more = "" if run.search.rotate == 1 else "a generation whose ranks are unreliable is asked more of the search questions; "
     return (
-        f"noise: adapt: {more}where all search questions do not tell its candidates apart, the next one is larger, at most "
-        f"{MOST} times; the number of candidates in all stays",
+        f"noise: adapt: {more}where all search questions do not tell its candidates apart, the next one is larger, up to "
+        f"{MOST} times the first; the number of candidates in all stays",
     )
 
 

@@ -95,7 +95,7 @@ def learn_share(stage: Stage, place: tuple[int, int], course: Course, scores: Sc
     share = next_share(share_of(stage, place, store), known)
     ask_share((place[0], place[1] + 1), share, store)
     if known is not None:
-        noisy = known < NOISY and share == 1
+        noisy = known < NOISY and share == 1 and not stage.adapts  # One that adapts says what it does about it.
         more = "all, and more search questions would tell more than more candidates" if noisy else f"{100 * share:.0f} %"
         watch.say(f"reliability of the ranks {known:.2f}: of the search pictures the next generation is asked {more}")
 
