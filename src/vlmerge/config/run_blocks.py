@@ -187,7 +187,8 @@ class SearchSpec(Block):
             after that begin with half of it.
         population: Candidates of a generation; None: CMA-ES' 4 + ⌊3 ln genes⌋, enlarged so that generations fill the budget.
         agreement: A stage is followed by a finer one if, on the validation questions, its mean is better than the mean of
-            the stage before in at least this share of the resamples; 0: whatever they say.
+            the stage before in at least this share of the resamples; 0: whatever they say. What other shares let through, and
+            what that is worth, stands in docs/search.md.
         simplify: Whether a simpler recipe is looked for that is not worse than the winner on the validation questions.
         margin: How many points of 100 a simpler recipe may lie behind the winner, by the lower end of the paired interval.
         constraints: What a candidate has to keep; those that do not rank behind all that do, and cannot win on validation.
