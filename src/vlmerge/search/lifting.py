@@ -11,8 +11,8 @@ KEPT = 0.25
 """Share of a correlation that is inherited. Genes that were one number would be fully correlated; but their common direction is
 what the coarse stage has searched already, and the differences between them are what the finer one is for.
 
-In a simulation (`benchmarks/search/staging.py kept`, 100 seeds, fresh pictures) 0 is 0.3 ± 0.2 points of 100 worse; 0.5, 0.75 and
-0.9 are 0.2, 0.1 and 0.3 better, each ± 0.2: no share stands out by two standard errors.
+In a simulation (`benchmarks/search/staging.py kept`, 100 seeds, fresh pictures) 0 is 0.3 ± 0.2 points of 100 worse; 0.5, 0.75
+and 0.9 are 0.2, 0.1 and 0.3 better, each ± 0.2: no share stands out by two standard errors.
 """
 
 Row = tuple[tuple[int, float], ...]
