@@ -34,6 +34,11 @@ class Saved:
     shares: tuple[float, float]
     candidates: tuple[int, int]
 
+    @property
+    def percent(self) -> tuple[int, int]:
+        """The shares, per cent."""
+        return round(100 * self.shares[0]), round(100 * self.shares[1])
+
 
 def saved(store: Store) -> Saved | None:
     """Reads it; None for a run in which every candidate is asked everything."""
