@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.path_blocks import WINNER
-from vlmerge.config.run import RunConfig, SearchSpec
+from vlmerge.config.run import RunConfig, SearchSpec, dump_run
 from vlmerge.recording import recorded_run
-from vlmerge.run_folder import readable_store
+from vlmerge.run_folder import CONFIG_NAME, MERGED, readable_store
 from vlmerge.search import FOUND
 from vlmerge.search.starts import as_named
 from vlmerge.store import Store
@@ -25,8 +25,6 @@ from vlmerge.tasks.sets import load_sets
 if TYPE_CHECKING:
     from vlmerge.run_folder import RunFolder
 
-MERGED = "merged"
-"""The folder of the first part."""
 KEPT = ("constraints", "finalists", "racing", "rotate", "sharing", "simplify", "margin")
 """Of `search:`, what holds for both parts; the rest is about weights."""
 BEGUN = "first_part"
@@ -76,6 +74,8 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
     if folder.store.get("config_asked") is None or inside.is_dir():
         if not inside.is_dir():
             load_sets(config)  # Refuses a holdout that was searched now, not when half of the run is done.
+        if folder.store.get("config_asked") is None:
+            folder.write(CONFIG_NAME, dump_run(config))  # The whole run, for whoever goes on with it from its folder.
         try:
             run(first_part(config), inside)
             _free()

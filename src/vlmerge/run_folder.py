@@ -26,8 +26,12 @@ LIVE_STORE_UNSAFE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "drvfs
 """File systems whose locks or shared memory a live SQLite write-ahead log cannot trust; any `fuse.*` as well (Google Drive)."""
 
 LOCK_NAME = ".lock"
+CONFIG_NAME = "run.yaml"
+"""The run as it is used, to go on with it from its folder."""
 STOP_NAME = ".stop"
 """A file of this name asks the process that works on the folder to stop when its candidate is finished."""
+MERGED = "merged"
+"""Within the folder of a run of two parts, the folder of the first."""
 
 LOCKS = Path("/proc/locks")
 """Where Linux lists who holds which lock."""
@@ -78,12 +82,11 @@ class RunFolder:
         write_text(self.path / name, text)
 
     def stop_asked(self) -> bool:
-        """Whether somebody asked the run to stop (`ask_to_stop`); asking is over once it is heard."""
-        try:
-            (self.path / STOP_NAME).unlink()
-        except OSError:  # Nobody asked, or the drive is away for a moment.
-            return False
-        return True
+        """Whether somebody asked the run to stop (`ask_to_stop`); asking is over once it is heard.
+
+        The first part of a run of two hears what the whole is asked, too: it is what runs then.
+        """
+        return _heard(self.path) or (self.path.name == MERGED and _heard(self.path.parent))
 
 
 @contextlib.contextmanager
@@ -106,7 +109,7 @@ def open_run(path: Path) -> Generator[RunFolder]:
         _open_elsewhere(path, home, made) if elsewhere else _open_store(path, made) as store,
     ):
         folder = RunFolder(path, store, elsewhere)
-        folder.stop_asked()  # That was meant for another process, which has ended.
+        _heard(path)  # That was meant for another process, which has ended.
         try:
             folder.publish()
             yield folder
@@ -213,6 +216,27 @@ def stop_pending(path: Path) -> bool:
     return (path / STOP_NAME).exists()
 
 
+def part_at_work(path: Path) -> Path:
+    """The run folder whose record tells how a run stands: of a run of two parts its first part's, until the second has begun.
+
+    Args:
+        path: The run folder.
+    """
+    inside = path / MERGED
+    if not readable_store(inside).is_file():
+        return path
+    with Store.read_only(readable_store(path)) as store:
+        return path if store.get("config_asked") is not None else inside
+
+
+def _heard(path: Path) -> bool:
+    try:
+        (path / STOP_NAME).unlink()
+    except OSError:  # Nobody asked, or the drive is away for a moment.
+        return False
+    return True
+
+
 def _written_at(store: Path) -> float:
     files = (store, store.with_name(f"{store.name}-wal"))
     return max(file.stat().st_mtime for file in files if file.exists())
@@ -267,6 +291,8 @@ def _locked(path: Path, home: Path) -> Generator[contextlib.ExitStack]:
             "the run folder cannot be written", where=str(path), found=str(error), remedy="name another folder with --out"
         ) from error
     made.callback((home / LOCK_NAME).unlink, missing_ok=True)
+    if not (path / STORE_NAME).exists():
+        made.callback((path / CONFIG_NAME).unlink, missing_ok=True)
     try:
         yield made
     finally:
