@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.budgets import COUNTS
+from vlmerge.config.judge_block import budgets_of
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.path_blocks import WINNER
-from vlmerge.config.run import RunConfig, SearchSpec, dump_run
+from vlmerge.config.run import RunConfig, SearchSpec, TaskSpec, dump_run
 from vlmerge.recording import recorded_run
 from vlmerge.run_folder import CONFIG_NAME, MERGED, readable_store
 from vlmerge.search import FOUND
@@ -32,8 +34,17 @@ BEGUN = "first_part"
 
 
 def first_part(config: RunConfig) -> RunConfig:
-    """The run that merges weights."""
-    return config.model_copy(update={"path": None, "holdout": ()})
+    """The run that merges weights. A judge keeps the budget that only the holdout says: it is for the whole run."""
+    budgets = budgets_of(spec.judge for spec in config.every_task if spec.judge is not None)
+
+    def task(spec: TaskSpec) -> TaskSpec:
+        judge = spec.judge
+        return spec.model_copy(update={"judge": judge and judge.model_copy(update={"budget": budgets[judge.who]})})
+
+    between = config.validation
+    validation = between.model_copy(update={"tasks": between.tasks and tuple(map(task, between.tasks))})
+    asked = {"tasks": tuple(map(task, config.tasks)), "validation": validation, "holdout": ()}
+    return config.model_copy(update={**asked, "path": None})
 
 
 def second_part(config: RunConfig, winner: ModelRef, host: ModelRef, used: Sequence[ModelRef] = ()) -> RunConfig:
@@ -85,6 +96,8 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
         with Store.read_only(readable_store(inside)) as store:
             named = next(model.name for model in store.models() if model.is_host)
             used = recorded_run(store).models
+            if folder.store.get(COUNTS) is None:  # A judge's budget is for both parts: the second counts on.
+                folder.store.set(COUNTS, store.get(COUNTS, {}))
             host = next(ref for ref in used if str(ref) == named)
     else:  # The first part's folder was taken away to save room.
         recorded = recorded_run(folder.store)

@@ -137,8 +137,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         RunFolderError: The record of a run in the folder cannot be read.
     """
     assert found.plan is not None
-    specs = [*run.tasks, *(run.validation.tasks or ()), *run.holdout]
-    away = tuple(dict.fromkeys(spec.name for spec in specs if not Path(spec.path or spec.name).exists()))
+    away = tuple(dict.fromkeys(spec.name for spec in run.every_task if not Path(spec.path or spec.name).exists()))
     tasks: tuple[PlannedTask, ...] = ()
     leaks: tuple[str, ...] = ()
     judges: tuple[Estimate, ...] = ()

@@ -111,9 +111,8 @@ def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
         facts=host.facts,
         models=models,
     )
-    specs = (*used.tasks, *(used.validation.tasks or ()), *used.holdout)
     with _enough_memory(str(run)):
-        live = LiveModel.load(models, placement, template=template_of(specs, used.preset))
+        live = LiveModel.load(models, placement, template=template_of(used.every_task, used.preset))
     merged = _Merged(live)
     return [Speaker(role, row, merged.speaks(trial, f"{run}, {row}")) for role, row, trial in chosen]
 
