@@ -18,7 +18,7 @@ from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.path_blocks import WINNER
 from vlmerge.config.run import RunConfig, SearchSpec, TaskSpec, dump_run
 from vlmerge.recording import recorded_run
-from vlmerge.run_folder import CONFIG_NAME, MERGED, readable_store
+from vlmerge.run_folder import BEGUN, CONFIG_NAME, MERGED, readable_store
 from vlmerge.search import FOUND
 from vlmerge.search.starts import as_named
 from vlmerge.store import Store
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 KEPT = ("constraints", "finalists", "racing", "rotate", "sharing", "simplify", "margin")
 """Of `search:`, what holds for both parts; the rest is about weights."""
-BEGUN = "first_part"
-"""In the store of the whole: that the first part has written something."""
 
 
 def first_part(config: RunConfig) -> RunConfig:
@@ -92,7 +90,7 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
             _free()
         finally:
             if inside.is_dir() and not folder.store.get(BEGUN):
-                folder.store.set(BEGUN, True)
+                folder.store.set(BEGUN, str(folder.path))
         with Store.read_only(readable_store(inside)) as store:
             named = next(model.name for model in store.models() if model.is_host)
             used = recorded_run(store).models

@@ -74,7 +74,7 @@ def remember_loggers(store: Store, used: RunConfig) -> None:
 
 def write_run(folder: RunFolder) -> None:
     """Writes run.yaml, the run as used, from the store."""
-    folder.write(CONFIG_NAME, folder.store.get("config"))
+    folder.write_yaml(CONFIG_NAME, folder.store.get("config"))
 
 
 def remember_batch_size(store: Store, size: int) -> None:

@@ -12,11 +12,13 @@ import yaml
 
 from vlmerge.check import check
 from vlmerge.config import ModelRef, dump_run
+from vlmerge.config.recipe import load_recipe
 from vlmerge.config.run import load_run
 from vlmerge.errors import RunFolderError, TaskError, UserError
 from vlmerge.evaluate import evaluate
 from vlmerge.evolve import evolve
-from vlmerge.merge import prepare_models
+from vlmerge.export import export
+from vlmerge.merge import merge, prepare_models
 from vlmerge.report.phrases import read_phrases
 from vlmerge.run_folder import ask_to_stop
 from vlmerge.runtime.live import LiveModel, choose_placement
@@ -121,6 +123,9 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     # In the first part a trial and the export, in the second its setting and a trial.
     for place, count in (("in-trial", 5), ("in-export", 1), ("in-setting", 1), ("in-trial", 3)):
         assert killed(place, count, run, out)
+    # Elsewhere it goes on, also where it is killed while it finds that out; nothing names the place where it was.
+    out = out.parent.rename(tmp_path / "moved-away") / "small"
+    assert killed("in-moving", 1, run, out)
     assert not killed("never", 1, run, out)
 
     def told(folder: Path) -> str:
@@ -135,6 +140,13 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     with Store.read_only(whole / "merged" / "run.sqlite") as store:
         assert not store.questions("holdout")
         assert not store.get("holdout_views")
+    # Moved when it is finished, it exports the same weights, and its recipe.yaml finds the models.
+    whole = whole.rename(tmp_path / "whole-moved")
+    export(whole, tmp_path / "exported")
+    merge(load_recipe(whole / "recipe.yaml"), tmp_path / "merged")
+    for name in (path.name for path in (whole / "model").glob("*.safetensors")):
+        assert (tmp_path / "exported" / name).read_bytes() == (whole / "model" / name).read_bytes()
+        assert (tmp_path / "merged" / name).read_bytes() == (whole / "model" / name).read_bytes()
     # Another search of weights is another run; without the first part's folder the finished whole stays what it is.
     changed = {**hybrid_run(), "merge": {**MERGED, "normalize": True}}
     with pytest.raises(RunFolderError, match="another configuration"):
