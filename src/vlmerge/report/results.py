@@ -153,8 +153,10 @@ def write_results(
 
 
 def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
-    """Mean seconds of a candidate that did not fail, merge to score; None before the first."""
-    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled")]
+    """Mean seconds of a candidate that was asked and did not fail, merge to score; None before the first."""
+    spent = [
+        sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled") and trial.seconds
+    ]
     return round(float(np.mean(spent)), 3) if spent else None
 
 

@@ -307,6 +307,15 @@ class Store:
         )
         return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows if task in (None, row["task"])]
 
+    def answers_of_recipe(self, recipe: str, split: Split) -> list[AnswerRecord]:
+        """What any trial of a recipe that did not fail has answered on a set, in the order of the trials."""
+        rows = self._connection.execute(
+            "SELECT answers.* FROM answers JOIN trials USING (trial) WHERE recipe = ? AND split = ? AND status != 'failed' "
+            "ORDER BY trial, task, position",
+            (recipe, split),
+        )
+        return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows]
+
     def has_answers(self, trial: int, split: Split) -> bool:
         """Whether the trial was scored on that set: of the search set a part was asked of whoever a race stopped."""
         found = self._connection.execute(
