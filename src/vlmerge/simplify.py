@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from vlmerge.aims import objectives, violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.election import Standing
-from vlmerge.report.paired import paired
+from vlmerge.paired import paired
 from vlmerge.search import Point, Stage, steps, understood
 from vlmerge.standing import set_score
 

@@ -6,6 +6,7 @@ import math
 
 from vlmerge.aims import violation
 from vlmerge.store import Split, Store, Trial
+from vlmerge.task_weights import weighted_sum
 from vlmerge.trial_means import task_means
 
 FRONT = "front:"
@@ -34,14 +35,8 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     if trial.status == "failed" or (split == "search" and not trial.is_whole):
         return None
     means = task_means(store, trial.trial, split)
-    counted = [task for task in store.tasks(split) if task.weight and task.task in means]
-    if not counted:
-        return None
-    # An exact sum: the order of tasks cannot change it either.
-    weighted = math.fsum(
-        task.weight * means[task.task] if task.weight > 0 else -task.weight * (1 - means[task.task]) for task in counted
-    )
-    return weighted / math.fsum(abs(task.weight) for task in counted)
+    weights = {task.task: task.weight for task in store.tasks(split) if task.weight and task.task in means}
+    return weighted_sum(weights, means) / math.fsum(map(abs, weights.values())) if weights else None
 
 
 def rank(store: Store, trial: Trial, split: Split) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vlmerge.aims import constraints, kept, references_needed, violation
 from vlmerge.aims.constraints import asks, judged
-from vlmerge.report.statistics import Floats, Integers, interval, resampled_task_means
+from vlmerge.statistics import Floats, Integers, interval, resampled_task_means
 from vlmerge.store import SPLITS, Split, Store
 
 if TYPE_CHECKING:
