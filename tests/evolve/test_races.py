@@ -16,7 +16,7 @@ from vlmerge.bench import Bench, Candidate
 from vlmerge.config import RacingSpec, Recipe, TaskSpec, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evolve import evolve
-from vlmerge.loggers.figures import generation_figures, told
+from vlmerge.loggers.figures import Known, generation_figures, told
 from vlmerge.optuna_study import write_study
 from vlmerge.raced import Course
 from vlmerge.standing import leaders, set_score
@@ -112,7 +112,7 @@ def test_elsewhere_a_stopped_candidate_is_a_pruned_one_and_no_failure(raced: Pat
     with Store.read_only(raced / STORE_NAME) as store:
         write_study(store, tmp_path / "study.db")
         stopped = sum(trial.status == "stopped" for trial in store.trials())
-        figures = [generation_figures(store, told(store), step) for step in (1, 2)]
+        figures = [generation_figures(store, told(store), step, Known(store)) for step in (1, 2)]
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])) == stopped
     assert not study.get_trials(states=[optuna.trial.TrialState.FAIL])

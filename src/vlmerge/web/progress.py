@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from vlmerge.aims import violation
+from vlmerge.aims import bounds, violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.errors import ConfigError
 from vlmerge.recording import recorded_run
@@ -138,12 +138,12 @@ class Progress:
 
     def _within(self, store: Store, trials: Sequence[Trial], history: History) -> dict[int, bool]:
         """Trial → whether it keeps the run's constraints on the search questions."""
-        points = iter(history.points)
+        points, held_to = iter(history.points), bounds(store, "search")
         for trial in trials:
             if trial.kind == "searched":
                 self._kept[trial.trial] = next(points).kept
             elif trial.trial not in self._kept:
-                self._kept[trial.trial] = not violation(store, trial.trial, "search")
+                self._kept[trial.trial] = not violation(store, trial.trial, held_to)
         return self._kept
 
     def _chart(
