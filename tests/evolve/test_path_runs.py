@@ -99,7 +99,7 @@ def test_the_first_of_two_parts_is_watched_stopped_and_gone_on_with(tmp_path: Pa
             evolve(config or load_run(out / "run.yaml"), out, observer)
         (shown,) = observer.shown
         assert (shown["name"], shown["state"], shown["tried"]) == ("out", "stopping", tried)
-        assert shown["where"].startswith("part 1 of 2")
+        assert (shown["first_part"], shown["where"].startswith("part 1 of 2")) == (True, True)
         assert observer.page.read(read_phrases("en", "vlmerge.web"))["state"] == "stopped"
         versions.append(observer.page.version())
     assert versions[0] != versions[1]

@@ -78,6 +78,7 @@ class Progress:
             first = next((trial for trial in trials if trial.trial == leader["a"]), None)
             return {
                 "name": str((part == self.folder and store.get("name")) or self.folder.absolute().name),
+                "first_part": part != self.folder,
                 "state": state,
                 "where": at if part == self.folder else say("web.first_part", where=at),
                 "generation": _generation(generations, self._plan),
