@@ -142,7 +142,10 @@ def _draw(path: Path, curves: Mapping[str, Mapping[int, Sequence[tuple[int, floa
         asked = [sum(points[at][0] for points in by_seed.values()) / len(by_seed) for at in range(shortest)]
         best = [sum(points[at][1] for points in by_seed.values()) / len(by_seed) for at in range(shortest)]
         axes.plot(asked, best, label=known[name].title or name)
-    axes.set(xlabel="questions asked in the search", ylabel="best score on the search questions so far")
+    lowest = min(points[-1][1] for by_seed in curves.values() for points in by_seed.values())
+    axes.set(
+        xlabel="questions asked in the search", ylabel="best score on the search questions so far", ylim=(lowest - 5, None)
+    )
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
 
