@@ -139,8 +139,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
         RunFolderError: The record of a run in the folder cannot be read.
     """
     assert found.plan is not None
-    specs = [*run.tasks, *(run.validation.tasks or ()), *run.holdout]
-    missing = [spec for spec in specs if not Path(spec.path or spec.name).exists()]
+    missing = [spec for spec in run.every_task if not Path(spec.path or spec.name).exists()]
     for spec in missing:
         if spec.path or looks_local(spec.name):
             open_file(Path(spec.path or spec.name))  # Says that it is missing.

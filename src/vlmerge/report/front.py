@@ -10,9 +10,9 @@ import numpy as np
 
 from vlmerge.aims import dominates, objectives, shares
 from vlmerge.fitness import aims_of, front_of
-from vlmerge.report.results import score_matrix
-from vlmerge.report.statistics import Interval, interval, resampled_task_means, rounded, task_means, weighted
+from vlmerge.score_matrix import score_matrix
 from vlmerge.standing import row_of, set_score
+from vlmerge.statistics import Interval, interval, resampled_task_means, rounded, task_means, weighted
 from vlmerge.store import SPLITS, Split, Store, Trial
 
 
