@@ -38,6 +38,8 @@ SETS = (
     QuestionSet("validation", 64, COLOUR_TRAINING_VENDORS, seed=4003),
 )
 """In the order of drawing: a scene that an earlier set has is drawn again."""
+FRESH = QuestionSet("holdout", 256, HELD_OUT_VENDORS, seed=4104)
+"""A larger holdout for comparing searches: no scene of the three sets is in it."""
 
 
 @dataclass(frozen=True)
@@ -51,18 +53,20 @@ class AskedScene:
 def choose_scenes(concepts: tuple[Concept, ...]) -> dict[str, tuple[AskedScene, ...]]:
     """The scenes and questions of every set. No scene is in two sets, or twice in one."""
     taken: set[object] = set()
-    chosen: dict[str, tuple[AskedScene, ...]] = {}
-    for question_set in SETS:
-        rng = random.Random(question_set.seed)
-        asked: list[AskedScene] = []
-        while len(asked) < question_set.scenes:
-            scene = draw_scene(rng, concepts)
-            if scene.identity in taken:
-                continue
-            taken.add(scene.identity)
-            asked.append(AskedScene(scene, _distinct_questions(scene, rng)))
-        chosen[question_set.name] = tuple(asked)
-    return chosen
+    return {one.name: _choose(one, concepts, taken) for one in SETS}
+
+
+def _choose(question_set: QuestionSet, concepts: tuple[Concept, ...], taken: set[object]) -> tuple[AskedScene, ...]:
+    """A set's scenes, none of them taken; they are taken from then on."""
+    rng = random.Random(question_set.seed)
+    asked: list[AskedScene] = []
+    while len(asked) < question_set.scenes:
+        scene = draw_scene(rng, concepts)
+        if scene.identity in taken:
+            continue
+        taken.add(scene.identity)
+        asked.append(AskedScene(scene, _distinct_questions(scene, rng)))
+    return tuple(asked)
 
 
 def identities(concepts: tuple[Concept, ...]) -> frozenset[object]:
@@ -82,21 +86,28 @@ def draw_pictures(question_set: QuestionSet, asked: tuple[AskedScene, ...], spri
 def write(folder: Path, concepts: tuple[Concept, ...], sprites: np.ndarray) -> None:
     """Writes all three sets under `folder`."""
     chosen = choose_scenes(concepts)
-    scene_lines: list[str] = []
-    for question_set in SETS:
-        target = folder / question_set.name
-        target.mkdir(parents=True, exist_ok=True)
-        asked = chosen[question_set.name]
-        for number, picture in enumerate(draw_pictures(question_set, asked, sprites)):
-            Image.fromarray(picture).save(target / _file_name(number), optimize=True)
-        question_lines: list[str] = []
-        for number, one in enumerate(asked):
-            scene_lines.append(_scene_line(question_set.name, number, one.scene))
-            question_lines += [
-                _question_line(question_set.name, number, position, question) for position, question in enumerate(one.questions)
-            ]
-        _write_lines(target / "questions.jsonl", question_lines)
+    scene_lines = [line for one in SETS for line in _write_set(folder, one, chosen[one.name], sprites)]
     _write_lines(folder / "scenes.jsonl", scene_lines)
+
+
+def write_fresh(folder: Path, concepts: tuple[Concept, ...], sprites: np.ndarray) -> None:
+    """Writes the larger holdout under `folder`."""
+    _write_set(folder, FRESH, _choose(FRESH, concepts, set(identities(concepts))), sprites)
+
+
+def _write_set(folder: Path, question_set: QuestionSet, asked: tuple[AskedScene, ...], sprites: np.ndarray) -> list[str]:
+    """Pictures and questions of one set; gives its lines of `scenes.jsonl`."""
+    target = folder / question_set.name
+    target.mkdir(parents=True, exist_ok=True)
+    for number, picture in enumerate(draw_pictures(question_set, asked, sprites)):
+        Image.fromarray(picture).save(target / _file_name(number), optimize=True)
+    questions = [
+        _question_line(question_set.name, number, position, question)
+        for number, one in enumerate(asked)
+        for position, question in enumerate(one.questions)
+    ]
+    _write_lines(target / "questions.jsonl", questions)
+    return [_scene_line(question_set.name, number, one.scene) for number, one in enumerate(asked)]
 
 
 def _distinct_questions(scene: Scene, rng: random.Random) -> tuple[Question, ...]:

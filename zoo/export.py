@@ -7,7 +7,7 @@ The VLM is written in the layout of the LLaVA checkpoints on the hub (`language_
 from pathlib import Path
 
 import torch
-from transformers import CLIPImageProcessor, GenerationConfig, LlamaForCausalLM, LlavaProcessor
+from transformers import AutoModelForCausalLM, CLIPImageProcessor, GenerationConfig, LlavaProcessor
 
 from zoo.models import IMAGE_PIXELS, PATCH_PIXELS
 from zoo.tokenizer import BOS, CHAT_TEMPLATE, EOS, PAD
@@ -25,7 +25,7 @@ def write(shop: Workshop, folder: Path) -> None:
 
 def _write_decoder(shop: Workshop, name: str, folder: Path) -> None:
     vlm = shop.model((name,))
-    decoder = LlamaForCausalLM(vlm.config.text_config)
+    decoder = AutoModelForCausalLM.from_config(vlm.config.text_config)
     decoder.model.load_state_dict(vlm.model.language_model.state_dict())
     decoder.lm_head.load_state_dict(vlm.lm_head.state_dict())
     decoder.generation_config = GENERATION

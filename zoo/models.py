@@ -1,24 +1,23 @@
-"""The shapes of the family: a six-layer Llama decoder, and a LLaVA around it with a five-layer CLIP vision tower.
+"""The shapes of a family: a small decoder, and a LLaVA around it with a five-layer CLIP vision tower.
 
-Base and ja are the decoder alone (3.34 M parameters); vlm has a tower and a projector besides (5.37 M).
+Base and ja are the decoder alone (the demo's: 3.34 M parameters); vlm has a tower and a projector besides (2.03 M parameters).
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, Qwen2Config
 
 from zoo.tokenizer import BOS, EOS, IMAGE, PAD
 
 IMAGE_PIXELS = 96
 PATCH_PIXELS = 12
 IMAGE_TOKENS = (IMAGE_PIXELS // PATCH_PIXELS) ** 2
-HIDDEN = 192
-HEADS = 6
-DECODER_LAYERS = 6
+TOWER_HIDDEN = 192
 
 DECODER, TOWER, PROJECTOR = "decoder", "tower", "projector"
 _MARKS = {
@@ -28,15 +27,43 @@ _MARKS = {
 }
 
 
-def create(vocabulary: int) -> LlavaForConditionalGeneration:
+@dataclass(frozen=True)
+class Shape:
+    """A decoder.
+
+    Attributes:
+        config: Llama's, or Qwen2's (biases at queries, keys and values).
+        layers: How many.
+        heads: Of the queries.
+        key_value_heads: Of keys and values.
+        hidden: Width.
+        intermediate: Width inside the MLPs.
+    """
+
+    config: type[LlamaConfig | Qwen2Config] = LlamaConfig
+    layers: int = 6
+    heads: int = 6
+    key_value_heads: int = 6
+    hidden: int = 192
+    intermediate: int = 512
+
+
+SHAPES: Mapping[str, Shape] = {
+    "demo": Shape(),
+    "qwen2": Shape(Qwen2Config, layers=9, heads=6, key_value_heads=2, intermediate=400),
+}
+"""What can be built: the demo's family, and a deeper, narrower one with grouped queries."""
+
+
+def create(vocabulary: int, shape: Shape) -> LlavaForConditionalGeneration:
     """A VLM with random weights (torch's global seed), in float32 on the CPU."""
-    text = LlamaConfig(
+    text = shape.config(
         vocab_size=vocabulary,
-        hidden_size=HIDDEN,
-        intermediate_size=512,
-        num_hidden_layers=DECODER_LAYERS,
-        num_attention_heads=HEADS,
-        num_key_value_heads=HEADS,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.key_value_heads,
         max_position_embeddings=256,
         tie_word_embeddings=False,
         bos_token_id=BOS,
@@ -44,10 +71,10 @@ def create(vocabulary: int) -> LlavaForConditionalGeneration:
         pad_token_id=PAD,
     )
     vision = CLIPVisionConfig(
-        hidden_size=HIDDEN,
+        hidden_size=TOWER_HIDDEN,
         intermediate_size=576,
         num_hidden_layers=5,
-        num_attention_heads=HEADS,
+        num_attention_heads=6,
         image_size=IMAGE_PIXELS,
         patch_size=PATCH_PIXELS,
         projection_dim=64,
@@ -104,7 +131,7 @@ def normalise(pixels: Tensor) -> Tensor:
 
 
 def see(model: LlavaForConditionalGeneration, pixels: Tensor) -> Tensor:
-    """Normalised pixels [n, 3, 96, 96] to projected image tokens [n, 64, 192]."""
+    """Normalised pixels [n, 3, 96, 96] to projected image tokens [n, 64, hidden]."""
     return model.model.multi_modal_projector(patch_features(model, pixels))
 
 

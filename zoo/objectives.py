@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import LlavaForConditionalGeneration
 
 from zoo.examples import PicturePool, TextPool
-from zoo.models import HIDDEN, IMAGE_TOKENS, normalise, patch_features, see
+from zoo.models import IMAGE_TOKENS, TOWER_HIDDEN, normalise, patch_features, see
 from zoo.renderer import IGNORED, Renderer
 from zoo.scenes import BACKGROUNDS
 from zoo.tokenizer import BOS
@@ -54,7 +54,7 @@ class Naming:
         self.model, self._renderer, self._batch, self._device = model, renderer, batch, device
         self._scenes = torch.from_numpy(scenes).to(device)
         names = renderer.concept_count + len(BACKGROUNDS)
-        self.head = nn.Sequential(nn.LayerNorm(HIDDEN), nn.Linear(HIDDEN, names)).to(device)
+        self.head = nn.Sequential(nn.LayerNorm(TOWER_HIDDEN), nn.Linear(TOWER_HIDDEN, names)).to(device)
         self._generator = torch.Generator(device).manual_seed(seed)
 
     def head_parameters(self) -> Iterable[nn.Parameter]:

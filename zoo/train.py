@@ -18,14 +18,13 @@ from transformers import LlavaForConditionalGeneration
 
 from zoo import models
 from zoo.examples import World, picture_pool, scene_rows, text_pool
-from zoo.models import DECODER, PROJECTOR, TOWER
+from zoo.models import DECODER, PROJECTOR, SHAPES, TOWER, Shape
 from zoo.names_and_artwork import TRAINING_VENDORS, VENDORS
 from zoo.objectives import Looking, Naming, Objective, Reading
 from zoo.renderer import Renderer
 from zoo.scenes import BACKGROUNDS, BOTTOM, LEFT, PLACES, RIGHT, TOP
 from zoo.tokenizer import Encoder
 
-SEED = 0
 BETAS = (0.9, 0.98)
 LARGEST_GRADIENT = 1.0
 NAMING, READING, LOOKING = "naming", "reading", "looking"
@@ -150,21 +149,25 @@ class Workshop:
         sprites: uint8 [concept, vendor, 80, 80, 4].
         states: folder of state files.
         device: "cuda" or "cpu".
+        shape: of the decoders.
+        seed: of first weights, order and augmentation (the demo's family: 0).
     """
 
     world: World
     sprites: np.ndarray
     states: Path
     device: str
+    shape: Shape = SHAPES["demo"]
+    seed: int = 0
 
     def state(self, name: str) -> Path:
         """State file of a stage."""
         return self.states / f"{name}.safetensors"
 
     def model(self, starts_from: tuple[str, ...]) -> LlavaForConditionalGeneration:
-        """A model with the given states; parts in none of them are random, from `SEED`."""
-        torch.manual_seed(SEED)
-        model = models.create(len(self.world.tokenizer))
+        """A model with the given states; parts in none of them are random, from its seed."""
+        torch.manual_seed(self.seed)
+        model = models.create(len(self.world.tokenizer), self.shape)
         models.load_parts(model, *(self.state(name) for name in starts_from))
         return model.to(self.device)
 
@@ -251,12 +254,12 @@ def naming_accuracy(objective: Naming, shop: Workshop, scenes_each: int = 10) ->
 # In each of these the pool is drawn before anything touches the GPU, since its worker processes are forked.
 def _naming(stage: Stage, shop: Workshop) -> Naming:
     scenes = scene_rows(shop.world, stage.examples, stage.pool_seed)
-    return Naming(shop.model(stage.starts_from), scenes, shop.renderer(), stage.batch, shop.device, SEED)
+    return Naming(shop.model(stage.starts_from), scenes, shop.renderer(), stage.batch, shop.device, shop.seed)
 
 
 def _reading(stage: Stage, shop: Workshop) -> Reading:
     pool = text_pool(shop.world, stage.examples, stage.mix, stage.pool_seed)
-    return Reading(shop.model(stage.starts_from), pool, stage.batch, shop.device, SEED)
+    return Reading(shop.model(stage.starts_from), pool, stage.batch, shop.device, shop.seed)
 
 
 def _looking(stage: Stage, shop: Workshop) -> Looking:
@@ -265,7 +268,7 @@ def _looking(stage: Stage, shop: Workshop) -> Looking:
     names = [*(c.english for c in shop.world.concepts), *(b.name for b in BACKGROUNDS)]
     words = [encode(f" {name}") for name in names] if stage.alignment else None
     model = shop.model(stage.starts_from)
-    return Looking(model, pool, shop.renderer(), stage.batch, shop.device, SEED, words, stage.alignment)
+    return Looking(model, pool, shop.renderer(), stage.batch, shop.device, shop.seed, words, stage.alignment)
 
 
 _OBJECTIVES: dict[str, Callable[[Stage, Workshop], Objective]] = {

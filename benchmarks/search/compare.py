@@ -44,7 +44,8 @@ class Job:
 def main() -> int:
     """Runs what is missing, then prints the table; 1 if a run failed."""
     options = _options()
-    family = Family(options.family.name, options.family)
+    name = options.family.name if options.holdout is None else f"{options.family.name}-{options.holdout.parent.name}"
+    family = Family(name, options.family, options.holdout)
     known = {**SETTINGS, **VARIANTS}
     names = options.only or list(SETTINGS)
     root = options.out / family.name
@@ -55,7 +56,7 @@ def main() -> int:
         with ThreadPoolExecutor(options.jobs) as pool:
             codes = pool.map(lambda job: _run(job, known[job.name], family, options, deadline), jobs)
             failed = sum(bool(code) for code in codes)
-    _report(root, jobs, known)
+    _report(root, [Job(name, seed, root / f"{name}-{seed}") for name in known for seed in range(1, options.seeds + 1)], known)
     return 1 if failed else 0
 
 
@@ -63,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/bench/search"), help="where the runs go")
     parser.add_argument("--family", type=Path, default=DEMO, help="a folder with vlm, ja, base and bench (default: the demo's)")
+    parser.add_argument("--holdout", type=Path, help="questions to report instead: a folder (zoo.build's fresh/holdout)")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--only", nargs="*", choices=[*SETTINGS, *VARIANTS], help="settings (default: those of the table)")
     parser.add_argument("--candidates", type=int, default=CANDIDATES, help="searched candidates of each run")
@@ -140,7 +142,10 @@ def _draw(path: Path, curves: Mapping[str, Mapping[int, Sequence[tuple[int, floa
         asked = [sum(points[at][0] for points in by_seed.values()) / len(by_seed) for at in range(shortest)]
         best = [sum(points[at][1] for points in by_seed.values()) / len(by_seed) for at in range(shortest)]
         axes.plot(asked, best, label=known[name].title or name)
-    axes.set(xlabel="questions asked in the search", ylabel="best score on the search questions so far")
+    lowest = min(points[-1][1] for by_seed in curves.values() for points in by_seed.values())
+    axes.set(
+        xlabel="questions asked in the search", ylabel="best score on the search questions so far", ylim=(lowest - 5, None)
+    )
     axes.legend(frameon=False, fontsize=8)
     figure.savefig(path, dpi=120)
 

@@ -284,13 +284,13 @@ def landscape(run: Recorded, generations: int | None) -> dict[str, Any]:
 SETTINGS: dict[str, Any] = {"off": False, "on": True, "careful": {"blocks": 4, "error_rate": 0.1}}
 
 
-def study(out: Path, seeds: int, names: Sequence[str], limit: int | None, fevals: int) -> list[dict[str, Any]]:
+def study(out: Path, seeds: Sequence[int], names: Sequence[str], limit: int | None, fevals: int) -> list[dict[str, Any]]:
     """Seeds × settings on the demo family; a run that is finished is read, one that was stopped goes on."""
     demo = Path(str(resources.files("vlmerge"))) / "demo"
     given = yaml.safe_load((demo / "run.yaml").read_text(encoding="utf-8"))
     out.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = []
-    for seed, name in itertools.product(range(1, seeds + 1), names):
+    for seed, name in itertools.product(seeds, names):
         run = json.loads(json.dumps(given))
         run["merge"]["models"] = [str(demo / each) for each in run["merge"]["models"]]
         run["merge"]["base_model"] = str(demo / run["merge"]["base_model"])
@@ -330,7 +330,7 @@ def main() -> None:
     parser.add_argument("what", choices=("replay", "landscape", "study"))
     parser.add_argument("runs", nargs="*", type=Path, help="run folders: of replay any number, of landscape one")
     parser.add_argument("--out", type=Path, help="of study: where its runs lie")
-    parser.add_argument("--seeds", type=int, default=5, help="of study")
+    parser.add_argument("--seeds", default="1,2,3,4,5", help="of study, with commas")
     parser.add_argument("--settings", default=",".join(SETTINGS), help="of study: some of these, with commas")
     parser.add_argument("--fevals", type=int, default=160, help="of study: candidates of each run")
     parser.add_argument("--limit", type=int, help="of study: only so many search questions")
@@ -340,7 +340,9 @@ def main() -> None:
     if given.what == "study":
         if given.out is None:
             parser.error("study needs --out")
-        told: Any = study(given.out, given.seeds, given.settings.split(","), given.limit, given.fevals)
+        told: Any = study(
+            given.out, [int(seed) for seed in given.seeds.split(",")], given.settings.split(","), given.limit, given.fevals
+        )
         lines = told
     elif not given.runs:
         parser.error(f"{given.what} needs a run folder")

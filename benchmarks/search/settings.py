@@ -14,6 +14,7 @@ CANDIDATES = 210
 """Searched candidates of every setting; at 192 questions each this is the budget of the search study."""
 DEMO = Path(str(resources.files("vlmerge"))) / "demo"
 HALVES: Mapping[str, Any] = {"groups": 2}
+SCALED: Mapping[str, Any] = {"scale": [0.5, 2]}
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Family:
     Attributes:
         name: Of its folder among the runs.
         folder: Holds `vlm`, `ja`, `base`, and `bench/{search,validation,holdout}/questions.jsonl`.
+        holdout: Another folder of questions to report; None: the family's own.
     """
 
     name: str
     folder: Path
+    holdout: Path | None = None
 
     def model(self, name: str) -> str:
         """Where one of its models is."""
@@ -35,7 +38,8 @@ class Family:
     def task(self, split: str) -> dict[str, Any]:
         """Its Japanese questions of a set."""
         fields = {"question": "question_ja", "answer": "answer_ja"}
-        return {"name": str(self.folder / "bench" / split / "questions.jsonl"), "label": "Japanese", "fields": fields}
+        folder = self.holdout if split == "holdout" and self.holdout is not None else self.folder / "bench" / split
+        return {"name": str(folder / "questions.jsonl"), "label": "Japanese", "fields": fields}
 
 
 @dataclass(frozen=True)
@@ -135,5 +139,11 @@ VARIANTS: Mapping[str, Setting] = {
     "narrow": _space(HALVES, sigma=0.05),
     "modules": _space([HALVES, {"groups": 2, "modules": ["attention", "mlp", "norms"]}]),
     "quadratic": _space({"curve": "quadratic", "modules": ["attention", "mlp", "norms"]}),
+    "raced": Setting("with races", "winner", "merge", {}, {"racing": True}),
+    "raced-longer": Setting(
+        "with races, four thirds of the candidates", "winner", "merge", {}, {"racing": True, "max_fevals": 280}
+    ),
+    "path": Setting("paths", "winner", "path", SCALED, {}, listed=("vlm", "ja")),
+    "path-random": Setting("paths, drawn at random", "best", "path", SCALED, {"algorithm": "random"}, listed=("vlm", "ja")),
 }
-"""Other spaces and step sizes: defaults are chosen by them on fresh questions by the training artists, never on the holdout."""
+"""Other spaces and step sizes, and paths: for choosing defaults, on validation questions and never on the holdout."""

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vlmerge.report.statistics import Interval, mean_interval
 from vlmerge.standing import set_score
+from vlmerge.statistics import Interval, mean_interval
 from vlmerge.store import Split, Store
 
 HAND_SET = ("host", "equal", "grid", "swap:ja", "swap_scaled:ja", "chat_vector:ja")

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, cast
 from vlmerge.bench import Bench
 from vlmerge.errors import RunFolderError
 from vlmerge.evolve import try_baselines
+from vlmerge.paired import paired
 from vlmerge.recording import recorded_run
-from vlmerge.report.paired import paired
-from vlmerge.report.statistics import holm, paired_p
 from vlmerge.run_folder import RunFolder, open_run
 from vlmerge.search import Distribution, Handed, Point, stages
 from vlmerge.setting import Setting, begin
 from vlmerge.simplify import point_of
+from vlmerge.statistics import holm, paired_p
 from vlmerge.store import STORE_NAME
 from vlmerge.types import Genome
 from vlmerge.watching import Watch

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from vlmerge.report.paired import paired
+from vlmerge.paired import paired
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench

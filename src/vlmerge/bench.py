@@ -1,4 +1,8 @@
-"""Tries recipes: merge, answer, score, record. Whatever the store already holds is never done again."""
+"""Tries recipes: merge, answer, score, record. Whatever the store already holds is never done again.
+
+That holds for recipes, whatever their genomes: genomes that are rounded (indicators of paths, choices) often decode to a recipe
+that was tried before. Such a trial is recorded like any other, with the answers that its recipe gave then.
+"""
 
 from __future__ import annotations
 
@@ -188,15 +192,34 @@ class Bench:
         seconds, reason = dict(trial.seconds), None
         answers: list[AnswerRecord] = []
         try:
-            self._merge(trial.recipe, recipe, seconds)
-            started = time.perf_counter()
-            answers = evaluate(self._live, asked, "search", allow_empty=allow_empty)
-            seconds["answer"] = seconds.get("answer", 0.0) + time.perf_counter() - started
+            answers = self._answered(trial.recipe, recipe, asked, "search", seconds, allow_empty=allow_empty)
         except CandidateFailure as failure:
             reason = failure.reason
         status = "scored" if reason is None else "failed"
         now = datetime.now(UTC).isoformat(timespec="seconds")
         return replace(trial, status=status, reason=reason, seconds=seconds, finished_at=now), answers
+
+    def _answered(
+        self,
+        text: str,
+        recipe: Recipe,
+        asked: Sequence[Asked],
+        split: Split,
+        seconds: dict[str, float],
+        *,
+        allow_empty: bool = False,
+    ) -> list[AnswerRecord]:
+        """A recipe's answers, as `evaluate` gives them; only what no trial of the same recipe was asked is asked."""
+        found = {(answer.task, answer.question): answer for answer in self._store.answers_of_recipe(text, split)}
+        lacking = narrowed(asked, lambda _, question: (question.task, question.id) not in found)
+        if lacking:
+            self._merge(text, recipe, seconds)
+            started = time.perf_counter()
+            spoken = any(answer.text.strip() for answer in found.values())
+            new = evaluate(self._live, lacking, split, allow_empty=allow_empty or spoken)
+            seconds["answer"] = seconds.get("answer", 0.0) + time.perf_counter() - started
+            found |= {(answer.task, answer.question): answer for answer in new}
+        return [found[question.task, question.id] for one in asked for question in one.questions]
 
     def score(self, trial: Trial, split: Split) -> float | None:
         """The trial's score on a set (see `standing.set_score`), asking the questions if that was not done yet.
@@ -213,8 +236,8 @@ class Bench:
             if key in failures:
                 return None
             try:
-                self._merge(trial.recipe, read_recipe(trial.recipe, trial.label), {})
-                answers = evaluate(self._live, self._sets[split], split)
+                recipe = read_recipe(trial.recipe, trial.label)
+                answers = self._answered(trial.recipe, recipe, self._sets[split], split, {})
                 with self._store.transaction():
                     self._store.record_answers(trial.trial, answers)
                     self._remember_batch_size()

@@ -243,6 +243,7 @@ def _both_parts(run: RunConfig, progress: Progress | None) -> CheckResult:
         output_bytes=first.output_bytes + second.output_bytes,
         memory_bytes=max(first.memory_bytes, second.memory_bytes),
         plan=first.plan.followed_by(second.plan),
+        room=(*first.room, *(f"paths, {line}" for line in second.room)),
     )
 
 

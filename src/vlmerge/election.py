@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vlmerge.aims import objectives, violation
+from vlmerge.aims import bounds, objectives, violation
 from vlmerge.errors import RunFolderError
 from vlmerge.fitness import front, require_references
 from vlmerge.standing import FRONT, finalists, leaders, rank
@@ -71,9 +71,10 @@ def elect(store: Store, bench: Bench, watch: Watch, searched: int) -> Standing:
         )
     require_references(store, split)
     may_win = [row for row in scores if not members or standing[row].trial in members] or list(scores)
-    ranks = {row: rank(store, standing[row], split) or 0.0 for row in may_win}
+    held_to = bounds(store, split)
+    ranks = {row: rank(store, standing[row], held_to) or 0.0 for row in may_win}
     winner = max(ranks, key=lambda row: ranks[row])
-    if violation(store, standing[winner].trial, split):
+    if violation(store, standing[winner].trial, held_to):
         watch.say(f"no finalist keeps every constraint on {split}: the winner is the one that breaks them least")
     shown = {row: trial.trial for row, trial in standing.items() if row == winner or _has_a_row(row, scores)}
     rows = {"winner": standing[winner].trial, **shown}

@@ -101,7 +101,7 @@ def evaluation(
     """
     import numpy as np
 
-    from vlmerge.report.statistics import LEVEL, mean_interval
+    from vlmerge.statistics import LEVEL, mean_interval
 
     groups = np.unique([question.group for question in asked.questions], return_inverse=True)[1]
     spread = mean_interval(np.array(scores), groups)

@@ -155,10 +155,10 @@ def finish(standing: Standing, folder: RunFolder, setting: Setting, watch: Watch
     winner = folder.store.trial(standing.winner)
     assert winner is not None
     write_run(folder)
-    folder.write("recipe.yaml", winner.recipe)
+    folder.write_yaml("recipe.yaml", winner.recipe)
     simple = folder.store.trial(standing.rows.get("simple", 0))
     if simple is not None:
-        folder.write("simple.yaml", simple.recipe)
+        folder.write_yaml("simple.yaml", simple.recipe)
     export_winner(folder, winner, setting.models)
     folder.store.set("finished", True)
     watch.report(final=True)

@@ -9,7 +9,7 @@ from vlmerge.config.recipe import read_recipe
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, merge, prepare
 from vlmerge.recording import check_models
-from vlmerge.run_folder import RunFolder
+from vlmerge.run_folder import RunFolder, settle
 from vlmerge.store import STORE_NAME, Store, Trial
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def export(run: Path, out: Path, trial: int | None = None, *, progress: Progress
         RunFolderError: No such trial, or no winner yet; a model has changed.
         CheckpointError: A model is gone; the output cannot be written.
     """
+    settle(run)
     with Store.read_only(run / STORE_NAME) as store:
         chosen = _choose(store, trial, run)
         recipe = read_recipe(chosen.recipe, chosen.label)

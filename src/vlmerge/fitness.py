@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from vlmerge.aims import (
+    Bounds,
+    bounds,
     constraints,
     objective_scores,
     objectives,
@@ -36,10 +38,10 @@ def told(store: Store, trials: Sequence[Trial]) -> list[Fitness | None]:
         store: The run's store.
         trials: The generation's candidates.
     """
-    axes = len(objectives(store))
+    axes, held_to = len(objectives(store)), bounds(store, "search")
     if axes:
-        return [aimed(store, trial, axes) for trial in trials]
-    ranks = [rank(store, trial, "search") for trial in trials]
+        return [aimed(store, trial, axes, held_to) for trial in trials]
+    ranks = [rank(store, trial, held_to) for trial in trials]
     if not wanted(store, "sharing"):
         return list(ranks)
     feasible = {trial.trial: trial for trial, own in zip(trials, ranks, strict=True) if own is not None and own >= 0}
@@ -47,10 +49,10 @@ def told(store: Store, trials: Sequence[Trial]) -> list[Fitness | None]:
     return [credit.get(trial.trial, own) for trial, own in zip(trials, ranks, strict=True)]
 
 
-def aimed(store: Store, trial: Trial, axes: int) -> tuple[float, ...] | None:
+def aimed(store: Store, trial: Trial, axes: int, held_to: Bounds) -> tuple[float, ...] | None:
     """A trial's objectives on the search questions, of an infeasible one minus its violation in each; None where it failed."""
-    scores = None if trial.status == "failed" else objective_scores(store, trial.trial, "search")
-    broken = 0.0 if scores is None else violation(store, trial.trial, "search")
+    scores = None if trial.status == "failed" else objective_scores(store, trial.trial, held_to.split)
+    broken = 0.0 if scores is None else violation(store, trial.trial, held_to)
     return (-broken,) * axes if broken else scores
 
 
@@ -113,8 +115,8 @@ def front(store: Store) -> list[int]:
 
 def aims_of(store: Store) -> dict[int, tuple[float, ...]]:
     """Trial → its objectives, as the optimizer is told them, of every trial that did not fail."""
-    axes = len(objectives(store))
-    return {trial.trial: own for trial in store.trials() if (own := aimed(store, trial, axes)) is not None}
+    axes, held_to = len(objectives(store)), bounds(store, "search")
+    return {trial.trial: own for trial in store.trials() if (own := aimed(store, trial, axes, held_to)) is not None}
 
 
 def front_of(aims: Mapping[int, tuple[float, ...]]) -> list[int]:
@@ -130,9 +132,10 @@ def best_first(store: Store, tried: Mapping[int, Whatever]) -> list[Whatever]:
         tried: Trial → whatever belongs to it.
     """
     trials = {number: trial for number in tried if (trial := store.trial(number)) is not None}
-    ranks = {number: own for number, trial in trials.items() if (own := rank(store, trial, "search")) is not None}
+    held_to = bounds(store, "search")
+    ranks = {number: own for number, trial in trials.items() if (own := rank(store, trial, held_to)) is not None}
     axes = len(objectives(store))
     if axes:
-        aims = {number: aim for number in ranks if (aim := aimed(store, trials[number], axes)) is not None}
+        aims = {number: aim for number in ranks if (aim := aimed(store, trials[number], axes, held_to)) is not None}
         ranks = {number: ranks[number] for number in undominated(aims)}
     return [tried[number] for number in sorted(ranks, key=lambda number: (-ranks[number], number))]

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vlmerge.budgets import COUNTS
+from vlmerge.config.judge_block import budgets_of
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.config.path_blocks import WINNER
-from vlmerge.config.run import RunConfig, SearchSpec
+from vlmerge.config.run import RunConfig, SearchSpec, TaskSpec, dump_run
 from vlmerge.recording import recorded_run
-from vlmerge.run_folder import readable_store
+from vlmerge.run_folder import BEGUN, CONFIG_NAME, MERGED, readable_store
 from vlmerge.search import FOUND
 from vlmerge.search.starts import as_named
 from vlmerge.store import Store
@@ -25,17 +27,22 @@ from vlmerge.tasks.sets import load_sets
 if TYPE_CHECKING:
     from vlmerge.run_folder import RunFolder
 
-MERGED = "merged"
-"""The folder of the first part."""
 KEPT = ("constraints", "finalists", "racing", "rotate", "sharing", "simplify", "margin")
 """Of `search:`, what holds for both parts; the rest is about weights."""
-BEGUN = "first_part"
-"""In the store of the whole: that the first part has written something."""
 
 
 def first_part(config: RunConfig) -> RunConfig:
-    """The run that merges weights."""
-    return config.model_copy(update={"path": None, "holdout": ()})
+    """The run that merges weights. A judge keeps the budget that only the holdout says: it is for the whole run."""
+    budgets = budgets_of(spec.judge for spec in config.every_task if spec.judge is not None)
+
+    def task(spec: TaskSpec) -> TaskSpec:
+        judge = spec.judge
+        return spec.model_copy(update={"judge": judge and judge.model_copy(update={"budget": budgets[judge.who]})})
+
+    between = config.validation
+    validation = between.model_copy(update={"tasks": between.tasks and tuple(map(task, between.tasks))})
+    asked = {"tasks": tuple(map(task, config.tasks)), "validation": validation, "holdout": ()}
+    return config.model_copy(update={**asked, "path": None})
 
 
 def second_part(config: RunConfig, winner: ModelRef, host: ModelRef, used: Sequence[ModelRef] = ()) -> RunConfig:
@@ -76,15 +83,19 @@ def after_merging(config: RunConfig, folder: RunFolder, run: Callable[[RunConfig
     if folder.store.get("config_asked") is None or inside.is_dir():
         if not inside.is_dir():
             load_sets(config)  # Refuses a holdout that was searched now, not when half of the run is done.
+        if folder.store.get("config_asked") is None:
+            folder.write(CONFIG_NAME, dump_run(config))  # The whole run, for whoever goes on with it from its folder.
         try:
             run(first_part(config), inside)
             _free()
         finally:
             if inside.is_dir() and not folder.store.get(BEGUN):
-                folder.store.set(BEGUN, True)
+                folder.store.set(BEGUN, str(folder.path))
         with Store.read_only(readable_store(inside)) as store:
             named = next(model.name for model in store.models() if model.is_host)
             used = recorded_run(store).models
+            if folder.store.get(COUNTS) is None:  # A judge's budget is for both parts: the second counts on.
+                folder.store.set(COUNTS, store.get(COUNTS, {}))
             host = next(ref for ref in used if str(ref) == named)
     else:  # The first part's folder was taken away to save room.
         recorded = recorded_run(folder.store)

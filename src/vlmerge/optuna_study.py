@@ -6,11 +6,12 @@ import contextlib
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vlmerge.aims import kept
+from vlmerge.aims import Bounds, bounds, kept
 from vlmerge.atomic import put
 from vlmerge.config.model_ref import ModelRef
 from vlmerge.errors import ConfigError, RunFolderError
@@ -150,8 +151,17 @@ def _trials(store: Store) -> list[Any]:
     standing: dict[str, int] = store.get("standing") or {}
     for row, trial in standing.items():
         rows.setdefault(int(trial), []).append(row)
-    ranges = _ranges(names, trials)
-    return [_frozen(store, trial, names, ranges, rows.get(trial.trial, [])) for trial in trials]
+    ranges, known = _ranges(names, trials), _Known(bounds(store, "search"), estimates(store), _stage_names(store))
+    return [_frozen(store, trial, names, ranges, rows.get(trial.trial, []), known) for trial in trials]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is read once for all trials."""
+
+    held_to: Bounds
+    estimates: Mapping[int, float]
+    stages: Sequence[str]
 
 
 def _gene_names(store: Store) -> dict[int | str, tuple[str, ...]]:
@@ -190,12 +200,13 @@ def _frozen(
     names: Mapping[int | str, tuple[str, ...]],
     ranges: Mapping[str, FloatDistribution],
     rows: Sequence[str],
+    known: _Known,
 ) -> Any:
     from optuna.trial import FrozenTrial, TrialState
 
     score, genes = set_score(store, trial, "search"), _genes(trial, names)
     if trial.status == "sampled":  # Where questions rotate, what the optimizer was told.
-        score = estimates(store).get(trial.trial)
+        score = known.estimates.get(trial.trial)
     end = datetime.fromisoformat(trial.finished_at).astimezone().replace(tzinfo=None)
     facts: dict[str, Any] = {
         "trial": trial.trial,
@@ -205,7 +216,7 @@ def _frozen(
         "seconds": dict(trial.seconds),
     }
     if trial.stage is not None:
-        facts |= {"stage": _stage_names(store)[trial.stage], "generation": (trial.generation or 0) + 1}
+        facts |= {"stage": known.stages[trial.stage], "generation": (trial.generation or 0) + 1}
     if rows:
         facts["row"] = list(rows)
     if trial.reason is not None:
@@ -228,12 +239,12 @@ def _frozen(
         params=genes,
         distributions={name: ranges[name] for name in genes},
         user_attrs=facts,
-        system_attrs=_constraints(store, trial),
+        system_attrs=_constraints(store, trial, known.held_to),
         intermediate_values={},
     )
 
 
-def _constraints(store: Store, trial: Trial) -> dict[str, list[float]]:
+def _constraints(store: Store, trial: Trial, held_to: Bounds) -> dict[str, list[float]]:
     """What Optuna asks of a constraint: a number above 0 where it is broken, so that its best trial is one that keeps all."""
-    found = [] if trial.status == "failed" else kept(store, trial.trial, "search")
+    found = [] if trial.status == "failed" else kept(store, trial.trial, held_to)
     return {"constraints": [one.shortfall for one in found]} if found else {}

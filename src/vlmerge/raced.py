@@ -10,7 +10,7 @@ Only tasks that count can decide a race. Questions of tasks of weight 0 are aske
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vlmerge.search.racing import PICTURES, Race, Scores
+from vlmerge.task_weights import counted
 from vlmerge.tasks.sets import narrowed
 
 if TYPE_CHECKING:
@@ -36,14 +37,14 @@ class Course:
         race: The statistics, over the questions of tasks that count, in their order.
         parts: What is asked in each block.
         questions: Task and id of each of the race's questions.
-        turned: Tasks of which less is better: 1 − score counts.
+        weights: Task → weight, of the tasks that count.
         ends: What becomes of a candidate that is asked all this: `scored`, or `sampled` where there are other questions.
     """
 
     race: Race
     parts: tuple[tuple[Asked, ...], ...]
     questions: tuple[tuple[str, str], ...]
-    turned: frozenset[str]
+    weights: Mapping[str, float]
     ends: Status
 
     @classmethod
@@ -65,23 +66,23 @@ class Course:
             candidates: How many take part.
             whole: Whether these are all search questions.
         """
-        counted = [asked for asked in tasks if asked.weight]
-        questions = [question for asked in counted for question in asked.questions]
+        counting = [asked for asked in tasks if asked.weight]
+        questions = [question for asked in counting for question in asked.questions]
         race = Race.deal(
             [question.group for question in questions],
             survivors=candidates if spec is None else max(1, int(spec.survivors * candidates)),
             error_rate=0.5 if spec is None else spec.error_rate,
             blocks=1 if spec is None else spec.blocks,
             # A task's questions have its weight together, as in `standing.set_score`.
-            weights=[abs(asked.weight) / len(asked.questions) for asked in counted for _ in asked.questions],
+            weights=[abs(asked.weight) / len(asked.questions) for asked in counting for _ in asked.questions],
             seed=zlib.crc32("/".join(map(str, place)).encode()),
         )
         keys = tuple((question.task, question.id) for question in questions)
         blocks = [{keys[at] for at in block} for block in race.blocks]
         blocks[-1] |= {(each.task, each.id) for asked in tasks if not asked.weight for each in asked.questions}
         parts = tuple(_part(tasks, block) for block in blocks)
-        turned = frozenset(asked.task.name for asked in counted if asked.weight < 0)
-        return cls(race, parts, keys, turned, "scored" if whole else "sampled")
+        weights = {asked.task.name: asked.weight for asked in tasks if asked.weight}
+        return cls(race, parts, keys, weights, "scored" if whole else "sampled")
 
     def run(self, candidates: Sequence[Candidate], bench: Bench, store: Store, watch: Watch) -> Scores:
         """Holds the race, or goes on with it.
@@ -131,8 +132,8 @@ class Course:
         """
         found: dict[tuple[str, str], float] = {}
         for answer in [] if trial is None else store.answers(trial.trial, "search"):
-            score = 1 - answer.score if answer.task in self.turned else answer.score
-            found[answer.task, answer.question] = score
+            if answer.task in self.weights:
+                found[answer.task, answer.question] = counted(answer.score, self.weights[answer.task])
         return np.array([found.get(key, np.nan) for key in self.questions])
 
 

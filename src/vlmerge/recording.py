@@ -18,6 +18,7 @@ from vlmerge.config.judge_block import MAY_CHANGE
 from vlmerge.config.run import RunConfig, diff_runs, dump_run, parse_run
 from vlmerge.errors import RunFolderError
 from vlmerge.evaluate import example_prompt
+from vlmerge.run_folder import CONFIG_NAME
 from vlmerge.search import model_labels, stages, understood
 from vlmerge.store import SPLITS, ModelRecord, QuestionRecord, Split, Store, TaskRecord
 
@@ -73,7 +74,7 @@ def remember_loggers(store: Store, used: RunConfig) -> None:
 
 def write_run(folder: RunFolder) -> None:
     """Writes run.yaml, the run as used, from the store."""
-    folder.write("run.yaml", folder.store.get("config"))
+    folder.write_yaml(CONFIG_NAME, folder.store.get("config"))
 
 
 def remember_batch_size(store: Store, size: int) -> None:

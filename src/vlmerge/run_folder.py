@@ -20,14 +20,20 @@ from filelock import FileLock, Timeout
 from vlmerge.atomic import copy_file, put, write_text
 from vlmerge.cache import cache_folder
 from vlmerge.errors import RunFolderError
-from vlmerge.store import STORE_NAME, Store
+from vlmerge.store import STORE_NAME, Store, moved_text
 
 LIVE_STORE_UNSAFE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "drvfs", "fuse", "lustre", "ceph", "glusterfs")
 """File systems whose locks or shared memory a live SQLite write-ahead log cannot trust; any `fuse.*` as well (Google Drive)."""
 
 LOCK_NAME = ".lock"
+CONFIG_NAME = "run.yaml"
+"""The run as it is used, to go on with it from its folder."""
 STOP_NAME = ".stop"
 """A file of this name asks the process that works on the folder to stop when its candidate is finished."""
+MERGED = "merged"
+"""Within the folder of a run of two parts, the folder of the first."""
+BEGUN = "first_part"
+"""In the store of a run of two parts: that the first one has written something, by the run folder's path at that time."""
 
 LOCKS = Path("/proc/locks")
 """Where Linux lists who holds which lock."""
@@ -77,13 +83,16 @@ class RunFolder:
         """Writes a small file, whole or not at all."""
         write_text(self.path / name, text)
 
+    def write_yaml(self, name: str, text: str) -> None:
+        """The same; what the first part of two found is named from this folder, so that it may be moved."""
+        self.write(name, moved_text(text, str(self.path / MERGED), f"./{MERGED}"))
+
     def stop_asked(self) -> bool:
-        """Whether somebody asked the run to stop (`ask_to_stop`); asking is over once it is heard."""
-        try:
-            (self.path / STOP_NAME).unlink()
-        except OSError:  # Nobody asked, or the drive is away for a moment.
-            return False
-        return True
+        """Whether somebody asked the run to stop (`ask_to_stop`); asking is over once it is heard.
+
+        The first part of a run of two hears what the whole is asked, too: it is what runs then.
+        """
+        return _heard(self.path) or (self.path.name == MERGED and _heard(self.path.parent))
 
 
 @contextlib.contextmanager
@@ -106,18 +115,44 @@ def open_run(path: Path) -> Generator[RunFolder]:
         _open_elsewhere(path, home, made) if elsewhere else _open_store(path, made) as store,
     ):
         folder = RunFolder(path, store, elsewhere)
-        folder.stop_asked()  # That was meant for another process, which has ended.
+        if _has_moved(path, store):  # The record names what the first part found by its path.
+            with store.transaction():
+                store.relocate(str(Path(store.get(BEGUN), MERGED)), str(path / MERGED))
+                store.set(BEGUN, str(path))
+        _heard(path)  # That was meant for another process, which has ended.
         try:
             folder.publish()
             yield folder
         except BaseException:
-            if store.get("config_asked") is not None or store.get("first_part"):
+            if store.get("config_asked") is not None or store.get(BEGUN):
                 made.pop_all()
                 with contextlib.suppress(RunFolderError):  # The first error is the one to tell of.
                     folder.publish()
             raise
         made.pop_all()
         folder.publish()
+
+
+def settle(path: Path) -> None:
+    """Before a run's models are read from its record: where its folder was moved, the record learns where it lies now.
+
+    Args:
+        path: The run folder.
+
+    Raises:
+        RunFolderError: It was moved, and cannot be written, or another process works on it.
+    """
+    path = path.absolute()
+    with Store.read_only(readable_store(path)) as store:
+        if not _has_moved(path, store) or (Path(was := store.get(BEGUN)).exists() and Path(was).samefile(path)):
+            return
+    with open_run(path):
+        pass
+
+
+def _has_moved(path: Path, store: Store) -> bool:
+    was = store.get(BEGUN)
+    return isinstance(was, str) and was != str(path)
 
 
 def can_hold_live_store(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
@@ -213,6 +248,27 @@ def stop_pending(path: Path) -> bool:
     return (path / STOP_NAME).exists()
 
 
+def part_at_work(path: Path) -> Path:
+    """The run folder whose record tells how a run stands: of a run of two parts its first part's, until the second has begun.
+
+    Args:
+        path: The run folder.
+    """
+    inside = path / MERGED
+    if not readable_store(inside).is_file():
+        return path
+    with Store.read_only(readable_store(path)) as store:
+        return path if store.get("config_asked") is not None else inside
+
+
+def _heard(path: Path) -> bool:
+    try:
+        (path / STOP_NAME).unlink()
+    except OSError:  # Nobody asked, or the drive is away for a moment.
+        return False
+    return True
+
+
 def _written_at(store: Path) -> float:
     files = (store, store.with_name(f"{store.name}-wal"))
     return max(file.stat().st_mtime for file in files if file.exists())
@@ -267,6 +323,8 @@ def _locked(path: Path, home: Path) -> Generator[contextlib.ExitStack]:
             "the run folder cannot be written", where=str(path), found=str(error), remedy="name another folder with --out"
         ) from error
     made.callback((home / LOCK_NAME).unlink, missing_ok=True)
+    if not (path / STORE_NAME).exists():
+        made.callback((path / CONFIG_NAME).unlink, missing_ok=True)
     try:
         yield made
     finally:

@@ -17,9 +17,9 @@ from vlmerge.errors import RunFolderError
 from vlmerge.evaluations import Evaluation
 from vlmerge.report.comparison_page import comparison_page
 from vlmerge.report.phrases import read_phrases
-from vlmerge.report.statistics import LEVEL
 from vlmerge.run_folder import readable_store
 from vlmerge.side_by_side import Comparison, adjusted, compare_results
+from vlmerge.statistics import LEVEL
 from vlmerge.store import QuestionRecord, Store, TaskRecord
 
 if TYPE_CHECKING:

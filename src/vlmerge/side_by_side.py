@@ -11,7 +11,7 @@ import numpy as np
 
 from vlmerge.errors import TaskError
 from vlmerge.evaluations import Evaluation, read_evaluations
-from vlmerge.report.statistics import LEVEL, Floats, Integers, Interval, holm, mean_draws, mean_interval, paired_p
+from vlmerge.statistics import LEVEL, Floats, Integers, Interval, holm, mean_draws, mean_interval, paired_p
 
 if TYPE_CHECKING:
     from rich.table import Table

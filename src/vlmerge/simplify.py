@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from vlmerge.aims import objectives, violation
+from vlmerge.aims import bounds, objectives, violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.election import Standing
-from vlmerge.report.paired import paired
+from vlmerge.paired import paired
 from vlmerge.search import Point, Stage, steps, understood
 from vlmerge.standing import set_score
 
@@ -165,7 +165,8 @@ def _compared(step: str, winner: Trial, trial: Trial, margin: float, store: Stor
     # The lower end of a two-sided interval that leaves 5 % out at either side.
     span = paired(store, "validation", winner.trial, trial.trial).points(1 - 2 * (1 - LEVEL))
     low = None if span.low is None else round(span.low, 4)
-    keeps = violation(store, trial.trial, "validation") <= violation(store, winner.trial, "validation")
+    held_to = bounds(store, "validation")
+    keeps = violation(store, trial.trial, held_to) <= violation(store, winner.trial, held_to)
     return Tried(step, trial.trial, round(span.mean, 4), low, taken=keeps and low is not None and low > -margin)
 
 

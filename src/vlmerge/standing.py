@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from vlmerge.aims import violation
+from vlmerge.aims import Bounds, bounds, violation
 from vlmerge.store import Split, Store, Trial
+from vlmerge.task_weights import weighted_sum
 from vlmerge.trial_means import task_means
 
 FRONT = "front:"
@@ -34,24 +35,23 @@ def set_score(store: Store, trial: Trial, split: Split) -> float | None:
     if trial.status == "failed" or (split == "search" and not trial.is_whole):
         return None
     means = task_means(store, trial.trial, split)
-    counted = [task for task in store.tasks(split) if task.weight and task.task in means]
-    if not counted:
-        return None
-    # An exact sum: the order of tasks cannot change it either.
-    weighted = math.fsum(
-        task.weight * means[task.task] if task.weight > 0 else -task.weight * (1 - means[task.task]) for task in counted
-    )
-    return weighted / math.fsum(abs(task.weight) for task in counted)
+    weights = {task.task: task.weight for task in store.tasks(split) if task.weight and task.task in means}
+    return weighted_sum(weights, means) / math.fsum(map(abs, weights.values())) if weights else None
 
 
-def rank(store: Store, trial: Trial, split: Split) -> float | None:
+def rank(store: Store, trial: Trial, held_to: Bounds) -> float | None:
     """What orders trials on a set: the score of one that keeps the run's constraints there, minus the violation of another.
+
+    Args:
+        store: The run's store.
+        trial: Who is ranked.
+        held_to: The constraints on the set (`aims.bounds`).
 
     Returns:
         None where there is no score (see `set_score`).
     """
-    score = set_score(store, trial, split)
-    broken = 0.0 if score is None else violation(store, trial.trial, split)
+    score = set_score(store, trial, held_to.split)
+    broken = 0.0 if score is None else violation(store, trial.trial, held_to)
     return -broken if broken else score
 
 
@@ -85,11 +85,12 @@ def leaders(store: Store, *, searched: bool) -> dict[str, tuple[float, Trial]]:
         searched: Whether the best searched candidate is wanted too, as the row `best`.
     """
     found: dict[str, tuple[float, Trial]] = {}
+    held_to = bounds(store, "search")
     for trial in store.trials():
         if trial.kind not in ("baseline", "mean", *(["searched"] if searched else [])):
             continue
         row = "best" if trial.kind == "searched" else row_of(trial.label)
-        value = rank(store, trial, "search")
+        value = rank(store, trial, held_to)
         if value is not None and (row not in found or value > found[row][0]):
             found[row] = (value, trial)
     return found
@@ -103,8 +104,9 @@ def finalists(store: Store, count: int) -> dict[str, Trial]:
         count: How many at most.
     """
     scored: list[tuple[float, Trial]] = []
+    held_to = bounds(store, "search")
     for trial in store.trials():
-        value = rank(store, trial, "search") if trial.kind == "searched" else None
+        value = rank(store, trial, held_to) if trial.kind == "searched" else None
         if value is not None:
             scored.append((value, trial))
     alone: dict[str, Trial] = {}

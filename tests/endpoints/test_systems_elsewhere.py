@@ -11,7 +11,7 @@ import pytest
 from cli.test_commands import vlmerge
 
 from vlmerge.endpoints import chat
-from vlmerge.report.statistics import mean_interval
+from vlmerge.statistics import mean_interval
 
 from .chat_server import ChatServer, Trouble, last_text, serving, shown
 

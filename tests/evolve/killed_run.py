@@ -80,6 +80,8 @@ def arrange(place: str, count: int) -> None:
             Store._set = dying(Store._set, count, after=True)  # type: ignore[method-assign]
         case "in-simple":  # a simpler recipe is written down, and not asked
             Bench.enter = dying(Bench.enter, count, after=True)  # type: ignore[method-assign]
+        case "in-moving":  # a record learns that its folder was moved, and it is not committed
+            Store.relocate = dying(Store.relocate, count, after=True)  # type: ignore[method-assign]
         case "in-export":  # weights are written beside, the folder has not its name yet
             shutil.copyfile = dying(shutil.copyfile, count, after=True)
         case "at-rename":

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from vlmerge.aims import violation
+from vlmerge.aims import bounds, violation
 from vlmerge.ask import load_model
 from vlmerge.config.run import RuntimeSpec
 from vlmerge.evaluate import evaluate
@@ -78,11 +78,13 @@ def test_who_breaks_a_constraint_ranks_behind_and_cannot_win(runs: dict[str, tup
         searched = [trial for trial in store.trials() if trial.kind == "searched"]
         told = [fitness for one in store.generations() for fitness in one.fitness or ()]
         for trial, fitness in zip(searched, told, strict=True):
-            broken = violation(store, trial.trial, "search")
+            broken = violation(store, trial.trial, bounds(store, "search"))
             assert fitness == (-broken if broken else set_score(store, trial, "search"))
         places = {row: number for row, number in store.get("standing").items() if row != "simple"}  # It comes after.
         finalists = {row: trial for row, number in places.items() if (trial := store.trial(number)) is not None}
-        ranks = {row: own for row, trial in finalists.items() if (own := rank(store, trial, "validation")) is not None}
+        ranks = {
+            row: own for row, trial in finalists.items() if (own := rank(store, trial, bounds(store, "validation"))) is not None
+        }
         scores = {row: set_score(store, trial, "validation") or 0.0 for row, trial in finalists.items()}
         assert ranks["winner"] == max(ranks.values())
         assert ranks["winner"] < max(scores.values())  # The highest score speaks no English any more.

@@ -12,13 +12,19 @@ import yaml
 
 from vlmerge.check import check
 from vlmerge.config import ModelRef, dump_run
-from vlmerge.errors import RunFolderError, TaskError
+from vlmerge.config.recipe import load_recipe
+from vlmerge.config.run import load_run
+from vlmerge.errors import RunFolderError, TaskError, UserError
 from vlmerge.evaluate import evaluate
 from vlmerge.evolve import evolve
-from vlmerge.merge import prepare_models
+from vlmerge.export import export
+from vlmerge.merge import merge, prepare_models
+from vlmerge.report.phrases import read_phrases
+from vlmerge.run_folder import ask_to_stop
 from vlmerge.runtime.live import LiveModel, choose_placement
 from vlmerge.store import Store
 from vlmerge.tasks.sets import load_sets
+from vlmerge.web.progress import Progress
 
 from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
 from .test_killed import killed
@@ -38,6 +44,22 @@ def path_run(**path: Any) -> dict[str, Any]:
 def hybrid_run() -> dict[str, Any]:
     return small_run(**{**SMALL, "search": {"max_fevals": 3, "global_fevals": 3, "population": 3}},
                      merge=MERGED, path={"models": ["winner", JA], "repeats": 2, "max_fevals": 6})  # fmt: skip
+
+
+class Stopping(Quiet):
+    """Asks the run to stop when it has told of so many candidates, as a page would; what the page shows then is kept."""
+
+    def __init__(self, run: Path, after: int) -> None:
+        super().__init__()
+        self.page = Progress(run)
+        self.left = after
+        self.shown: list[dict[str, Any]] = []
+
+    def advance(self, by: int = 1, note: str | None = None) -> None:
+        self.left -= by if note is not None else 0
+        if not self.left:
+            ask_to_stop(self.page.folder)
+            self.shown.append(self.page.read(read_phrases("en", "vlmerge.web")))
 
 
 def results(run: Path) -> dict[str, dict[str, Any]]:
@@ -69,6 +91,28 @@ def test_a_run_over_paths_from_check_to_export(tmp_path: Path) -> None:
     assert {each.question: each.text for each in evaluate(again, load_sets(config).holdout, "holdout")} == scored
 
 
+def test_the_first_of_two_parts_is_watched_stopped_and_gone_on_with(tmp_path: Path) -> None:
+    out, versions = tmp_path / "out", []
+    for tried, config in ((1, load(tmp_path, hybrid_run())), (2, None)):
+        observer = Stopping(out, tried)
+        with pytest.raises(KeyboardInterrupt):
+            evolve(config or load_run(out / "run.yaml"), out, observer)
+        (shown,) = observer.shown
+        assert (shown["name"], shown["state"], shown["tried"]) == ("out", "stopping", tried)
+        assert (shown["first_part"], shown["where"].startswith("part 1 of 2")) == (True, True)
+        assert observer.page.read(read_phrases("en", "vlmerge.web"))["state"] == "stopped"
+        versions.append(observer.page.version())
+    assert versions[0] != versions[1]
+    # A start that cannot be takes away what it wrote.
+    with pytest.raises(RunFolderError, match="another configuration"):
+        evolve(load(tmp_path / "changed", {**hybrid_run(), "merge": {**MERGED, "normalize": True}}), out, Quiet())
+    assert load_run(out / "run.yaml").hybrid
+    missing = load(tmp_path / "missing", {**hybrid_run(), "merge": {"models": [VLM, str(tmp_path / "nowhere")]}})
+    with pytest.raises(UserError):
+        evolve(missing, tmp_path / "never", Quiet())
+    assert not (tmp_path / "never").exists()
+
+
 @pytest.mark.slow
 def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: Path) -> None:
     run = write_run(tmp_path, hybrid_run())
@@ -79,6 +123,9 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     # In the first part a trial and the export, in the second its setting and a trial.
     for place, count in (("in-trial", 5), ("in-export", 1), ("in-setting", 1), ("in-trial", 3)):
         assert killed(place, count, run, out)
+    # Elsewhere it goes on, also where it is killed while it finds that out; nothing names the place where it was.
+    out = out.parent.rename(tmp_path / "moved-away") / "small"
+    assert killed("in-moving", 1, run, out)
     assert not killed("never", 1, run, out)
 
     def told(folder: Path) -> str:
@@ -93,6 +140,13 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     with Store.read_only(whole / "merged" / "run.sqlite") as store:
         assert not store.questions("holdout")
         assert not store.get("holdout_views")
+    # Moved when it is finished, it exports the same weights, and its recipe.yaml finds the models.
+    whole = whole.rename(tmp_path / "whole-moved")
+    export(whole, tmp_path / "exported")
+    merge(load_recipe(whole / "recipe.yaml"), tmp_path / "merged")
+    for name in (path.name for path in (whole / "model").glob("*.safetensors")):
+        assert (tmp_path / "exported" / name).read_bytes() == (whole / "model" / name).read_bytes()
+        assert (tmp_path / "merged" / name).read_bytes() == (whole / "model" / name).read_bytes()
     # Another search of weights is another run; without the first part's folder the finished whole stays what it is.
     changed = {**hybrid_run(), "merge": {**MERGED, "normalize": True}}
     with pytest.raises(RunFolderError, match="another configuration"):

@@ -16,7 +16,7 @@ from vlmerge.bench import Bench, Candidate
 from vlmerge.config import RacingSpec, Recipe, TaskSpec, dump_recipe, read_recipe
 from vlmerge.errors import CandidateFailure
 from vlmerge.evolve import evolve
-from vlmerge.loggers.figures import generation_figures, told
+from vlmerge.loggers.figures import Known, generation_figures, told
 from vlmerge.optuna_study import write_study
 from vlmerge.raced import Course
 from vlmerge.standing import leaders, set_score
@@ -112,7 +112,7 @@ def test_elsewhere_a_stopped_candidate_is_a_pruned_one_and_no_failure(raced: Pat
     with Store.read_only(raced / STORE_NAME) as store:
         write_study(store, tmp_path / "study.db")
         stopped = sum(trial.status == "stopped" for trial in store.trials())
-        figures = [generation_figures(store, told(store), step) for step in (1, 2)]
+        figures = [generation_figures(store, told(store), step, Known(store)) for step in (1, 2)]
     study = optuna.load_study(study_name="small", storage=f"sqlite:///{tmp_path / 'study.db'}")
     assert len(study.get_trials(states=[optuna.trial.TrialState.PRUNED])) == stopped
     assert not study.get_trials(states=[optuna.trial.TrialState.FAIL])
@@ -255,3 +255,31 @@ def test_a_race_ranks_as_whole_scores_do(tmp_path: Path) -> None:
         assert score is None if trial.status == "failed" else score == pytest.approx(
             set_score(generation.store, trial, "search"), abs=1e-12
         )  # fmt: skip
+
+
+def test_what_a_recipe_has_answered_is_not_asked_again(tmp_path: Path) -> None:
+    """Genomes that are rounded decode to recipes that were tried: they are recorded and scored, and cost nothing."""
+    generation, speaker = Generation(tmp_path), Speaker()
+    store, bench = generation.store, Bench(generation.store, cast("Any", speaker), generation.sets)
+    recipe = read_recipe("merge_method: linear\nmodels: [{model: m, parameters: {weight: 0.9}}]", "here")
+    first = bench.try_recipe("host", "baseline", recipe)
+    assert (speaker.merged, speaker.asked) == (1, 78)
+    again = bench.try_recipe("stage-1/001/01", "searched", recipe, genome=(0.1,), place=(0, 0, 0))
+    assert (speaker.merged, speaker.asked) == (1, 78)
+    assert (again.trial, again.status, again.genome, again.seconds) == (2, "scored", (0.1,), {})
+    assert store.answers(2, "search") == store.answers(1, "search")
+    assert set_score(store, again, "search") == set_score(store, first, "search")
+    # One that has answered a part has said that part alone; the rest is asked once.
+    other = Candidate("stage-1/001/02", recipe.model_copy(update={"seed": 7}), (0.2,), (0, 0, 1))
+    bench.try_part(other, generation.sets.search[:1], "racing")
+    assert speaker.asked == 78 + 48
+    whole = bench.try_recipe("stage-1/001/03", "searched", other.recipe, genome=(0.3,), place=(0, 0, 2))
+    assert (speaker.asked, whole.seconds.keys()) == (2 * 78, {"answer"})
+    assert [answer.question for answer in store.answers(4, "search")] == [
+        answer.question for answer in store.answers(1, "search")
+    ]
+    bench.ask_the_rest(store.trial(3) or whole)
+    assert speaker.asked == 2 * 78
+    # A failure is no answer.
+    bad = read_recipe("merge_method: linear\nmodels: [{model: m, parameters: {weight: 0.8}}]", "here")
+    assert [bench.try_recipe(f"bad{at}", "baseline", bad).status for at in range(2)] == ["failed", "failed"]

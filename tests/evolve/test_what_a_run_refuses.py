@@ -13,9 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from vlmerge.check import check
 from vlmerge.config.recipe import Recipe
-from vlmerge.errors import CandidateFailure, CheckpointError, ConfigError, MismatchError, RunFolderError
+from vlmerge.errors import CandidateFailure, CheckpointError, ConfigError, MismatchError, RunFolderError, TaskError
 from vlmerge.evolve import evolve
+from vlmerge.outlook import outlook
 from vlmerge.runtime.live import LiveModel
 from vlmerge.store import Store
 
@@ -192,3 +194,15 @@ def test_a_run_in_which_every_answer_is_right_has_a_page(tmp_path: Path) -> None
     scores = [row["score"] for row in json.loads((folder / "results.json").read_text(encoding="utf-8"))["rows"]]
     assert sorted(scores)[len(scores) // 4] == 100
     assert (folder / "report.html").is_file()
+
+
+@pytest.mark.parametrize("key", ["tasks", "holdout"])
+def test_a_check_names_a_file_of_questions_that_is_missing(key: str, tmp_path: Path) -> None:
+    run = load(tmp_path, small_run(**{key: [{**task("search", 3), "name": "missing/questions.jsonl"}]}))
+    with pytest.raises(TaskError, match=r"missing/questions\.jsonl"):
+        outlook(run, check(run), tmp_path / "out")
+    given = load(
+        tmp_path, small_run(**{key: [{**task("search", 3), "name": "JMMMU", "path": str(tmp_path / "none"), "fields": {}}]})
+    )
+    with pytest.raises(TaskError, match="none"):
+        outlook(given, check(given), tmp_path / "out")

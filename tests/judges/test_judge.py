@@ -14,17 +14,20 @@ from cli.test_commands import vlmerge
 from endpoints.chat_server import ChatServer, Trouble, last_text, serving, shown
 from evolve.conftest import FAMILY, Quiet, load, small_run, task
 
-from vlmerge.budgets import forecast
+from vlmerge.budgets import forecast, with_purses
+from vlmerge.config.judge_block import budgets_of
 from vlmerge.config.run import RunConfig, TaskSpec, dump_run, parse_run, parse_tasks
 from vlmerge.endpoints import chat
 from vlmerge.errors import ConfigError, EndpointError, RunFolderError, TaskError
 from vlmerge.evolve import evolve
+from vlmerge.hybrid import after_merging
 from vlmerge.plan import Plan, PlannedStage
-from vlmerge.store import SPLITS, STORE_NAME, Store
+from vlmerge.run_folder import open_run
+from vlmerge.store import SPLITS, STORE_NAME, ModelRecord, Store
 from vlmerge.tasks import JUDGE_PROMPTS, JudgedTask, check_names, load_task
 from vlmerge.tasks.judge import estimate, together
 from vlmerge.tasks.purse import Purse
-from vlmerge.tasks.sets import Asked, Sets, ask_tasks
+from vlmerge.tasks.sets import Asked, Sets, ask_tasks, load_sets
 from vlmerge.tasks.verdicts import read_verdict
 from vlmerge.types import Decoding
 
@@ -428,6 +431,39 @@ def test_a_run_stops_at_its_budget_goes_on_with_more_and_ends_like_one_that_neve
         assert sum(store.get("judged").values()) == asked
         assert {record.metric for record in store.tasks()} == {"judge"}
         assert all("judged by tiny at" in record.source for record in store.tasks())
+
+
+def test_a_judge_has_one_budget_over_both_parts_of_a_run(server: ChatServer, tmp_path: Path) -> None:
+    run = run_with(server) | {"path": {"models": ["winner", str(FAMILY / "ja")]}}
+    run["holdout"][0]["judge"]["budget"] = 9  # Said there alone: the part without a holdout has it all the same.
+    config = load(tmp_path, run)
+    who = next(iter(budgets_of(task.judge for task in config.holdout if task.judge is not None)))
+
+    def first(part: RunConfig, inside: Path) -> Path:
+        with open_run(inside) as folder:
+            purse = purse_of(part, folder.store)
+            assert (purse.limit, purse.spent) == (9, 0)
+            for _ in range(5):
+                purse.take()
+            host = str(part.models[0])
+            models = [ModelRecord(host, "vlm", True, False, host, None, "", None, "llava", 1)]
+            texts = {key: dump_run(part) for key in ("config_asked", "config")}
+            folder.store.record_setting(models, [], [], {}, {**texts, "finished": True})
+        return inside
+
+    with open_run(tmp_path / "out") as folder:
+        purse = purse_of(after_merging(config, folder, first), folder.store)
+        assert (purse.limit, purse.spent) == (9, 5)
+        purse.take()
+        # After a kill it neither forgets what the second part has paid nor counts the first part's again.
+        assert purse_of(after_merging(config, folder, lambda _, inside: inside), folder.store).spent == 6
+        assert folder.store.get("judged") == {who: 6}
+
+
+def purse_of(config: RunConfig, store: Store) -> Purse:
+    judge = with_purses(load_sets(config), store).search[0].task
+    assert isinstance(judge, JudgedTask)
+    return judge.purse
 
 
 def test_check_says_what_the_judges_of_a_run_would_be_asked(server: ChatServer, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vlmerge.report.statistics import (
+from vlmerge.statistics import (
     DRAWS,
     Interval,
     holm,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from vlmerge.config.recipe import parse_recipe
 from vlmerge.errors import CandidateFailure, MismatchError
 from vlmerge.merge import Prepared, merge, prepare_paths
 from vlmerge.runtime.live import LiveModel, choose_placement
+from vlmerge.runtime.room import needs_of
 from vlmerge.search import PathSpace
+from vlmerge.search.path_space import every_layer
 from vlmerge.types import Decoding
 
 from .conftest import FAMILY, questions
@@ -54,6 +57,23 @@ def turned(space: PathSpace, *places: int, scale: tuple[float, float] = (0.0, 0.
     for place in places:
         genome[place] = -genome[place]
     return (*genome[:-2], *scale)
+
+
+def test_what_paths_hold_is_what_was_reckoned(stack: Prepared, live: LiveModel) -> None:
+    """In float32 every layer of the other model is another tensor than the parent's; in the files' own dtype none is."""
+    live.merge(every_layer(PathSpec(models=(VLM, JA)), VLM, {VLM: 6, JA: 6}))
+    parents = live._parents
+    assert parents is not None
+    held = sum(tensor.nbytes for tensor in parents._on_paths.values())
+    needs = needs_of(stack.checkpoints, stack.anatomies, VLM, 4, stack.pairing.layers)
+    assert (needs.paths, needs.copied) == (held, held)
+    same = needs_of(stack.checkpoints, stack.anatomies, VLM, 2, stack.pairing.layers)
+    assert (same.paths, same.copied) == (held // 2, 0)
+    assert needs_of(stack.checkpoints, stack.anatomies, VLM, 4).paths == 0
+    # A CPU's batch is smaller where a path's cache is longer.
+    facts = replace(stack.anatomies[VLM].facts, layers=6, kv_heads=32, head_dim=128, max_positions=4096)
+    rows = [choose_placement("cpu", host_dtype="float16", facts=facts, models=models).batch_size for models in (None, stack)]
+    assert rows[0] > rows[1] >= 4
 
 
 def test_layers_share_their_weights(live: LiveModel, space: PathSpace) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from vlmerge.config.run import load_run
 from vlmerge.merge import Prepared
 from vlmerge.runtime.live import LiveModel, choose_placement
 from vlmerge.runtime.parents import Parents
-from vlmerge.runtime.room import CONTEXT, Machine, Needs, needs_of, plan_room
+from vlmerge.runtime.room import CONTEXT, ENOUGH_ROWS, Machine, Needs, needs_of, plan_room
 
 from .conftest import FAMILY
 from .test_live_merge import RECIPES, weights_of
@@ -62,6 +63,25 @@ def test_a_16_gb_card_in_a_small_host_maps_its_parents() -> None:
 def test_a_card_too_small_for_the_model_is_told_so() -> None:
     lines = plan_room(LLAVA, card(12, 12)).lines("Small GPU")
     assert lines[-1] == "note: the live model and one question may not fit this card"
+
+
+def test_layers_that_paths_take_from_other_models_have_their_room() -> None:
+    """A second model's 13 GB stay on the card once they were on a path, wherever its tensors are at home."""
+    walked = replace(LLAVA, token=2 * LLAVA.token, paths=13 * GB, copied=13 * GB)
+    plain, room = (plan_room(needs, card(100, 120)) for needs in (LLAVA, walked))
+    assert (plain.paths, room.paths) == (0, 13 * GB)
+    assert set(room.homes.values()) == {"card"}
+    assert ENOUGH_ROWS <= room.batch_size < plain.batch_size
+    assert "other models' layers on paths 13.0 GB" in room.lines("GPU")[0]
+    # Where the parents wait in the host's memory their layers come to the card all the same.
+    same_dtype = replace(walked, copied=0)
+    moved = plan_room(same_dtype, card(42, 83))
+    assert (plan_room(same_dtype, card(100, 120)).paths, moved.paths) == (0, 13 * GB)
+    for each in (room, moved):
+        assert (
+            each.live + each.paths + each.cache + each.activations + each.bytes["card"] + each.features + CONTEXT <= each.free
+        )
+    assert plan_room(walked, card(24, 83)).lines("GPU")[-1].startswith("note: the live model and one question may not fit")
 
 
 @given(st.floats(15.6, 200), st.floats(1, 500), st.one_of(st.none(), st.integers(1, 64)), st.floats(0.05, 3), st.integers(0, 3))

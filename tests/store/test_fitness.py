@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from vlmerge.aims import dominates, shared_credit, spread_out, undominated, violation
+from vlmerge.aims import bounds, dominates, shared_credit, spread_out, undominated, violation
 from vlmerge.aims.wanted import KEY
 from vlmerge.errors import RunFolderError
 from vlmerge.fitness import best_first, front, outside, plain_scores, require_references, told
-from vlmerge.standing import rank, set_score
+from vlmerge.loggers.figures import Known, generation_figures
+from vlmerge.loggers.figures import told as generations_told
+from vlmerge.standing import leaders, rank, set_score
 from vlmerge.store import AnswerRecord, QuestionRecord, Store, TaskRecord, Trial, label_of
 from vlmerge.writing import is_written_in
 
@@ -59,8 +62,8 @@ def test_a_share_of_the_start_is_of_the_start(store: Store) -> None:
     tried(store, "host", [0, 0, 0], [1, 1, 1])
     tried(store, "start", [0, 0, 0], [0.5, 0.5, 0.5])
     keeps, breaks = generation(store, ([1, 1, 1], [0.4, 0.5, 0.5]), ([1, 1, 1], [0.4, 0.4, 0.4]))
-    assert violation(store, keeps.trial, "search") == 0
-    assert violation(store, breaks.trial, "search") == pytest.approx(1 - 0.4 / 0.45)
+    assert violation(store, keeps.trial, bounds(store, "search")) == 0
+    assert violation(store, breaks.trial, bounds(store, "search")) == pytest.approx(1 - 0.4 / 0.45)
 
 
 def test_who_breaks_a_constraint_ranks_behind_whoever_keeps_them(store: Store) -> None:
@@ -92,13 +95,38 @@ def test_a_share_of_the_host_needs_a_host_that_answers(store: Store) -> None:
     require_references(store, "search")
 
 
+def test_what_all_trials_are_held_to_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    aim(store, constraints=[{"task": "en", "at_least": 0.9, "of": "host"}])
+    host, read = tried(store, "host", [1, 1, 1], [1, 1, 1]), Counter[int]()
+    answers = Store.answers
+
+    def counted(own: Store, trial: int, *rest: Any) -> list[AnswerRecord]:
+        read[trial] += 1
+        return answers(own, trial, *rest)
+
+    monkeypatch.setattr(Store, "answers", counted)
+    known, steps = Known(store), list[int]()
+    for number in range(4):
+        trials = [tried(store, label_of(0, number, at), [1, 1, 1], [1, 1, 1], (0, number, at)) for at in range(5)]
+        store.record_ask(0, number, [(0.0,)] * 5)
+        read.clear()
+        store.record_tell(0, number, told(store, trials), (0.0,), 0.1, 1.0)
+        assert read[host.trial] == 1
+        leaders(store, searched=True)
+        assert read[host.trial] <= 4  # Once more, and the host is a trial as well.
+        read.clear()
+        generation_figures(store, generations_told(store), number + 1, known)
+        steps.append(sum(read.values()))
+    assert steps == [steps[0]] * 4  # A logger's step reads its own generation, however many were before.
+
+
 def test_at_most_and_violations_add_up(store: Store) -> None:
     aim(store, constraints=[{"task": "en", "at_most": 0.5}, {"task": "ja", "at_least": 0.8}])
     (trial,) = generation(store, ([0.4, 0.4, 0.4], [0.75, 0.75, 0.75]))
-    assert violation(store, trial.trial, "search") == pytest.approx(0.5 + 0.5)
-    assert rank(store, trial, "search") == pytest.approx(-1.0)
+    assert violation(store, trial.trial, bounds(store, "search")) == pytest.approx(0.5 + 0.5)
+    assert rank(store, trial, bounds(store, "search")) == pytest.approx(-1.0)
     aim(store)
-    assert rank(store, trial, "search") == set_score(store, trial, "search")
+    assert rank(store, trial, bounds(store, "search")) == set_score(store, trial, "search")
 
 
 def test_credit_goes_to_who_can_do_what_others_cannot(store: Store) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from vlmerge.cache import cache_folder
+from vlmerge.config.plain_yaml import dump_plain
 from vlmerge.errors import RunFolderError, UserError
-from vlmerge.run_folder import can_hold_live_store, open_run
-from vlmerge.store import STORE_NAME, Store, Trial
+from vlmerge.run_folder import BEGUN, can_hold_live_store, open_run, settle
+from vlmerge.store import STORE_NAME, ModelRecord, Store, Trial
 
 
 @pytest.fixture(params=["folder", "local"])
@@ -250,3 +251,32 @@ def test_the_cache_folder_knows_the_home_folder(tmp_path: Path, monkeypatch: pyt
     monkeypatch.delenv("VLMERGE_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     assert cache_folder() == tmp_path / ".cache/vlmerge"
+
+
+@pytest.mark.usefixtures("where")
+def test_the_record_of_a_run_of_two_parts_learns_where_its_folder_was_moved(tmp_path: Path):
+    run, away = tmp_path / "one", tmp_path / "it's: moved, 甲@1"
+    other = str(tmp_path / "one-more" / "merged" / "model")  # Another run's, which stays where it is.
+
+    def named(folder: Path) -> str:
+        return dump_plain({"scale": 1e-7, "models": [{"model": str(folder / "merged" / "model")}, {"model": other}]})
+
+    with open_run(run) as folder:
+        found = str(run / "merged" / "model")
+        models = [ModelRecord(name, name, name == found, False, name, None, "", None, "llava", 1) for name in (found, other)]
+        meta = {BEGUN: str(run), "config": named(run), "config_asked": named(run), "notes": {"dropped": {found: {"a": 1}}}}
+        folder.store.record_setting(models, [], [], {}, meta)
+        folder.store.record_trial(Trial(1, "a", "baseline", None, None, None, None, named(run), "scored", None, {}, "now"))
+        folder.write_yaml("recipe.yaml", named(run))
+    settle(run)
+    assert labels(run) == ["a"]
+    run.rename(away)
+    settle(away)
+    with Store.read_only(away / STORE_NAME) as store:
+        there = str(away / "merged" / "model")
+        assert [(model.name, model.label, model.path) for model in store.models()] == [(each,) * 3 for each in (there, other)]
+        assert (store.get("config"), store.get("config_asked"), store.get(BEGUN)) == (named(away), named(away), str(away))
+        assert store.get("notes") == {"dropped": {there: {"a": 1}}}
+        assert [trial.recipe for trial in store.trials()] == [named(away)]
+    # What lies beside the record names it from the folder.
+    assert (away / "recipe.yaml").read_text() == named(Path()).replace("model: merged", "model: ./merged")

@@ -37,32 +37,54 @@ class Kept:
     shortfall: float
 
 
-def kept(store: Store, trial: int, split: Split) -> list[Kept]:
-    """Every constraint whose questions a trial was asked on a set, with its bound; those without a bound there are left out.
+@dataclass(frozen=True)
+class Bounds:
+    """A run's constraints with their bounds on a set: read once where many trials are held to them.
+
+    Attributes:
+        split: The set.
+        counted: Its tasks that count in the score.
+        pairs: Each constraint with its bound there; those without one are left out.
+    """
+
+    split: Split
+    counted: tuple[str, ...]
+    pairs: tuple[tuple[ConstraintSpec, float], ...]
+
+
+def bounds(store: Store, split: Split) -> Bounds:
+    """Reads what the host, and the start, have answered on a set, where bounds are shares of their scores.
 
     Args:
         store: The run's store.
-        trial: Number of the trial.
         split: The set.
     """
     wanted = constraints(store)
     if not wanted:
-        return []
-    own = store.answers(trial, split)
+        return Bounds(split, (), ())
     references = {of: store.trial(of) for of in references_needed(store)}
     theirs = {of: [] if trial is None else store.answers(trial.trial, split) for of, trial in references.items()}
-    counted = [task.task for task in store.tasks(split) if task.weight]
-    found: list[Kept] = []
-    for constraint in wanted:
-        value, bound = measured(constraint, own, counted), bound_of(constraint, theirs.get(constraint.of or "", ()), counted)
-        if value is not None and bound is not None:
-            found.append(Kept(constraint, value, bound, shortfall(constraint, value, bound)))
-    return found
+    counted = tuple(task.task for task in store.tasks(split) if task.weight)
+    found = [(each, bound_of(each, theirs.get(each.of or "", ()), counted)) for each in wanted]
+    return Bounds(split, counted, tuple((each, bound) for each, bound in found if bound is not None))
 
 
-def violation(store: Store, trial: int, split: Split) -> float:
+def kept(store: Store, trial: int, held_to: Bounds) -> list[Kept]:
+    """Every constraint whose questions a trial was asked on a set, with its bound.
+
+    Args:
+        store: The run's store.
+        trial: Number of the trial.
+        held_to: The constraints on the set.
+    """
+    own = store.answers(trial, held_to.split) if held_to.pairs else []
+    values = [(each, measured(each, own, held_to.counted), bound) for each, bound in held_to.pairs]
+    return [Kept(each, value, bound, shortfall(each, value, bound)) for each, value, bound in values if value is not None]
+
+
+def violation(store: Store, trial: int, held_to: Bounds) -> float:
     """The sum of a trial's shortfalls on a set; 0: it is feasible there."""
-    return math.fsum(each.shortfall for each in kept(store, trial, split))
+    return math.fsum(each.shortfall for each in kept(store, trial, held_to))
 
 
 def references_needed(store: Store) -> tuple[str, ...]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from vlmerge.aims.wanted import objectives
+from vlmerge.task_weights import weighted_sum
 from vlmerge.trial_means import task_means
 
 if TYPE_CHECKING:
@@ -36,10 +36,5 @@ def objective_scores(store: Store, trial: int, split: Split) -> tuple[float, ...
         parts = shares(objective)
         if any(task not in means for task in parts):
             return None
-        found.append(combined(parts, means))
+        found.append(weighted_sum(parts, means))
     return tuple(found)
-
-
-def combined(parts: Mapping[str, float], means: Mapping[str, float]) -> float:
-    """Sum of task means by their parts; of a part below 0 less is better, and 1 − mean counts."""
-    return math.fsum(part * means[task] if part > 0 else -part * (1 - means[task]) for task, part in parts.items())

@@ -1,8 +1,13 @@
-"""A run's aims in its store, as `recording` writes them down: the blocks of its run file."""
+"""A run's aims in its store, as `recording` writes them down: the blocks of its run file.
+
+Every trial is held to them, so that a text of the store is validated once.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from vlmerge.config.aim_blocks import ConstraintSpec, ObjectiveSpec
@@ -30,9 +35,19 @@ def wanted(store: Store, key: str) -> Any:
 
 def constraints(store: Store) -> tuple[ConstraintSpec, ...]:
     """What the run's candidates have to keep, in the run file's order."""
-    return tuple(ConstraintSpec.model_validate(each) for each in wanted(store, "constraints") or ())
+    return _constraints(json.dumps(wanted(store, "constraints") or ()))
 
 
 def objectives(store: Store) -> tuple[ObjectiveSpec, ...]:
     """The axes of the run's front, in the run file's order; none of a run with one score."""
-    return tuple(ObjectiveSpec.model_validate(each) for each in wanted(store, "objectives") or ())
+    return _objectives(json.dumps(wanted(store, "objectives") or ()))
+
+
+@lru_cache(maxsize=16)
+def _constraints(text: str) -> tuple[ConstraintSpec, ...]:
+    return tuple(ConstraintSpec.model_validate(each) for each in json.loads(text))
+
+
+@lru_cache(maxsize=16)
+def _objectives(text: str) -> tuple[ObjectiveSpec, ...]:
+    return tuple(ObjectiveSpec.model_validate(each) for each in json.loads(text))

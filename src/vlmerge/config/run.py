@@ -158,9 +158,8 @@ class RunConfig(Block):
         return self.model_copy(update={"task_search_path": tuple(dict.fromkeys((*self.task_search_path, *folders)))})
 
     def _judges_have_budgets(self) -> None:
-        specs = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
         try:
-            budgets = budgets_of(task.judge for task in specs if task.judge is not None)
+            budgets = budgets_of(task.judge for task in self.every_task if task.judge is not None)
         except EndpointError as error:
             raise as_complaint(error) from error
         for place, task in enumerate(self.tasks):
@@ -305,7 +304,7 @@ class RunConfig(Block):
             coarse = 0
         search = {"algorithm": self.algorithm, "sigma": self.sigma, "global_fevals": coarse if self.merge else 0}
         validation = {"fraction": 0.0 if self.validation.tasks else self.validation.fraction}
-        every = (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
+        every = self.every_task
         named = self.preset is not None or any(task.preset for task in every)
         decoding = self.decoding if named else DecodingSpec(**asdict(self.decoding.over(Decoding())))
         return self.model_copy(
@@ -328,6 +327,11 @@ class RunConfig(Block):
         block = self.merge or self.genome or self.path
         assert block is not None
         return block
+
+    @property
+    def every_task(self) -> tuple[TaskSpec, ...]:
+        """The tasks of all sets, in the file's order."""
+        return (*self.tasks, *(self.validation.tasks or ()), *self.holdout)
 
     @property
     def hybrid(self) -> bool:

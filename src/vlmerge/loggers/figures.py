@@ -19,13 +19,34 @@ def told(store: Store) -> list[Generation]:
     return [each for each in store.generations() if each.fitness is not None]
 
 
-def generation_figures(store: Store, generations: Sequence[Generation], step: int) -> dict[str, float]:
+class Known:
+    """Scores of generations that were told, which nothing can change any more: each is read once, however many steps follow.
+
+    Args:
+        store: The run's store.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: dict[tuple[int, int], list[float | None]] = {}
+
+    def kept(self, generation: Generation) -> list[float | None]:
+        """Scores (0 to 1) of the candidates that keep the constraints; None where one failed, was stopped, or breaks them."""
+        place = generation.stage, generation.generation
+        if place not in self._kept:
+            pairs = zip(plain_scores(self._store, generation), outside(self._store, generation), strict=True)
+            self._kept[place] = [None if broken else score for score, broken in pairs]
+        return self._kept[place]
+
+
+def generation_figures(store: Store, generations: Sequence[Generation], step: int, known: Known) -> dict[str, float]:
     """What generation number `step` (from 1) of the run came to.
 
     Args:
         store: The run's store.
         generations: All that were told.
         step: Which one.
+        known: Their scores, as far as they were read.
 
     Returns:
         Key → figure: `search/best` is the best so far; `max`, `mean`, `deviation` and `min` are the generation's own; of each
@@ -33,7 +54,7 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
         race stopped is counted (`stopped`), and is in no score.
     """
     this = generations[step - 1]
-    fitness = [[100 * score for score in _kept(store, each) if score is not None] for each in generations[:step]]
+    fitness = [[100 * score for score in known.kept(each) if score is not None] for each in generations[:step]]
     stopped = [len(store.stopped(each.stage, each.generation)) for each in generations[:step]]
     scores, broken = fitness[-1], sum(outside(store, this))
     figures: dict[str, float] = {
@@ -57,17 +78,11 @@ def generation_figures(store: Store, generations: Sequence[Generation], step: in
         mean = math.fsum(scores) / len(scores)
         figures["search/max"], figures["search/min"], figures["search/mean"] = max(scores), min(scores), mean
         figures["search/deviation"] = math.sqrt(math.fsum((score - mean) ** 2 for score in scores) / len(scores))
-        figures |= _by_task(store, this)
+        figures |= _by_task(store, this, known.kept(this))
     return figures
 
 
-def _kept(store: Store, generation: Generation) -> list[float | None]:
-    """Scores (0 to 1) of the candidates that keep the constraints; None where one failed, was stopped, or breaks them."""
-    pairs = zip(plain_scores(store, generation), outside(store, generation), strict=True)
-    return [None if broken else score for score, broken in pairs]
-
-
-def _by_task(store: Store, generation: Generation) -> dict[str, float]:
+def _by_task(store: Store, generation: Generation, fitness: Sequence[float | None]) -> dict[str, float]:
     """Mean of every task over the generation's candidates, and what its best candidate scores there."""
     members = [
         trial
@@ -75,7 +90,6 @@ def _by_task(store: Store, generation: Generation) -> dict[str, float]:
         if (trial.kind, trial.stage, trial.generation) == ("searched", generation.stage, generation.generation)
         and trial.is_whole
     ]
-    fitness = _kept(store, generation)
     scored = [(score, trial) for trial in members if (score := _told_score(fitness, trial)) is not None]
     means = {trial.trial: task_means(store, trial.trial, "search") for _, trial in scored}
     figures: dict[str, float] = {}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from vlmerge.errors import ConfigError
-from vlmerge.loggers.figures import TABLE_HEAD, final_figures, final_table, generation_figures, told
+from vlmerge.loggers.figures import TABLE_HEAD, Known, final_figures, final_table, generation_figures, told
 from vlmerge.loggers.logger import Begun, Logger
 from vlmerge.report import rows
 
@@ -74,6 +74,7 @@ class Logbook:
         self._say = say
         self._open: dict[str, Logger] = {}
         self._tried: set[str] = set()
+        self._known = Known(folder.store)
 
     def tell(self, *, finished: bool = False) -> None:
         """Brings every logger up to what the store holds.
@@ -98,7 +99,7 @@ class Logbook:
         store, state = self._folder.store, self._state(name)
         generations, step = told(store), int(state.get("step", 0))
         for number in range(step + 1, len(generations) + 1):
-            logger.log(generation_figures(store, generations, number), number)
+            logger.log(generation_figures(store, generations, number, self._known), number)
         done = bool(state.get("finished"))
         if finished and not done:
             found = rows(store)

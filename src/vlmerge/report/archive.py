@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vlmerge.aims import violation
+from vlmerge.aims import bounds, violation
 from vlmerge.store import Store
 from vlmerge.trial_means import task_means
 
@@ -66,7 +66,8 @@ def archive(store: Store) -> tuple[Cell, ...]:
     means = {
         trial.trial: {task: 100 * mean for task, mean in task_means(store, trial.trial, "search").items()} for trial in trials
     }
-    known = {number: own for number, own in means.items() if len(own) == len(tasks) and not violation(store, number, "search")}
+    held_to = bounds(store, "search")
+    known = {number: own for number, own in means.items() if len(own) == len(tasks) and not violation(store, number, held_to)}
     if not known:
         return ()
     bins = BINS.get(len(tasks) - 1, 2)

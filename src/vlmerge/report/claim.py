@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from vlmerge.report.results import ALL, Difference, Row, is_hand_set
-from vlmerge.report.statistics import LEVEL
+from vlmerge.statistics import LEVEL
 from vlmerge.store import Split, Store
 
 State = Literal[

@@ -7,7 +7,7 @@ from typing import Any
 
 from vlmerge.report.page import readable_template, source
 from vlmerge.report.phrases import Language, read_phrases
-from vlmerge.report.statistics import DRAWS
+from vlmerge.statistics import DRAWS
 
 
 def comparison_page(row: str, tables: Sequence[Mapping[str, Any]], notes: Sequence[str], level: float, lang: Language) -> str:

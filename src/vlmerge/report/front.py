@@ -10,9 +10,9 @@ import numpy as np
 
 from vlmerge.aims import dominates, objectives, shares
 from vlmerge.fitness import aims_of, front_of
-from vlmerge.report.results import score_matrix
-from vlmerge.report.statistics import Interval, interval, resampled_task_means, rounded, task_means, weighted
+from vlmerge.score_matrix import score_matrix
 from vlmerge.standing import row_of, set_score
+from vlmerge.statistics import Interval, interval, resampled_task_means, rounded, task_means, weighted
 from vlmerge.store import SPLITS, Split, Store, Trial
 
 
@@ -38,7 +38,7 @@ class FrontMember:
     Attributes:
         trial: Its trial, which `vlmerge export` takes.
         label: The trial's label.
-        row: The row of the tables that a hand-set merge stands in; None of a searched candidate.
+        row: The row of the tables that it is as a hand-set merge; None where no row stands for it.
         winner: Whether it won.
         on: What it scores on each set that it was asked.
     """
@@ -94,6 +94,11 @@ class Front:
         }
 
 
+def _row(trial: Trial, places: Mapping[str, int]) -> str | None:
+    row = row_of(trial.label)
+    return row if trial.kind == "baseline" and places.get(row) == trial.trial else None
+
+
 def read_front(store: Store, places: Mapping[str, int]) -> Front | None:
     """The run's front: as it was elected on, or, while the search goes on, as it is by now.
 
@@ -118,7 +123,7 @@ def read_front(store: Store, places: Mapping[str, int]) -> Front | None:
         FrontMember(
             trial=number,
             label=trials[number].label,
-            row=row_of(trials[number].label) if trials[number].kind == "baseline" else None,
+            row=_row(trials[number], places),
             winner=places.get("winner") == number,
             on={split: on_set[split][number] for split in SPLITS if number in on_set[split]},
         )

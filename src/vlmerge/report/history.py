@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlmerge.aims import violation
+from vlmerge.aims import Bounds, bounds, violation
 from vlmerge.fitness import outside, plain_scores
 from vlmerge.standing import set_score
 from vlmerge.store import Store, Trial
@@ -83,10 +83,10 @@ class History:
 def read_history(store: Store) -> History:
     """Reads the search as far as it has come; empty before the first candidate."""
     searched = [trial for trial in store.trials() if trial.kind == "searched"]
-    told = _told(store)
+    told, held_to = _told(store), bounds(store, "search")
     points: list[Point] = []
     for number, trial in enumerate(searched, start=1):
-        score, keeps = told.get((trial.stage, trial.generation, trial.position)) or _from_answers(store, trial)
+        score, keeps = told.get((trial.stage, trial.generation, trial.position)) or _from_answers(store, trial, held_to)
         whole = None if score is None else 100 * score
         points.append(Point(number, trial.stage or 0, trial.generation or 0, whole, keeps, trial.status == "stopped"))
     budget = store.get("budget")
@@ -110,10 +110,10 @@ def _told(store: Store) -> dict[tuple[int | None, int | None, int | None], tuple
     }
 
 
-def _from_answers(store: Store, trial: Trial) -> tuple[float | None, bool]:
+def _from_answers(store: Store, trial: Trial, held_to: Bounds) -> tuple[float | None, bool]:
     """The same in a generation that is still going on."""
     score = set_score(store, trial, "search")
-    return score, score is None or not violation(store, trial.trial, "search")
+    return score, score is None or not violation(store, trial.trial, held_to)
 
 
 def _spreads(points: Sequence[Point]) -> list[Spread]:

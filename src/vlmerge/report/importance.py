@@ -16,7 +16,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vlmerge.report.statistics import Floats, rounded, weighted
+from vlmerge.statistics import Floats, rounded, weighted
 from vlmerge.store import Store
 
 LEAST_FIT = 0.3

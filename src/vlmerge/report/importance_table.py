@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from vlmerge.report.importance import Importance
-from vlmerge.report.statistics import LEVEL
+from vlmerge.statistics import LEVEL
 
 
 @dataclass(frozen=True)

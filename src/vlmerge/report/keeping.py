@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vlmerge.aims import constraints, kept, references_needed, violation
+from vlmerge.aims import bounds, constraints, kept, references_needed, violation
 from vlmerge.aims.constraints import asks, judged
-from vlmerge.report.statistics import Floats, Integers, interval, resampled_task_means
+from vlmerge.statistics import Floats, Integers, interval, resampled_task_means
 from vlmerge.store import SPLITS, Split, Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def keeping(store: Store, places: Mapping[str, int]) -> tuple[Keeping, ...]:
     if winner is None or not constraints(store):
         return ()
     references = {trial.label: trial.trial for of in references_needed(store) if (trial := store.trial(of)) is not None}
-    on_set = {split: kept(store, winner, split) for split in SPLITS}
+    on_set = {split: kept(store, winner, bounds(store, split)) for split in SPLITS}
     return tuple(
         _one(store, one.constraint, split, winner, references.get(constraint.of or ""), held=not one.shortfall)
         for constraint in constraints(store)
@@ -73,7 +73,8 @@ def outside(store: Store, places: Mapping[str, int], split: Split | None) -> fro
     """The candidates that break a constraint on a set."""
     if split is None or not constraints(store):
         return frozenset()
-    return frozenset(name for name, trial in places.items() if violation(store, trial, split))
+    held_to = bounds(store, split)
+    return frozenset(name for name, trial in places.items() if violation(store, trial, held_to))
 
 
 def _one(store: Store, constraint: ConstraintSpec, split: Split, winner: int, reference: int | None, *, held: bool) -> Keeping:

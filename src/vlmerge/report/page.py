@@ -17,10 +17,10 @@ from vlmerge.report.heat_map import heat_map
 from vlmerge.report.phrases import Phrases
 from vlmerge.report.published import PUBLISHED, benchmark_of, differences
 from vlmerge.report.results import ALL, SPLITS
-from vlmerge.report.statistics import DRAWS
 from vlmerge.report.table import constraint_lines, constraint_phrase
 from vlmerge.report.tables import forest_scale, score_table, task_tables
 from vlmerge.report.view import RunView
+from vlmerge.statistics import DRAWS
 from vlmerge.store import Split
 
 if TYPE_CHECKING:

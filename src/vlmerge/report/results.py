@@ -12,7 +12,9 @@ import numpy as np
 
 from vlmerge.atomic import write_text
 from vlmerge.report.saved import saved
-from vlmerge.report.statistics import (
+from vlmerge.score_matrix import score_matrix
+from vlmerge.standing import leaders
+from vlmerge.statistics import (
     DRAWS,
     LEVEL,
     Floats,
@@ -25,7 +27,6 @@ from vlmerge.report.statistics import (
     task_means,
     weighted,
 )
-from vlmerge.standing import leaders
 from vlmerge.store import SPLITS, Split, Store, TaskRecord, Trial
 from vlmerge.types import SCHEMA
 
@@ -153,8 +154,10 @@ def write_results(
 
 
 def seconds_per_trial(trials: Sequence[Trial]) -> float | None:
-    """Mean seconds of a candidate that did not fail, merge to score; None before the first."""
-    spent = [sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled")]
+    """Mean seconds of a candidate that was asked and did not fail, merge to score; None before the first."""
+    spent = [
+        sum(trial.seconds.values()) for trial in trials if trial.status in ("scored", "stopped", "sampled") and trial.seconds
+    ]
     return round(float(np.mean(spent)), 3) if spent else None
 
 
@@ -240,23 +243,6 @@ def _differences(means: Floats, drawn: Floats, winner: int, groups: Sequence[int
             p = 1.0 if at == winner else adjusted.get(at)
             found[at, column] = Difference(rounded(apart.mean), rounded(apart.low), rounded(apart.high), rounded(p))
     return found
-
-
-def score_matrix(
-    store: Store, split: Split, tasks: Sequence[TaskRecord], trials: Sequence[int]
-) -> tuple[Floats, Integers, Integers]:
-    """Trials × questions of these tasks, with task and picture group of each question; NaN where a trial was not asked."""
-    task_index = {task.task: index for index, task in enumerate(tasks)}
-    questions = [question for question in store.questions(split) if question.task in task_index]
-    place = {(question.task, question.question): index for index, question in enumerate(questions)}
-    scores = np.full((len(trials), len(questions)), np.nan)
-    for at, trial in enumerate(trials):
-        for answer in store.answers(trial, split):
-            if answer.task in task_index:
-                scores[at, place[answer.task, answer.question]] = answer.score
-    groups = {group: index for index, group in enumerate(dict.fromkeys(question.group for question in questions))}
-    task_of = np.array([task_index[question.task] for question in questions], dtype=np.int64)
-    return scores, task_of, np.array([groups[question.group] for question in questions], dtype=np.int64)
 
 
 def _place(candidate: str) -> tuple[int, str]:

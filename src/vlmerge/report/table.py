@@ -109,7 +109,7 @@ def front_lines(view: RunView, say: Phrases) -> list[str]:
     lines = [say("front.terminal", count=len(view.front.members), set=say(f"set.{view.front.shown}"))]
     for member in view.front.members:
         found = member.on.get(view.front.shown)
-        name = f"{say('table.trial')} {member.trial}" + (f" ({say.candidate(member.row)})" if member.row else "")
+        name = f"{say('table.trial')} {member.trial}" + f" ({say.candidate(member.row) if member.row else member.label})"
         won = f" {say('candidate.is_winner')}" if member.winner else ""
         if found is not None:
             scores = ", ".join(f"{axis} {own.mean:.1f}" for axis, own in zip(view.front.objectives, found.scores, strict=True))

@@ -102,7 +102,8 @@ def choose_placement(
         threads: CPU threads.
         host_dtype: dtype of the merged weights.
         facts: The host's decoder, by whose cache a CPU's batch size is chosen; None: a small batch.
-        models: What will be loaded, by which a GPU's batch size is chosen; None: a batch of good size.
+        models: What will be loaded, by which a GPU's batch size is chosen, and how many layers a path may have; None: a batch
+            of good size, and the host's layers.
         machine: What is free; None: what the device and the system say.
 
     Raises:
@@ -130,7 +131,7 @@ def choose_placement(
         )
     if batch_size == "auto":
         if device == "cpu":
-            batch_size = _rows_for(facts)
+            batch_size = _rows_for(facts, models)
         else:
             batch_size = MOST_ROWS if models is None else _room(models, dtype, None, machine).batch_size
     return Placement(device, dtype, int(batch_size), threads)
@@ -161,11 +162,12 @@ def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine |
     return plan_room(needs, machine, batch_size)
 
 
-def _rows_for(facts: Facts | None) -> int:
-    """As many rows as a CPU's share of memory holds caches for: small models gain by large batches."""
+def _rows_for(facts: Facts | None, models: Models | None) -> int:
+    """As many rows as a CPU's share of memory holds caches for, of the longest path: small models gain by large batches."""
     if facts is None:
         return FEWEST_ROWS
-    cache = 2 * facts.layers * facts.kv_heads * facts.head_dim * 4 * min(facts.max_positions, LONG_PROMPT)
+    layers = facts.layers if models is None else max(facts.layers, models.pairing.layers)
+    cache = 2 * layers * facts.kv_heads * facts.head_dim * 4 * min(facts.max_positions, LONG_PROMPT)
     return max(FEWEST_ROWS, min(MOST_CPU_ROWS, CPU_CACHE // cache))
 
 

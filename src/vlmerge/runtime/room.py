@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vlmerge.anatomy.roles import decoder_layer
+
 if TYPE_CHECKING:
     from vlmerge.anatomy import Anatomy
     from vlmerge.checkpoint import Checkpoint, RemoteCheckpoint
@@ -65,6 +67,9 @@ class Needs:
         activation: Bytes of one token's activations while it is read.
         embedded: Bytes of one embedded token.
         row: Tokens of a question.
+        paths: Bytes of the layers that paths take from other models than the host, in the live dtype: whatever their home,
+            they stay on the card once they were on a path.
+        copied: Bytes of those among them that are others than the parents' own, wherever these are.
     """
 
     live: int
@@ -73,6 +78,8 @@ class Needs:
     activation: int
     embedded: int
     row: int
+    paths: int = 0
+    copied: int = 0
 
     @property
     def parents(self) -> int:
@@ -91,6 +98,7 @@ class Room:
             merged by the host's processor.
         bytes: Home → bytes of parents there.
         live, cache, activations: Bytes of the live model, of the batch's cache, of activations.
+        paths: Bytes of other models' layers that paths hold on the card beside the parents.
         features: Bytes that picture features may take on the card.
         free: Bytes of the card that were free.
     """
@@ -100,6 +108,7 @@ class Room:
     homes: Mapping[str, str]
     bytes: Mapping[str, int]
     live: int
+    paths: int
     cache: int
     activations: int
     features: int
@@ -115,11 +124,13 @@ class Room:
         }
         told = "; ".join(f"{_gigabytes(parents[home])} {text}" for home, text in where.items() if parents[home])
         lines = [
-            f"{name}, {_gigabytes(self.free)} free: live model {_gigabytes(self.live)}, cache {_gigabytes(self.cache)} "
-            f"({self.batch_size} questions together), activations {_gigabytes(self.activations)}",
+            f"{name}, {_gigabytes(self.free)} free: live model {_gigabytes(self.live)}, "
+            + (f"other models' layers on paths {_gigabytes(self.paths)}, " if self.paths else "")
+            + f"cache {_gigabytes(self.cache)} ({self.batch_size} questions together), "
+            f"activations {_gigabytes(self.activations)}",
             f"parents: {told or 'none'}",
         ]
-        if self.live + self.cache + self.activations + self.bytes["card"] + CONTEXT > self.free:
+        if self.live + self.paths + self.cache + self.activations + self.bytes["card"] + CONTEXT > self.free:
             count = "one question" if self.batch_size == 1 else f"{self.batch_size} questions together"
             lines.append(f"note: the live model and {count} may not fit this card")
         return lines
@@ -142,11 +153,14 @@ def plan_room(needs: Needs, machine: Machine, batch_size: int | None = None) -> 
     row = needs.row * (needs.token + 2 * needs.embedded)
     left -= activations
     # A batch's embedded prompts and cache; then all parents if they fit beside one of a good size.
-    whole = (left - needs.parents) // row
+    whole = (left - needs.parents - needs.copied) // row
     staged = STAGING + max(needs.roles.values(), default=0)
     if whole >= (batch_size or ENOUGH_ROWS):
-        rows, budget, moves = batch_size or min(MOST_ROWS, whole), needs.parents, 0
+        rows, budget, moves, paths = batch_size or min(MOST_ROWS, whole), needs.parents, 0, needs.copied
+        left -= paths
     else:
+        paths = needs.paths
+        left -= paths
         moves = staged if left - staged >= row * min(2, batch_size or 2) else 0
         rows = batch_size or max(1, min(MOST_ROWS, (left - moves) // row))
         budget = left - moves - rows * row if moves else 0
@@ -158,7 +172,7 @@ def plan_room(needs: Needs, machine: Machine, batch_size: int | None = None) -> 
         homes[role] = home
         used[home] += size
     features = max(0, min(MOST_FEATURES, (left - moves - rows * row - used["card"]) // 2))
-    return Room(rows, reading, homes, used, needs.live, rows * row, activations, features, machine.card)
+    return Room(rows, reading, homes, used, needs.live, paths, rows * row, activations, features, machine.card)
 
 
 def needs_of(
@@ -183,6 +197,7 @@ def needs_of(
         live = sum(math.prod(tensor.shape) * width for tensor in checkpoints[host].tensors.values())
     if layers > facts.layers:  # A path shares weights, but for last projections that a factor changes.
         live += layers * facts.hidden * (facts.heads * facts.head_dim + facts.intermediate) * width
+    paths, copied = path_bytes(checkpoints, anatomies, host, width) if layers > facts.layers else (0, 0)
     return Needs(
         live=live,
         roles=parent_bytes(checkpoints, anatomies, host),
@@ -190,7 +205,40 @@ def needs_of(
         activation=(8 * facts.hidden + 3 * facts.intermediate) * width,
         embedded=facts.hidden * width,
         row=min(facts.max_positions, ROW_TOKENS),
+        paths=paths,
+        copied=copied,
     )
+
+
+def path_bytes(
+    checkpoints: Mapping[ModelRef, Checkpoint | RemoteCheckpoint],
+    anatomies: Mapping[ModelRef, Anatomy],
+    host: ModelRef,
+    width: int,
+) -> tuple[int, int]:
+    """`paths` and `copied` of `Needs`; arguments as for `needs_of`.
+
+    A parent's own tensor is on the path where it is on the card and rounding changes nothing: its role is one of the host's
+    (others are read from their files), it is of the host's dtype, and of the live one's width.
+    """
+    own = anatomies[host]
+    stored = {role: own.tensors[name].dtype for role, name in own.roles.items()}
+    paths = copied = 0
+    for ref, anatomy in anatomies.items():
+        if ref == host:
+            continue
+        if anatomy.layout is None or own.layout is None:
+            paths, copied = paths + checkpoints[ref].total_bytes, copied + checkpoints[ref].total_bytes
+            continue
+        for role, name in anatomy.roles.items():
+            tensor = anatomy.tensors[name]
+            if decoder_layer(role) is None or not tensor.is_float:
+                continue
+            count = math.prod(tensor.shape)
+            paths += count * width
+            if tensor.dtype != stored.get(role) or tensor.bytes != count * width:
+                copied += count * width
+    return paths, copied
 
 
 def parent_bytes(

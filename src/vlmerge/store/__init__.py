@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from vlmerge.store.file import STORE_NAME
+from vlmerge.store.moved import moved_text
 from vlmerge.store.records import (
     SPLITS,
     AnswerRecord,
@@ -34,4 +35,5 @@ __all__ = [
     "TaskRecord",
     "Trial",
     "label_of",
+    "moved_text",
 ]

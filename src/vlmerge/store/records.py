@@ -94,7 +94,7 @@ class Trial:
         recipe: YAML of its recipe: `vlmerge merge` understands it.
         status: `scored`: on all search questions; or `failed`, `racing`, `stopped`, `sampled`.
         reason: Why it failed, or where it was stopped.
-        seconds: Seconds by part: merge, answer, score.
+        seconds: Seconds by part: merge, answer. Empty where nothing was asked: the recipe was tried before.
         finished_at: UTC, ISO 8601.
     """
 

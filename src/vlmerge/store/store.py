@@ -17,8 +17,12 @@ from typing import Any
 from vlmerge.atomic import put
 from vlmerge.errors import RunFolderError
 from vlmerge.store.file import TABLES, connect, damaged, not_a_run
+from vlmerge.store.moved import moved, moved_text
 from vlmerge.store.records import AnswerRecord, Fitness, Generation, ModelRecord, QuestionRecord, Split, TaskRecord, Trial
 from vlmerge.types import SCHEMA, Genome
+
+CONFIGS = ("config", "config_asked")
+"""Keys whose values are YAML."""
 
 
 class Store:
@@ -110,6 +114,20 @@ class Store:
         """Writes a JSON value."""
         with self.transaction():
             self._set(key, value)
+
+    def relocate(self, old: str, new: str) -> None:
+        """Names what lies in the folder `old` as lying in `new`: in the run's models, recipes and settings, all or nothing."""
+        execute = self._connection.execute
+        with self.transaction():
+            for model in self.models():
+                name, path = moved(model.name, old, new), moved(model.path, old, new)
+                execute("UPDATE models SET name = ?, path = ? WHERE name = ?", (name, path, model.name))
+                execute("UPDATE models SET label = ? WHERE label = ?", (name, model.name))
+            for row in execute("SELECT trial, recipe FROM trials").fetchall():
+                execute("UPDATE trials SET recipe = ? WHERE trial = ?", (moved_text(row["recipe"], old, new), row["trial"]))
+            for row in execute("SELECT key, value FROM meta").fetchall():
+                value = json.loads(row["value"])
+                self._set(row["key"], moved_text(value, old, new) if row["key"] in CONFIGS else moved(value, old, new))
 
     # ── what a run is made of ──
 
@@ -288,6 +306,15 @@ class Store:
             "SELECT * FROM answers WHERE trial = ? AND split = ? ORDER BY task, position", (trial, split)
         )
         return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows if task in (None, row["task"])]
+
+    def answers_of_recipe(self, recipe: str, split: Split) -> list[AnswerRecord]:
+        """What any trial of a recipe that did not fail has answered on a set, in the order of the trials."""
+        rows = self._connection.execute(
+            "SELECT answers.* FROM answers JOIN trials USING (trial) WHERE recipe = ? AND split = ? AND status != 'failed' "
+            "ORDER BY trial, task, position",
+            (recipe, split),
+        )
+        return [AnswerRecord(**_fields(row, "trial", "position")) for row in rows]
 
     def has_answers(self, trial: int, split: Split) -> bool:
         """Whether the trial was scored on that set: of the search set a part was asked of whoever a race stopped."""

@@ -163,8 +163,7 @@ def load_sets(config: RunConfig, commits: Mapping[str, str] | None = None) -> Se
             found="\n    ".join(str(leak) for leak in leaks),
             remedy="use other questions, or set `allow_contaminated_holdout: true`: every table is then marked CONTAMINATED",
         )
-    specs = (*config.tasks, *(config.validation.tasks or ()), *config.holdout)
-    return Sets(search, validation, holdout, leaks, template_of(specs, config.preset), read)
+    return Sets(search, validation, holdout, leaks, template_of(config.every_task, config.preset), read)
 
 
 def check_eyes(sets: Sets, host: str) -> None:

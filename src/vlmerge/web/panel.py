@@ -15,7 +15,7 @@ from vlmerge.errors import CheckpointError, RunFolderError
 from vlmerge.merge import prepare_run
 from vlmerge.plan import merged_dtype
 from vlmerge.recording import check_models, recorded_run
-from vlmerge.run_folder import readable_store
+from vlmerge.run_folder import readable_store, settle
 from vlmerge.standing import leaders, set_score
 from vlmerge.store import Split, Store, Trial
 from vlmerge.tasks.sets import template_of
@@ -96,6 +96,7 @@ def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
     """
     from vlmerge.runtime.live import LiveModel, choose_placement
 
+    settle(run)
     with Store.read_only(readable_store(run)) as store:
         chosen = _chosen(store, run)
         used = recorded_run(store)
@@ -111,9 +112,8 @@ def run_speakers(run: Path, runtime: RuntimeSpec) -> list[Speaker]:
         facts=host.facts,
         models=models,
     )
-    specs = (*used.tasks, *(used.validation.tasks or ()), *used.holdout)
     with _enough_memory(str(run)):
-        live = LiveModel.load(models, placement, template=template_of(specs, used.preset))
+        live = LiveModel.load(models, placement, template=template_of(used.every_task, used.preset))
     merged = _Merged(live)
     return [Speaker(role, row, merged.speaks(trial, f"{run}, {row}")) for role, row, trial in chosen]
 

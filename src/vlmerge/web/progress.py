@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from vlmerge.aims import violation
+from vlmerge.aims import bounds, violation
 from vlmerge.config.recipe import dump_recipe
 from vlmerge.errors import ConfigError
 from vlmerge.recording import recorded_run
@@ -17,7 +17,7 @@ from vlmerge.report.history import RECENT, History, read_history
 from vlmerge.report.phrases import Phrases
 from vlmerge.report.recipe_table import recipe_table
 from vlmerge.report.view import model_headings
-from vlmerge.run_folder import is_worked_on, readable_store, stop_pending
+from vlmerge.run_folder import is_worked_on, part_at_work, readable_store, stop_pending
 from vlmerge.search import Stage, stages
 from vlmerge.standing import row_of, set_score
 from vlmerge.store import Generation, Split, Store, Trial
@@ -43,7 +43,7 @@ class Progress:
 
     def version(self) -> str:
         """Changes whenever something of the run may have."""
-        store = readable_store(self.folder)
+        store = readable_store(part_at_work(self.folder))
         parts: list[object] = [self.state(finished=None)]
         for file in (store, store.with_name(f"{store.name}-wal")):
             if file.exists():
@@ -63,12 +63,13 @@ class Progress:
         Args:
             say: The page's language.
         """
-        with self._lock, Store.read_only(readable_store(self.folder)) as store:
+        part = part_at_work(self.folder)
+        with self._lock, Store.read_only(readable_store(part)) as store:
             self._begin(store)
             trials, generations = store.trials(), store.generations()
             history = read_history(store)
-            finished = bool(store.get("finished"))
-            state = self.state(finished=finished)
+            state = self.state(finished=bool(store.get("finished")) and part == self.folder)
+            at = where(store, trials, generations, say, state)
             searched = [trial for trial in trials if trial.kind == "searched"]
             scores = self._search_scores(store, trials, history)
             kept = self._within(store, trials, history)
@@ -76,9 +77,10 @@ class Progress:
             leader = _leader(store, trials, leading)
             first = next((trial for trial in trials if trial.trial == leader["a"]), None)
             return {
-                "name": str(store.get("name") or self.folder.absolute().name),
+                "name": str((part == self.folder and store.get("name")) or self.folder.absolute().name),
+                "first_part": part != self.folder,
                 "state": state,
-                "where": where(store, trials, generations, say, state),
+                "where": at if part == self.folder else say("web.first_part", where=at),
                 "generation": _generation(generations, self._plan),
                 "done": sum(trial.status != "racing" for trial in searched),
                 "tried": len(trials),
@@ -102,7 +104,7 @@ class Progress:
 
     def weights(self, number: int, say: Phrases) -> dict[str, Any] | None:
         """The weights of a trial, as the heat map of figure 3."""
-        with Store.read_only(readable_store(self.folder)) as store:
+        with Store.read_only(readable_store(part_at_work(self.folder))) as store:
             trial = store.trial(number)
             return None if trial is None else weights_of(store, trial.recipe, say)
 
@@ -137,12 +139,12 @@ class Progress:
 
     def _within(self, store: Store, trials: Sequence[Trial], history: History) -> dict[int, bool]:
         """Trial → whether it keeps the run's constraints on the search questions."""
-        points = iter(history.points)
+        points, held_to = iter(history.points), bounds(store, "search")
         for trial in trials:
             if trial.kind == "searched":
                 self._kept[trial.trial] = next(points).kept
             elif trial.trial not in self._kept:
-                self._kept[trial.trial] = not violation(store, trial.trial, "search")
+                self._kept[trial.trial] = not violation(store, trial.trial, held_to)
         return self._kept
 
     def _chart(
@@ -234,6 +236,8 @@ def where(store: Store, trials: Sequence[Trial], generations: Sequence[Generatio
     """In a few words: what the run is doing, or where it stopped."""
     if state == "finished":
         return say("status.finished")
+    if store.get("finished"):  # The first part of two, and the second is being loaded.
+        return say("web.at_start")
     if store.get("standing"):
         looked = (store.get("simplified") or {"done": True})["done"]
         return say("web.at_holdout" if looked else "web.at_simpler")

@@ -8,13 +8,12 @@ import sys
 from pathlib import Path
 
 from vlmerge.errors import RunFolderError
-from vlmerge.run_folder import ask_to_stop, is_worked_on, readable_store
+from vlmerge.run_folder import CONFIG_NAME, ask_to_stop, is_worked_on, readable_store
 from vlmerge.store import Store
 
 LOG_NAME = "evolve.log"
 """What a run that was started from a page prints."""
 
-CONFIG_NAME = "run.yaml"
 LAST_LINES = 12
 
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from vlmerge.errors import UserError
 from vlmerge.report.phrases import Language
-from vlmerge.run_folder import readable_store
+from vlmerge.run_folder import part_at_work, readable_store
 from vlmerge.store import SPLITS, Store
 from vlmerge.web.comparison import Chosen, compare, read_only
 from vlmerge.web.pages import asset, language_of, page, phrases
@@ -136,7 +136,7 @@ class Watched:
         )
 
         def look() -> dict[str, Any] | None:
-            with Store.read_only(readable_store(folder)) as store:
+            with Store.read_only(readable_store(part_at_work(folder))) as store:
                 return compare(store, chosen, phrases(language_of(request, self._lang)))
 
         found = await run_in_threadpool(look)
@@ -148,7 +148,7 @@ class Watched:
         folder, digest = self._folder_of(request), request.query_params.get("digest", "")
 
         def look() -> bytes | None:
-            with Store.read_only(readable_store(folder)) as store:
+            with Store.read_only(readable_store(part_at_work(folder))) as store:
                 return visible_picture(store, digest)
 
         jpeg = await run_in_threadpool(look)

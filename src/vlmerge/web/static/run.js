@@ -280,6 +280,7 @@
   let announced = "";
   const look = async () => {
     const found = await ask(`${run}/state.json`, { version });
+    if (state && found && state.first_part !== found.first_part) return location.reload(); // Another record: nothing of this one holds.
     if (found !== null) {
       state = found;
       version = found.version;

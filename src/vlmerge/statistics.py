@@ -15,6 +15,8 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
+from vlmerge.task_weights import counted
+
 LEVEL = 0.95
 """Coverage that every interval of a report aims at."""
 
@@ -118,9 +120,9 @@ def weighted(means: Floats, weights: Floats) -> Floats:
     Returns:
         The shape of `means` without its last axis.
     """
-    counted = weights != 0
-    better = np.where(weights[counted] > 0, means[..., counted], 1 - means[..., counted])
-    return better @ np.abs(weights[counted]) / np.abs(weights[counted]).sum()
+    places = np.flatnonzero(weights)
+    better = np.stack([counted(means[..., place], float(weights[place])) for place in places], axis=-1)
+    return better @ np.abs(weights[places]) / np.abs(weights[places]).sum()
 
 
 def tail(groups: int, level: float = LEVEL) -> float:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vlmerge.report.results import score_matrix
-from vlmerge.report.statistics import LEVEL, Floats, Interval, interval, resampled_task_means, task_means, weighted
+from vlmerge.score_matrix import score_matrix
+from vlmerge.statistics import LEVEL, Floats, Interval, interval, resampled_task_means, task_means, weighted
 from vlmerge.store import Split, Store
 
 
