@@ -10,6 +10,8 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3 python; do \
 # What the demo, the screenshot and the tests take besides: make demo OUT=runs/other, make test ARGS='-m "not slow" tests/config'
 OUT    ?= runs/demo
 ARGS   ?=
+# Where Python is told to keep no bytecode, every process that a target or a test starts would compile all it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check format docs docs-serve bench bench-disk bench-gpu screenshot zoo wheel clean
@@ -33,15 +35,17 @@ $(READY): pyproject.toml constraints.txt
 		echo "$(PYTHON) is not Python 3.11 or newer, or lacks its venv module."; \
 		echo "  what to do: name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python"; exit 2; }
 	"$(PYTHON)" -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[dev]'
+	@# pip compiles on one core. Files that cannot be compiled are other packages' templates and tests: nothing imports them.
+	@$(BIN)/python -m compileall -q -j 0 -x '/tests?/' $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $(READY)
 
 demo: $(READY) ## evolve the built-in tiny family: offline, 2 CPU cores, a few minutes; ends with the table and the page
 	$(BIN)/vlmerge demo --out $(OUT) $(ARGS)
 
 test: $(READY) ## run all tests, a file at a time on each core (ARGS='-m "not slow"' for a quick look, ARGS=tests/config for one package)
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(READY) ## lint, format check, types (pyright strict), import layers
 	$(BIN)/ruff check .

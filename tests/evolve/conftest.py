@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +114,31 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         evolve(load(folder, small_run()), folder / "small", Quiet())
 
     return made_once(tmp_path_factory, "finished", make) / "small"
+
+
+class ForkedRuns:
+    """Real processes that kill themselves at a chosen place (`killed_run.py`), without each importing everything anew."""
+
+    def __init__(self) -> None:
+        program = [sys.executable, str(Path(__file__).with_name("killed_run.py"))]
+        self.parent = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, place: str, count: int, run: Path, out: Path, *more: str) -> tuple[int, str]:
+        """Goes on with the run until it ends or the trap is reached; gives the exit status and what was said."""
+        assert self.parent.stdin is not None
+        assert self.parent.stdout is not None
+        said = out.with_name(f"{out.name}.said")
+        print(json.dumps([str(said), place, str(count), str(run), str(out), *more]), file=self.parent.stdin, flush=True)
+        status = self.parent.stdout.readline()
+        assert status, "the parent of the runs has ended"
+        return int(status), said.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        self.parent.communicate()
+
+
+@pytest.fixture(scope="session")
+def forked_runs() -> Iterator[ForkedRuns]:
+    runs = ForkedRuns()
+    yield runs
+    runs.close()

@@ -2,10 +2,14 @@
 
 python killed_run.py PLACE COUNT RUN.yaml OUT [HAND_SET]: dies at the COUNT-th time PLACE is reached; places are listed below.
 HAND_SET: only the first so many hand-set merges are tried.
+
+python killed_run.py: for many runs. Imports everything once, without computing anything, and forks a process for each line of
+its input: a JSON list of the file for what the run says, and the arguments above. Answers with the exit status of the process.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -18,6 +22,16 @@ from typing import Any
 from vlmerge.bench import Bench
 from vlmerge.cli import main
 from vlmerge.store import Store
+
+READ_BEFORE = (
+    "vlmerge.evolve", "vlmerge.export", "vlmerge.terminal", "vlmerge.runtime.live", "vlmerge.methods.kernels.compiled",
+    "vlmerge.report", "matplotlib.figure", "scipy.stats", "cma",
+    "transformers.models.llava.modeling_llava", "transformers.models.clip.modeling_clip",
+    "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
+)  # fmt: skip
+"""Modules whose import takes most of the time that a process needs before it begins."""
+LONGEST = 300
+"""Seconds after which a forked process that hangs is ended, with a status that no test expects."""
 
 
 def die(*_: Any, **__: Any) -> None:
@@ -94,10 +108,34 @@ def arrange(place: str, count: int) -> None:
             raise SystemExit(f"unknown place {place}")
 
 
-arrange(sys.argv[1], int(sys.argv[2]))
-if len(sys.argv) > 5:
-    loop = import_module("vlmerge.evolve")
-    listed, few = loop.baselines, int(sys.argv[5])
-    loop.baselines = lambda *given: listed(*given)[:few]
-sys.argv = ["vlmerge", "evolve", sys.argv[3], "--out", sys.argv[4]]
-main()
+def fork_for_each_line() -> list[str] | None:
+    """Gives a forked process its arguments; gives None at the end of the input."""
+    for name in READ_BEFORE:
+        import_module(name)
+    for line in sys.stdin:
+        said, *arguments = json.loads(line)
+        process = os.fork()
+        if process == 0:
+            signal.alarm(LONGEST)
+            with Path(os.devnull).open() as nothing, Path(said).open("w") as file:
+                os.dup2(nothing.fileno(), 0)
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+            return arguments
+        print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
+    return None
+
+
+def evolve_until(place: str, count: str, run: str, out: str, hand_set: str = "") -> None:
+    arrange(place, int(count))
+    if hand_set:
+        loop = import_module("vlmerge.evolve")
+        listed, few = loop.baselines, int(hand_set)
+        loop.baselines = lambda *given: listed(*given)[:few]
+    sys.argv = ["vlmerge", "evolve", run, "--out", out]
+    main()
+
+
+arguments = sys.argv[1:] or fork_for_each_line()
+if arguments:
+    evolve_until(*arguments)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -23,9 +21,8 @@ from vlmerge.standing import rank, set_score
 from vlmerge.store import Store
 from vlmerge.tasks.sets import load_sets
 
-from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
+from .conftest import FAMILY, ForkedRuns, Quiet, contents, load, small_run, task, write_run
 
-KILLED_RUN = Path(__file__).with_name("killed_run.py")
 HAND_SET = 3
 """The host and two others are enough here, and save most of the time."""
 TWO = {"models": [str(FAMILY / name) for name in ("vlm", "ja")], "base_model": str(FAMILY / "base")}
@@ -139,12 +136,15 @@ def test_a_point_of_the_front_is_exported_with_the_answers_that_were_scored(
     ("name", "kills"), [("constraints", [("before-tell", 2)]), ("front", [("before-tell", 2), ("in-meta", 1)])]
 )
 def test_a_killed_run_goes_on_to_the_same_end(
-    name: str, kills: list[tuple[str, int]], runs: dict[str, tuple[Path, Quiet]], tmp_path: Path
+    name: str,
+    kills: list[tuple[str, int]],
+    runs: dict[str, tuple[Path, Quiet]],
+    forked_runs: ForkedRuns,
+    tmp_path: Path,
 ) -> None:
     run, out = write_run(tmp_path, RUNS[name]), tmp_path / "small"
     for place, count in kills:
-        command = [sys.executable, str(KILLED_RUN), place, str(count), str(run), str(out), str(HAND_SET)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
+        status, said = forked_runs.run(place, count, run, out, str(HAND_SET))
+        assert status == -signal.SIGKILL, said
     evolve(load(tmp_path, RUNS[name]), out, Quiet())
     assert contents(out) == contents(runs[name][0])

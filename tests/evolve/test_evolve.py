@@ -29,6 +29,9 @@ from vlmerge.store import Store
 
 from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
 
+BRIEF = {"max_fevals": 3, "global_fevals": 3, "population": 3}
+"""One generation, for tests that are about what stands around the search."""
+
 
 def test_a_finished_run_has_everything_that_the_design_names(finished: Path) -> None:
     for name in ("run.yaml", "run.sqlite", "report.html", "results.json", "recipe.yaml", "model/README.md", "figures"):
@@ -115,7 +118,7 @@ def test_a_locked_folder_and_a_foreign_folder_are_refused(tmp_path: Path) -> Non
 
 
 def test_an_image_on_both_sides_is_refused_or_marked(tmp_path: Path) -> None:
-    same = small_run(holdout=[task("search", 4)])
+    same = small_run(holdout=[task("search", 4)], search=BRIEF)
     with pytest.raises(TaskError, match="not disjoint"):
         evolve(load(tmp_path, same), tmp_path / "refused", Quiet())
     assert not (tmp_path / "refused" / "run.yaml").exists()
@@ -127,7 +130,9 @@ def test_an_image_on_both_sides_is_refused_or_marked(tmp_path: Path) -> None:
 
 
 def test_validation_by_fraction_splits_by_image_and_no_holdout_means_no_claim(tmp_path: Path) -> None:
-    run = evolve(load(tmp_path, small_run(validation={"fraction": 0.34}, holdout=None)), tmp_path / "run", Quiet())
+    run = evolve(
+        load(tmp_path, small_run(validation={"fraction": 0.34}, holdout=None, search=BRIEF)), tmp_path / "run", Quiet()
+    )
     with Store.read_only(run / "run.sqlite") as store:
         groups = {split: {question.group for question in store.questions(split)} for split in ("search", "validation")}
         assert groups["search"]
@@ -206,7 +211,7 @@ def test_a_bug_stops_the_run_and_leaves_the_store_whole(tmp_path: Path, monkeypa
             raise ZeroDivisionError("a bug in our code")
         return scored(self, *args)
 
-    config = load(tmp_path, small_run())
+    config = load(tmp_path, small_run(search=BRIEF))
     with monkeypatch.context() as patch:
         patch.setattr(ReferenceTask, "score", broken)
         with pytest.raises(ZeroDivisionError):

@@ -106,16 +106,14 @@ def changed(rows: list[str]) -> list[str]:
     return [own, *rows[1:]]
 
 
-@pytest.mark.parametrize(
-    ("edit", "named"),
-    [
-        (changed, "search-000-0"),
-        (lambda rows: rows[:2], "search-000-2"),
-        (lambda rows: [rows[1], rows[0], rows[2]], "search-000-0"),
-    ],
-    ids=["an answer", "fewer", "another order"],
-)
-def test_questions_that_changed_are_noticed(edit: Any, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+EDITS = {
+    "an answer": (changed, "search-000-0"),
+    "fewer": (lambda rows: rows[:2], "search-000-2"),
+    "another order": (lambda rows: [rows[1], rows[0], rows[2]], "search-000-0"),
+}
+
+
+def test_questions_that_changed_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "questions.jsonl"
     source = FAMILY / "bench" / "search" / "questions.jsonl"
     rows = [
@@ -128,10 +126,11 @@ def test_questions_that_changed_are_noticed(edit: Any, named: str, tmp_path: Pat
         patch.setattr(import_module("vlmerge.evolve"), "elect", interrupt)
         with pytest.raises(KeyboardInterrupt):
             evolve(config, tmp_path / "run", Quiet())
-    own.write_text("\n".join(edit(rows)), encoding="utf-8")
-    with pytest.raises(RunFolderError, match="questions have changed") as caught:
-        evolve(config, tmp_path / "run", Quiet())
-    assert named in caught.value.message()
+    for what, (edit, named) in EDITS.items():
+        own.write_text("\n".join(edit(rows)), encoding="utf-8")
+        with pytest.raises(RunFolderError, match="questions have changed") as caught:
+            evolve(config, tmp_path / "run", Quiet())
+        assert named in caught.value.message(), what
     own.write_text("\n".join(rows), encoding="utf-8")
     assert (evolve(config, tmp_path / "run", Quiet()) / "model").is_dir()
 
