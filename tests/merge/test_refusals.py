@@ -34,7 +34,7 @@ def nothing_left(folder: Path) -> None:
 @pytest.fixture(autouse=True)
 def many_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is wrong with a tensor is not in its first piece."""
-    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 7)
+    monkeypatch.setattr(import_module("vlmerge.merge"), "PIECE", 97)
 
 
 NAN = torch.full((INTER, HIDDEN), 1.0, dtype=torch.float16)
@@ -136,8 +136,9 @@ def test_a_recipe_of_another_structure_is_not_resolved(tmp_path: Path) -> None:
     assert prepared.pairing_for(both) is prepared.pairing
 
 
-def test_models_of_a_run_serve_any_recipe_over_them(tmp_path: Path) -> None:
+def test_models_of_a_run_serve_any_recipe_over_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Prepared once, as a run does, and by itself: the same bytes, whatever the method and whichever models it uses."""
+    monkeypatch.undo()  # Pieces of the usual size.
     write_vlm(tmp_path / "vlm", "hf")
     for seed, name in enumerate(("ja", "base")):
         write_lm(tmp_path / name, seed=seed + 5)
