@@ -14,6 +14,7 @@ CANDIDATES = 210
 """Searched candidates of every setting; at 192 questions each this is the budget of the search study."""
 DEMO = Path(str(resources.files("vlmerge"))) / "demo"
 HALVES: Mapping[str, Any] = {"groups": 2}
+ROTATED: Mapping[str, Any] = {"rotate": 0.5, "max_fevals": 2 * CANDIDATES}
 SCALED: Mapping[str, Any] = {"scale": [0.5, 2]}
 
 
@@ -143,6 +144,7 @@ VARIANTS: Mapping[str, Setting] = {
     "raced-longer": Setting(
         "with races, four thirds of the candidates", "winner", "merge", {}, {"racing": True, "max_fevals": 280}
     ),
+    "rotated": Setting("half of the pictures at a time, twice the candidates", "winner", "merge", {}, ROTATED),
     "path": Setting("paths", "winner", "path", SCALED, {}, listed=("vlm", "ja")),
     "path-random": Setting("paths, drawn at random", "best", "path", SCALED, {"algorithm": "random"}, listed=("vlm", "ja")),
 }
