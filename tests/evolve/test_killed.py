@@ -35,10 +35,10 @@ def start(run: Path, out: Path) -> subprocess.Popen[str]:
     )
 
 
-def killed(forked_runs: ForkedRuns, place: str, count: int, run: Path, out: Path) -> bool:
+def killed(forked_runs: ForkedRuns, place: str, count: int, run: Path, out: Path, *more: str) -> bool:
     """Goes on with the run until the trap; False where the run ended before it."""
     out.parent.mkdir(exist_ok=True)
-    status, said = forked_runs.run(place, count, run, out)
+    status, said = forked_runs.run(place, count, run, out, *more)
     assert status in (0, -signal.SIGKILL), said
     assert not (out / "model").exists() or (out / "model" / "config.json").exists()
     return status == -signal.SIGKILL

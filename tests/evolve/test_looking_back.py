@@ -17,7 +17,7 @@ from vlmerge.errors import RunFolderError
 from vlmerge.evolve import evolve
 from vlmerge.store import Store
 
-from .conftest import FAMILY, Quiet, contents, small_run, task, write_run
+from .conftest import FAMILY, ForkedRuns, Quiet, contents, small_run, task, write_run
 from .test_killed import killed
 
 
@@ -77,7 +77,7 @@ def test_the_simplest_recipe_stands_beside_the_winner(searched: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_while_simplifying_and_going_on_is_the_same_run(searched: Path, tmp_path: Path) -> None:
+def test_killed_while_simplifying_and_going_on_is_the_same_run(searched: Path, forked_runs: ForkedRuns, tmp_path: Path) -> None:
     run = copied(searched, tmp_path)
     with sqlite3.connect(run / "run.sqlite") as store:  # As it was right after the election's last question.
         store.execute(
@@ -86,7 +86,7 @@ def test_killed_while_simplifying_and_going_on_is_the_same_run(searched: Path, t
         store.execute("DELETE FROM trials WHERE kind = 'simple'")
         store.execute("DELETE FROM meta WHERE key IN ('finished', 'standing', 'elected_on', 'simplified', 'holdout_views')")
     for place, count in (("in-simple", 2), ("in-trial", 1), ("in-meta", 4)):
-        assert killed(place, count, tmp_path / "small.yaml", run, "1"), place
+        assert killed(forked_runs, place, count, tmp_path / "small.yaml", run, "1"), place
     go_on(tmp_path)
     assert contents(run) == contents(searched)
 

@@ -26,7 +26,7 @@ from vlmerge.store import Store
 from vlmerge.tasks.sets import load_sets
 from vlmerge.web.progress import Progress
 
-from .conftest import FAMILY, Quiet, contents, load, small_run, task, write_run
+from .conftest import FAMILY, ForkedRuns, Quiet, contents, load, small_run, task, write_run
 from .test_killed import killed
 
 VLM, JA = (str(FAMILY / name) for name in ("vlm", "ja"))
@@ -114,7 +114,7 @@ def test_the_first_of_two_parts_is_watched_stopped_and_gone_on_with(tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: Path) -> None:
+def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(forked_runs: ForkedRuns, tmp_path: Path) -> None:
     run = write_run(tmp_path, hybrid_run())
     whole, out = tmp_path / "whole" / "small", tmp_path / "killed" / "small"
     whole.parent.mkdir()
@@ -122,11 +122,11 @@ def test_two_parts_killed_again_and_again_equal_an_uninterrupted_run(tmp_path: P
     evolve(load(tmp_path, hybrid_run()), whole, Quiet())
     # In the first part a trial and the export, in the second its setting and a trial.
     for place, count in (("in-trial", 5), ("in-export", 1), ("in-setting", 1), ("in-trial", 3)):
-        assert killed(place, count, run, out)
+        assert killed(forked_runs, place, count, run, out)
     # Elsewhere it goes on, also where it is killed while it finds that out; nothing names the place where it was.
     out = out.parent.rename(tmp_path / "moved-away") / "small"
-    assert killed("in-moving", 1, run, out)
-    assert not killed("never", 1, run, out)
+    assert killed(forked_runs, "in-moving", 1, run, out)
+    assert not killed(forked_runs, "never", 1, run, out)
 
     def told(folder: Path) -> str:
         parts = contents(folder), contents(folder / "merged")

@@ -25,7 +25,7 @@ from vlmerge.tasks import load_tasks
 from vlmerge.tasks.sets import Asked, Sets
 from vlmerge.types import Answer, Decoding, Question
 
-from .conftest import Quiet, contents, load, write_run
+from .conftest import ForkedRuns, Quiet, contents, load, write_run
 from .test_killed import killed
 from .test_text_runs import text_run
 
@@ -121,11 +121,11 @@ def test_elsewhere_a_stopped_candidate_is_a_pruned_one_and_no_failure(raced: Pat
 
 
 @pytest.mark.slow
-def test_a_race_that_was_killed_comes_to_the_same_end(raced: Path, tmp_path: Path) -> None:
+def test_a_race_that_was_killed_comes_to_the_same_end(raced: Path, forked_runs: ForkedRuns, tmp_path: Path) -> None:
     file = write_run(raced.parent, raced_run(raced.parent))
-    assert killed("in-part", 2, file, tmp_path / "small", str(HAND_SET))
-    assert killed("in-part", 1, file, tmp_path / "small", str(HAND_SET))
-    assert not killed("never", 1, file, tmp_path / "small", str(HAND_SET))
+    assert killed(forked_runs, "in-part", 2, file, tmp_path / "small", str(HAND_SET))
+    assert killed(forked_runs, "in-part", 1, file, tmp_path / "small", str(HAND_SET))
+    assert not killed(forked_runs, "never", 1, file, tmp_path / "small", str(HAND_SET))
     assert contents(tmp_path / "small") == contents(raced)
 
 
