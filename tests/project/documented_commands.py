@@ -33,6 +33,7 @@ OTHER_PROGRAMS = {
     "source": "the shell's own",
     "hf": "the hub's own: asks for a token",
     "optuna-dashboard": "serves until it is ended; tests/evolve/test_optuna_study.py opens the file by Optuna",
+    "python": "benchmarks and the zoo take hours, a GPU or npm; test_docs_run.py holds that they start and know the options",
     "ssh": "needs another machine",
 }
 """Other programs in the documents: name → why it is not run."""

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +159,17 @@ def test_the_commands_of_a_page_run(path: Path, desk: Path) -> None:
 def test_every_other_program_in_the_documents_is_accounted_for() -> None:
     others = {command.words[0] for path in PAGES for command in commands_of(path)} - {"vlmerge"}
     assert others <= set(OTHER_PROGRAMS), f"neither run nor explained: {others - set(OTHER_PROGRAMS)}"
+
+
+def test_what_python_starts_in_the_documents_is_there_and_knows_its_options() -> None:
+    options: dict[tuple[str, ...], set[str]] = {}
+    for command in (each for path in PAGES for each in commands_of(path) if each.words[0] == "python"):
+        program = command.words[1:3] if command.words[1] == "-m" else command.words[1:2]
+        options.setdefault(program, set()).update(word for word in command.words if word.startswith("--"))
+    assert options
+    for program, named in options.items():
+        told = subprocess.run([sys.executable, *program, "--help"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert named <= set(re.findall(r"--[a-z-]+", told)), program
 
 
 def test_a_file_that_several_pages_show_is_the_same_file() -> None:

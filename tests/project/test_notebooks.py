@@ -48,7 +48,7 @@ def test_a_notebook_runs_on_the_demo(language: str, tmp_path: Path, monkeypatch:
     settings = "\n".join(f"{name} = {value!r}" for name, value in overrides.items())
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(settings))
 
-    NotebookClient(notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
+    NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
 
     results = json.loads((out / "results.json").read_text())
     assert results["trials"] == overrides["BUDGET"]
