@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,15 +49,20 @@ def main() -> int:
     known = {**SETTINGS, **VARIANTS}
     names = options.only or list(SETTINGS)
     root = options.out / family.name
-    jobs = [Job(name, seed, root / f"{name}-{seed}") for seed in range(1, options.seeds + 1) for name in names]
+    jobs = _jobs(root, names, options.seeds)
     failed = 0
     if not options.table:
         deadline = time.monotonic() + options.minutes * 60 if options.minutes else None
         with ThreadPoolExecutor(options.jobs) as pool:
             codes = pool.map(lambda job: _run(job, known[job.name], family, options, deadline), jobs)
             failed = sum(bool(code) for code in codes)
-    _report(root, [Job(name, seed, root / f"{name}-{seed}") for name in known for seed in range(1, options.seeds + 1)], known)
+    _report(root, _jobs(root, known, options.seeds), known)
     return 1 if failed else 0
+
+
+def _jobs(root: Path, names: Iterable[str], seeds: int) -> list[Job]:
+    """Every setting with the first seed, then with the next."""
+    return [Job(name, seed, root / f"{name}-{seed}") for seed in range(1, seeds + 1) for name in names]
 
 
 def _options() -> argparse.Namespace:

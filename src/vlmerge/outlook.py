@@ -16,7 +16,7 @@ from vlmerge.plan import ROOM, Plan, plan_of
 from vlmerge.recording import stored_config
 from vlmerge.report.results import seconds_per_trial
 from vlmerge.store import SPLITS, STORE_NAME, Split, Store
-from vlmerge.tasks import looks_local
+from vlmerge.tasks import is_here
 from vlmerge.tasks.judge import Estimate
 from vlmerge.tasks.rows import open_file
 from vlmerge.tasks.sets import check_eyes, check_run_names, load_sets
@@ -141,7 +141,7 @@ def outlook(run: RunConfig, found: CheckResult, folder: Path) -> Outlook:
     assert found.plan is not None
     missing = [spec for spec in run.every_task if not Path(spec.path or spec.name).exists()]
     for spec in missing:
-        if spec.path or looks_local(spec.name):
+        if is_here(spec):
             open_file(Path(spec.path or spec.name))  # Says that it is missing.
     away = tuple(dict.fromkeys(spec.name for spec in missing))
     tasks: tuple[PlannedTask, ...] = ()

@@ -213,8 +213,7 @@ def lm_eval_name(spec: TaskSpec) -> str | None:
     """Its name in lm-evaluation-harness, where a task is one of lm-eval's: by its prefix, or because it is nothing else."""
     if spec.name.startswith(LM_EVAL):
         return spec.name.removeprefix(LM_EVAL)
-    here = spec.path is not None or looks_local(spec.name) or Path(spec.name).exists()
-    return None if here or spec.name in BUILT_IN or spec.name.startswith("hf:") else spec.name
+    return None if is_here(spec) or spec.name in BUILT_IN or spec.name.startswith("hf:") else spec.name
 
 
 def metric_of(spec: TaskSpec, preset: str | None, where: str = "metric") -> Metric:
@@ -379,8 +378,12 @@ def _is_question_file(name: str) -> bool:
     return Path(name).suffix.lower() in (*JSONL_ENDINGS, *PARQUET_ENDINGS)
 
 
-def looks_local(name: str) -> bool:
-    """Whether a task's name can only be meant as a file or folder here, be it there or not."""
+def is_here(spec: TaskSpec) -> bool:
+    """Whether a task's questions can only be meant to be on this machine, be they there or not."""
+    return spec.path is not None or _looks_local(spec.name) or Path(spec.name).exists()
+
+
+def _looks_local(name: str) -> bool:
     return _is_question_file(name) or Path(name).is_absolute() or name.startswith(".")
 
 
@@ -403,7 +406,7 @@ def _open(spec: TaskSpec, definition: BuiltIn | None, commits: Commits | None) -
             if spec.path is None:
                 _refuse_folder_of_files(location)
             return open_dataset(str(location), split=spec.split, configs=configs, default_split=default_split)
-        if spec.path or location.exists() or looks_local(local):
+        if spec.path or location.exists() or _looks_local(local):
             if spec.split is not None and definition is None:
                 raise TaskError(
                     "a file of questions has no splits",
