@@ -50,12 +50,13 @@ def test_a_run_with_a_logger_is_the_run_without(finished: Path, tmp_path: Path) 
 
 
 def test_a_logger_that_fails_is_told_once_and_left_out(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="pip install 'vlmerge[wandb]'")
+    wandb = pytest.importorskip("wandb", reason="pip install 'vlmerge[wandb]'")
     pytest.importorskip("mlflow", reason="pip install 'vlmerge[mlflow]'")
     for name in ("WANDB_MODE", "WANDB_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+    wandb.teardown()  # It reads its settings once in a process: another test's would stand.
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     run = tmp_path / "run"
     shutil.copytree(finished, run)
@@ -63,7 +64,7 @@ def test_a_logger_that_fails_is_told_once_and_left_out(finished: Path, tmp_path:
     loggers = ["wandb", {"name": "mlflow", "uri": "http://127.0.0.1:9"}]
     started = time.perf_counter()
     evolve(load(tmp_path, small_run(loggers=loggers)), run, watcher)
-    assert time.perf_counter() - started < 60
+    assert time.perf_counter() - started < 150  # With MLflow's own settings it would be four minutes.
     told = [line for line in watcher.lines if "left out" in line]
     assert [line.split()[0] for line in told] == ["wandb", "mlflow"]
     assert "wandb login" in told[0]

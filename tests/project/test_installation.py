@@ -30,6 +30,14 @@ def test_the_page_names_every_extra_and_no_other() -> None:
     assert set(re.findall(r"\[([\w,-]+)\]'", PAGE)) <= {"lm-eval", "lm-eval,wandb"}
 
 
+def test_what_the_code_imports_if_asked_is_there_when_it_is_checked() -> None:
+    """Types and tests of an extra that `dev` lacks would be skipped by every fresh machine, and fail there alone."""
+    extras = PROJECT["optional-dependencies"]
+    within = re.search(r"vlmerge\[([^]]*)\]", " ".join(extras["dev"]))
+    assert within is not None
+    assert set(within[1].split(",")) == set(extras) - {"dev", "zoo"}
+
+
 def test_the_wheel_has_the_name_that_the_page_says() -> None:
     import vlmerge
 
