@@ -52,8 +52,8 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown step: {', '.join(sorted(unknown))} (expected some of: {' '.join(steps)} {FRESH})")
     wanted = arguments.steps or steps
-    if arguments.ship and (arguments.shape, arguments.seed, arguments.tower) != ("demo", 0, None):
-        parser.error("--ship: the demo's family has the shape demo, seed 0 and a tower of its own")
+    if arguments.ship and (arguments.shape, arguments.seed, arguments.share, arguments.tower) != ("demo", 0, 1.0, None):
+        parser.error("--ship: the demo's family has the shape demo, seed 0, all steps and a tower of its own")
 
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.utils.deterministic.fill_uninitialized_memory = False

@@ -18,10 +18,12 @@ from vlmerge.errors import ConfigError
 from vlmerge.report.saved import saved
 from vlmerge.rotation import ask_finalists_the_rest
 from vlmerge.search import Gene, Stage
-from vlmerge.store import Store
+from vlmerge.store import STORE_NAME, Store
 from vlmerge.types import Answer, Question
 
-from .test_races import Generation, Interrupted, Speaker
+from .conftest import ForkedRuns, contents, write_run
+from .test_killed import killed
+from .test_races import HAND_SET, POPULATION, Generation, Interrupted, Speaker, raced_run
 from .test_rotation import Watching
 
 BUDGET = 30
@@ -167,6 +169,21 @@ def test_an_adapting_search_goes_on_from_every_place_to_the_same_end(
                 again.run()
         again.run()
         assert again.record() == record
+
+
+@pytest.mark.slow
+def test_an_adapting_run_that_was_killed_comes_to_the_same_end(forked_runs: ForkedRuns, tmp_path: Path) -> None:
+    settings = raced_run(tmp_path)
+    settings["search"] |= {"racing": False, "rotate": 0.34, "noise": "adapt", "global_sigma": 0.2}
+    file, more = write_run(tmp_path, settings), str(HAND_SET)
+    whole, out = tmp_path / "whole" / "small", tmp_path / "killed" / "small"
+    assert not killed(forked_runs, "never", 1, file, whole, more)
+    with Store.read_only(whole / STORE_NAME) as store:
+        assert store.get("shares") or any(size != POPULATION for size in store.get("populations").values())
+    # All have answered their share and the first of them more: what decided on more is read again.
+    assert killed(forked_runs, "in-part", POPULATION + 1, file, out, more)
+    assert not killed(forked_runs, "never", 1, file, out, more)
+    assert contents(out) == contents(whole)
 
 
 @pytest.mark.parametrize(

@@ -33,15 +33,21 @@ def test_both_languages_hold_the_same_code_and_no_output() -> None:
         assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")
 
 
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the runs of notebooks stay: the second one goes on with the first one's, as after Colab has ended a session."""
+    return tmp_path_factory.mktemp("drive")
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_notebook_runs_on_the_demo(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_runs_on_the_demo(language: str, drive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nbclient import NotebookClient
 
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
-    out = tmp_path / "runs/notebook"
+    out = drive / "runs/notebook"
     overrides = {"DEMO": True, "VLMERGE_SOURCE": "", "QUESTIONS": 8, "BUDGET": 9, "FOLDER": str(out)}
     notebook = read(language)
     place = next(index for index, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))

@@ -33,7 +33,7 @@ FOLDER = "figures"
 
 @dataclass(frozen=True)
 class Image:
-    """One figure, encoded twice; what only the page of the moment shows has no PNG."""
+    """One figure, encoded twice; what only the page of the moment shows has no PNG, and what only a card shows no SVG."""
 
     svg: bytes
     png: bytes | None
@@ -70,7 +70,7 @@ def draw_figures(
         contaminated: Mark them as such.
         importance: Lines for the figure of it.
         brief: Only `search`, and no PNG: all that the page of a run that goes on cannot do without.
-        for_card: Only what a model card shows.
+        for_card: Only what a model card shows, as PNG.
 
     Returns:
         By name: `search`, `search-narrow` (for a phone), `front`, `examples`, `recipe`, `importance`.
@@ -85,7 +85,8 @@ def draw_figures(
 
         def add(name: str, draw: Callable[[], Figure]) -> None:
             figure = draw()
-            found[name] = Image(as_svg(figure), None if brief or name in ONLY_ON_PAGE else as_png(figure))
+            svg = b"" if for_card else as_svg(figure)
+            found[name] = Image(svg, None if brief or name in ONLY_ON_PAGE else as_png(figure))
 
         if history.points:
             add("search", lambda: draw_search(history, rows, say, name_of, narrow=False, contaminated=contaminated))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, njit, types
 from numba.extending import intrinsic, overload
 
 UNSIGNED = np.uint32
@@ -64,6 +64,22 @@ def fused(_context: Any, one: Any, two: Any, three: Any) -> Any:
         return builder.fma(*arguments)
 
     return types.float32(types.float32, types.float32, types.float32), generate
+
+
+@intrinsic
+def _pointer(_context: Any, address: Any, like: Any) -> Any:
+    """The address of elements of the type of the array `like`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(types.uint64, like), generate
+
+
+@njit(inline="always")
+def span(address: Any, begin: Any, end: Any, like: Any) -> Any:
+    """Elements [begin, end) of the array at an address, which has the element type of the array `like`."""
+    return carray(_pointer(address, like), end)[begin:end]
 
 
 @overload(widen, inline="always")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,9 +35,9 @@ class Compiled:
         _use_torchs_threads()
         weights = np.array(terms.weights, np.float32)
         if terms.base is None:
-            return cpu.sum_up(arrays, weights, np.float32(terms.divisor), out) == 0
+            return cpu.sum_up(arrays[0], _addresses(arrays[1:]), weights, np.float32(terms.divisor), out) == 0
         numbers = (np.float32(terms.divisor), np.float32(terms.scale))
-        return cpu.add_tasks(arrays[0], arrays[1:], weights, *numbers, out) == 0
+        return cpu.add_tasks(arrays[0], _addresses(arrays[1:]), weights, *numbers, out) == 0
 
     def add_chosen(self, arrays: tuple[Any, ...], terms: ChosenTerms, out: Any) -> bool:
         """A sum of chosen differences, the base's array first; gives whether the results are finite."""
@@ -44,7 +45,7 @@ class Compiled:
         choices = terms.choices
         bad = cpu.add_chosen(
             arrays[0],
-            arrays[1:],
+            _addresses(arrays[1:]),
             np.array(terms.weights, np.float32),
             np.array(terms.factors, np.float32),
             np.array([KINDS[choice.kind] for choice in choices], np.int64),
@@ -80,7 +81,16 @@ class Compiled:
         return nth_largest(*arrays, count)
 
 
+def _addresses(arrays: Sequence[Any]) -> Any:
+    """Where they begin; whoever calls a kernel holds the arrays until it returns."""
+    return np.array([array.ctypes.data for array in arrays], np.uint64)
+
+
 def _use_torchs_threads() -> None:
-    threads = min(torch.get_num_threads(), int(numba_config.NUMBA_NUM_THREADS))
+    wanted = torch.get_num_threads()
+    threads = min(wanted, int(numba_config.NUMBA_NUM_THREADS))
     if threads != get_num_threads():
         set_num_threads(threads)
+    # When numba starts its threads, which it does here once, it sets how many OpenMP has: torch's, too.
+    if torch.get_num_threads() != wanted:
+        torch.set_num_threads(wanted)

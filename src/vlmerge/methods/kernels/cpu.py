@@ -2,7 +2,8 @@
 
 Every result is rounded to float32 in the order written here (of `sum_up` and `add_tasks` a product together with the sum that
 it is added to: fused multiply-add), so that the same values come out on a GPU and of plain torch.
-Arrays are flat; uint16 holds bfloat16 and int16 float16 (see `bits.py`).
+Arrays are flat; uint16 holds bfloat16 and int16 float16 (see `bits.py`). Where the inputs may be many, their addresses are
+given (uint64, all of the type of another argument): a kernel is then compiled once, not for each number of models.
 Compiled at first use, and kept (see `kept.py`).
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
+from vlmerge.methods.kernels.bits import span
 from vlmerge.methods.kernels.blocks import (
     add,
     add_difference,
@@ -46,16 +48,16 @@ largest but for those above another threshold. Thresholds and indices come in pa
 
 
 @njit(parallel=True, nogil=True, cache=True, error_model="numpy")
-def sum_up(inputs: Any, weights: Any, divisor: Any, out: Any) -> Any:
-    """out = (w₀·x₀ + w₁·x₁ + …) / divisor; returns how many blocks have results that are not finite."""
+def sum_up(first: Any, others: Any, weights: Any, divisor: Any, out: Any) -> Any:
+    """out = (w₀·x₀ + w₁·x₁ + …) / divisor, by addresses after x₀; returns how many blocks have results that are not finite."""
     bad = 0
     for block in prange((len(out) + BLOCK - 1) // BLOCK):
         begin, end = block * BLOCK, min((block + 1) * BLOCK, len(out))
         total = np.empty(end - begin, FLOAT)
         # The first product is not added to zero: -0.0 stays -0.0.
-        take(inputs[0][begin:end], weights[0], total)
-        for j in range(1, len(inputs)):
-            add(inputs[j][begin:end], weights[j], total)
+        take(first[begin:end], weights[0], total)
+        for j in range(len(others)):
+            add(span(others[j], begin, end, first), weights[j + 1], total)
         bad += put(total, divisor, out[begin:end])
     return bad
 
@@ -68,9 +70,9 @@ def add_tasks(base: Any, inputs: Any, weights: Any, divisor: Any, scale: Any, ou
         begin, end = block * BLOCK, min((block + 1) * BLOCK, len(out))
         origin, total = np.empty(end - begin, FLOAT), np.empty(end - begin, FLOAT)
         take(base[begin:end], FLOAT(1.0), origin)
-        take_difference(inputs[0][begin:end], origin, weights[0], total)
+        take_difference(span(inputs[0], begin, end, base), origin, weights[0], total)
         for j in range(1, len(inputs)):
-            add_difference(inputs[j][begin:end], origin, weights[j], total)
+            add_difference(span(inputs[j], begin, end, base), origin, weights[j], total)
         bad += finish(total, divisor, scale, origin, out[begin:end])
     return bad
 
@@ -125,7 +127,8 @@ def add_chosen(
     """out = base + scale · (sum of the weighted differences that are kept), of the elected sign alone with `elect`.
 
     Args:
-        base, inputs: The sources.
+        base: What the differences are taken from.
+        inputs: Addresses of the sources.
         weights: Of each source.
         factors: What its kept differences are rescaled by.
         kinds, thresholds, lasts, chances, keys: What each source keeps.
@@ -147,7 +150,7 @@ def add_chosen(
         terms = np.empty((many, end - begin), FLOAT)
         take(base[begin:end], FLOAT(1.0), origin)
         for j in range(many):
-            source = inputs[j][begin:end]
+            source = span(inputs[j], begin, end, base)
             choose(origin, source, start + begin, kinds[j], thresholds[j], lasts[j], chances[j], keys[j], terms[j])
             weigh(terms[j], factors[j], weights[j], total)
         if elect:
