@@ -7,6 +7,7 @@ import math
 import sqlite3
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        import_module("wandb").teardown()  # It reads its settings once in a process: another test's would stand.
         run = build(tmp_path_factory.mktemp("logged"), Kind(generations=STEPS))
         said = tell(run, 0) + tell(run, 2) + tell(run, 3, forget=True)
         said += tell(run, STEPS, finished=True) + tell(run, STEPS, finished=True)
