@@ -41,9 +41,10 @@ def questions_of(stage: Stage, place: tuple[int, int], tasks: Sequence[Asked], s
         tasks: The search questions.
         store: Knows the share, where answers decide it.
     """
-    shares = _shares_until(stage, place, store)
-    if shares[-1] == 1:
+    decided: Mapping[str, float] = store.get("shares", {})
+    if _share(stage, place, decided) == 1:
         return tuple(tasks)
+    shares = [_share(stage, (place[0], at), decided) for at in range(place[1] + 1)]
     seed = zlib.crc32(f"{stage.seed}/{place[0]}".encode())
     pictures = {one.task.name: [question.group for question in one.questions] for one in tasks if one.weight}
     count = len(set(chain.from_iterable(pictures.values())))
@@ -64,14 +65,11 @@ def share_of(stage: Stage, place: tuple[int, int], store: Store) -> float:
         place: Its number and the generation's, from 0.
         store: Knows what answers have decided.
     """
-    return _shares_until(stage, place, store)[-1]
+    return _share(stage, place, store.get("shares", {}))
 
 
-def _shares_until(stage: Stage, place: tuple[int, int], store: Store) -> list[float]:
-    """The shares of a search's generations, the one at the place last."""
-    decided: Mapping[str, float] = store.get("shares", {})
-    usual = FIRST_SHARE if stage.rotate == "auto" else float(stage.rotate)
-    return [decided.get(place_key((place[0], at)), usual) for at in range(place[1] + 1)]
+def _share(stage: Stage, place: tuple[int, int], decided: Mapping[str, float]) -> float:
+    return decided.get(place_key(place), FIRST_SHARE if stage.rotate == "auto" else float(stage.rotate))
 
 
 def ask_share(place: tuple[int, int], share: float, store: Store) -> None:

@@ -64,7 +64,7 @@ def test_a_logger_that_fails_is_told_once_and_left_out(finished: Path, tmp_path:
     loggers = ["wandb", {"name": "mlflow", "uri": "http://127.0.0.1:9"}]
     started = time.perf_counter()
     evolve(load(tmp_path, small_run(loggers=loggers)), run, watcher)
-    assert time.perf_counter() - started < 150  # With MLflow's own settings it would be four minutes.
+    assert time.perf_counter() - started < 60
     told = [line for line in watcher.lines if "left out" in line]
     assert [line.split()[0] for line in told] == ["wandb", "mlflow"]
     assert "wandb login" in told[0]

@@ -33,9 +33,9 @@ def arrays_of(*tensors: Tensor) -> tuple[Any, ...] | None:
     """numpy views of flat CPU tensors of one dtype, as the kernels take them; None if they are not all of one such dtype,
     or if one has gaps (kernels know where inputs begin, no more)."""
     dtype = tensors[0].dtype
-    if dtype not in _VIEWS or any(tensor.dtype != dtype or not tensor.is_contiguous() for tensor in tensors):
+    if dtype not in _VIEWS or tensors[0].device.type != "cpu":
         return None
-    if tensors[0].device.type != "cpu":
+    if any(tensor.dtype != dtype or not tensor.is_contiguous() for tensor in tensors):
         return None
     seen_as, kind = _VIEWS[dtype]
     return tuple(tensor.view(seen_as).numpy().view(kind) for tensor in tensors)

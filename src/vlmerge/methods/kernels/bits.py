@@ -4,7 +4,8 @@ An array of uint16 holds bfloat16, an array of int16 holds float16: the array's 
 Rounding is to the nearest, ties to even, as torch rounds.
 """
 
-# pyright: basic, reportMissingImports=false, reportPrivateImportUsage=false, reportCallIssue=false, reportIndexIssue=false, reportAttributeAccessIssue=false
+# pyright: basic, reportMissingImports=false, reportCallIssue=false, reportIndexIssue=false, reportAttributeAccessIssue=false
+# pyright: reportPrivateImportUsage=false
 # ruff: noqa: ARG001 - overloads have the parameters of what they overload
 # numba and Triton compile these functions from their source; they have no types of Python's.
 
