@@ -14,7 +14,9 @@ CANDIDATES = 210
 """Searched candidates of every setting; at 192 questions each this is the budget of the search study."""
 DEMO = Path(str(resources.files("vlmerge"))) / "demo"
 HALVES: Mapping[str, Any] = {"groups": 2}
-ROTATED: Mapping[str, Any] = {"rotate": 0.5, "max_fevals": 2 * CANDIDATES}
+ROTATED: Mapping[str, Any] = {"rotate": 0.5, "max_fevals": 2 * CANDIDATES, "global_fevals": 80}
+QUARTERS: Mapping[str, Any] = {"rotate": 0.25, "max_fevals": 4 * CANDIDATES, "global_fevals": 160}
+HARDER: Mapping[str, Any] = {"blocks": 4, "error_rate": 0.2, "survivors": 0.25}
 SCALED: Mapping[str, Any] = {"scale": [0.5, 2]}
 
 
@@ -93,8 +95,8 @@ class Setting:
         return yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
 
 
-def _space(space: object, **search: object) -> Setting:
-    return Setting("", "winner", "merge", {"space": space}, search)
+def _space(title: str, space: object, **search: object) -> Setting:
+    return Setting(title, "winner", "merge", {"space": space}, search)
 
 
 SETTINGS: Mapping[str, Setting] = {
@@ -135,16 +137,33 @@ SETTINGS: Mapping[str, Setting] = {
 """What the table in docs/search.md compares."""
 
 VARIANTS: Mapping[str, Setting] = {
-    "direct": _space(HALVES, global_fevals=0),
-    "thirds": _space({"groups": 3}),
-    "narrow": _space(HALVES, sigma=0.05),
-    "modules": _space([HALVES, {"groups": 2, "modules": ["attention", "mlp", "norms"]}]),
-    "quadratic": _space({"curve": "quadratic", "modules": ["attention", "mlp", "norms"]}),
+    "direct": _space("the same twelve numbers from the start", HALVES, global_fevals=0),
+    "thirds": _space("thirds of the layers", {"groups": 3}),
+    "narrow": _space("a narrower step size, 0.05", HALVES, sigma=0.05),
+    "modules": _space("then modules of each half", [HALVES, {"groups": 2, "modules": ["attention", "mlp", "norms"]}]),
+    "quadratic": _space(
+        "a quadratic curve for each kind of module", {"curve": "quadratic", "modules": ["attention", "mlp", "norms"]}
+    ),
     "raced": Setting("with races", "winner", "merge", {}, {"racing": True}),
     "raced-longer": Setting(
-        "with races, four thirds of the candidates", "winner", "merge", {}, {"racing": True, "max_fevals": 280}
+        "with races, four thirds of the candidates",
+        "winner",
+        "merge",
+        {},
+        {"racing": True, "max_fevals": 280, "global_fevals": 53},
+    ),
+    "raced-harder": Setting("with races for the best quarter", "winner", "merge", {}, {"racing": HARDER}),
+    "raced-harder-longer": Setting(
+        "with races for the best quarter, 1.7 times the candidates",
+        "winner",
+        "merge",
+        {},
+        {"racing": HARDER, "max_fevals": 357, "global_fevals": 68},
     ),
     "rotated": Setting("half of the pictures at a time, twice the candidates", "winner", "merge", {}, ROTATED),
+    "rotated-quarter": Setting(
+        "a quarter of the pictures at a time, four times the candidates", "winner", "merge", {}, QUARTERS
+    ),
     "path": Setting("paths", "winner", "path", SCALED, {}, listed=("vlm", "ja")),
     "path-random": Setting("paths, drawn at random", "best", "path", SCALED, {"algorithm": "random"}, listed=("vlm", "ja")),
 }

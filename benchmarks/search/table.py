@@ -47,6 +47,7 @@ class Line:
         search, validation, holdout: Scores of the row.
         difference: Against the reference on the holdout, paired by seed and question; its interval is over pictures.
         error: Standard error of that difference over seeds; None of one seed.
+        chosen: Against the reference setting's own row on validation, where defaults are chosen: mean, and its standard error.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Line:
     holdout: float
     difference: Interval | None
     error: float | None
+    chosen: tuple[float, float | None]
 
 
 def scored(folder: Path, row: str, split: Split) -> Scored | None:
@@ -71,7 +73,9 @@ def scored(folder: Path, row: str, split: Split) -> Scored | None:
     return Scored(answers, groups) if answers else None
 
 
-def line(title: str, folders: Sequence[Path], row: str, against: Sequence[Path], other: str) -> Line | None:
+def line(
+    title: str, folders: Sequence[Path], row: str, against: Sequence[Path], other: str, reported: str = "winner"
+) -> Line | None:
     """One row of a setting.
 
     Args:
@@ -80,6 +84,7 @@ def line(title: str, folders: Sequence[Path], row: str, against: Sequence[Path],
         row: Which row of them.
         against: Runs of the same seeds that hold the reference.
         other: The reference's row.
+        reported: The row that the reference setting reports.
     """
     rows = {split: [scored(folder, row, split) for folder in folders] for split in ("search", "validation", "holdout")}
     found = {split: [each for each in each_split if each is not None] for split, each_split in rows.items()}
@@ -90,9 +95,11 @@ def line(title: str, folders: Sequence[Path], row: str, against: Sequence[Path],
     difference, error = None, None
     if len(pairs) == len(folders):
         by_seed = [one.mean - two.mean for one, two in pairs]
-        error = statistics.stdev(by_seed) / math.sqrt(len(by_seed)) if len(by_seed) > 1 else None
+        error = _error(by_seed)
         difference = _paired(pairs)
     means = {split: statistics.fmean(each.mean for each in scores) for split, scores in found.items()}
+    validated = [scored(folder, reported, "validation") for folder in against]
+    gained = [one.mean - two.mean for one, two in zip(found["validation"], validated, strict=True) if two is not None]
     costs = [_cost(folder) for folder in folders]
     return Line(
         title,
@@ -102,6 +109,7 @@ def line(title: str, folders: Sequence[Path], row: str, against: Sequence[Path],
         **means,
         difference=difference,
         error=error,
+        chosen=(statistics.fmean(gained), _error(gained)),
     )
 
 
@@ -122,8 +130,9 @@ def curve(folder: Path) -> list[tuple[int, float]]:
 def markdown(lines: Sequence[Line]) -> str:
     """The table as it stands in the docs."""
     head = [
-        "| search | genes | questions asked | search | validation | unseen artist | against one weight per model |",
-        "|---|---|---|---|---|---|---|",
+        "| search | genes | questions asked | search | validation | against the default there | unseen artist |"
+        " against one weight per model |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     return "\n".join([*head, *(_cells(each) for each in lines)])
 
@@ -134,8 +143,14 @@ def _cells(line: Line) -> str:
         span = "" if line.difference.low is None else f" [{line.difference.low:+.1f}, {line.difference.high:+.1f}]"
         error = "" if line.error is None else f" ± {line.error:.1f}"
         difference = f"{line.difference.mean:+.1f}{error}{span}"
-    numbers = f"{line.search:.1f} | {line.validation:.1f} | {line.holdout:.1f} | {difference}"
+    gained, error = line.chosen
+    chosen = f"{gained:+.1f}" + ("" if error is None else f" ± {error:.1f}")
+    numbers = f"{line.search:.1f} | {line.validation:.1f} | {chosen} | {line.holdout:.1f} | {difference}"
     return f"| {line.title} | {line.genes or '–'} | {line.asked:,.0f} | {numbers} |"
+
+
+def _error(by_seed: Sequence[float]) -> float | None:
+    return statistics.stdev(by_seed) / math.sqrt(len(by_seed)) if len(by_seed) > 1 else None
 
 
 def _paired(pairs: Sequence[tuple[Scored, Scored]]) -> Interval:
