@@ -409,7 +409,7 @@ def landscape(run: Recorded, generations: int | None, courses: Sequence[Course],
 
 # ── real runs ──
 
-SETTINGS: dict[str, Any] = {"off": False, "on": True, "careful": {"blocks": 4, "error_rate": 0.1}}
+SETTINGS: dict[str, Any] = {"off": False, "on": True, "half": {"survivors": 0.5}}
 
 
 def study(out: Path, seeds: Sequence[int], names: Sequence[str], limit: int | None, fevals: int) -> list[dict[str, Any]]:
@@ -434,7 +434,7 @@ def study(out: Path, seeds: Sequence[int], names: Sequence[str], limit: int | No
         folder = evolve(load_run(file), out / f"{name}-{seed}", Nobody())
         told = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         rows = {(row["candidate"], row["set"]): row["score"] for row in told["rows"] if row["task"] == "all"}
-        saved = told.get("racing", {}).get("questions_saved", 0.0)
+        saved = told.get("questions_saved", 0.0)
         with Store.read_only(folder / STORE_NAME) as store:
             seconds = sum(one.seconds or 0.0 for one in store.generations())
         lines.append(

@@ -115,7 +115,7 @@ def plan_of(run: RunConfig, host: ModelRef, layers: int, questions: int | None =
         layers=layers,
         simpler=MOST_STEPS if _simplifies(found) else 0,
         finalists=run.search.finalists,
-        in_parts=run.search.racing is not None or run.search.rotate != 1,
+        in_parts=run.may_race or run.search.rotate != 1,
         front=FRONT_LIMIT if run.search.objectives else 0,
     )
 

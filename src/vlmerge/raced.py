@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from vlmerge.config import RacingSpec
 from vlmerge.search.racing import PICTURES, Race, Scores
 from vlmerge.task_weights import counted
 from vlmerge.tasks.sets import narrowed
 
 if TYPE_CHECKING:
     from vlmerge.bench import Bench, Candidate
-    from vlmerge.config import RacingSpec
+    from vlmerge.config import RunConfig
     from vlmerge.store import Status, Store, Trial
     from vlmerge.tasks.sets import Asked, Sets
     from vlmerge.watching import Watch
@@ -142,12 +143,44 @@ class Course:
         return np.array([found.get(key, np.nan) for key in self.questions])
 
 
-def race_note(sets: Sets, spec: RacingSpec | None) -> str | None:
-    """What is to be said where a run wants races and has too few pictures for them."""
-    pictures = len({question.group for asked in sets.search if asked.weight for question in asked.questions})
-    if spec is None or pictures >= 2 * PICTURES:
-        return None
-    return f"no races: they take {2 * PICTURES} pictures, and the search has {pictures}; every candidate is asked everything"
+def with_races(run: RunConfig, sets: Sets) -> RunConfig:
+    """The run with `racing: auto` decided: there are races where they save time.
+
+    A GPU answers a batch in hardly more time than one question, so that a block has to fill a batch there; a CPU takes for four
+    blocks together what it takes for all questions at once.
+
+    Args:
+        run: The run, its device and batch size decided.
+        sets: Its questions.
+    """
+    if run.search.racing != "auto":
+        return run
+    counting = [question for asked in sets.search if asked.weight for question in asked.questions]
+    spec = RacingSpec()
+    blocks = min(spec.blocks, _pictures(sets) // PICTURES)
+    fills = blocks > 1 and (run.runtime.device == "cpu" or len(counting) // blocks >= int(run.runtime.batch_size))
+    search = run.search.model_copy(update={"racing": spec if run.may_race and fills else None})
+    return run.model_copy(update={"search": search})
+
+
+def race_note(sets: Sets, asked: RacingSpec | str | None, used: RacingSpec | str | None) -> str | None:
+    """What is to be said of races: where a run wants them and has too few pictures, or was not asked and has them.
+
+    Args:
+        sets: The run's questions.
+        asked: What its file says.
+        used: What was decided.
+    """
+    if isinstance(used, RacingSpec) and _pictures(sets) < 2 * PICTURES:
+        few = f"they take {2 * PICTURES} pictures, and the search has {_pictures(sets)}"
+        return f"no races: {few}; every candidate is asked everything"
+    if isinstance(used, RacingSpec) and asked == "auto":
+        return "races: who will not be among the best of its generation is asked no further (`racing: false` asks everybody)"
+    return None
+
+
+def _pictures(sets: Sets) -> int:
+    return len({question.group for asked in sets.search if asked.weight for question in asked.questions})
 
 
 def _part(tasks: Sequence[Asked], chosen: set[tuple[str, str]]) -> tuple[Asked, ...]:

@@ -13,7 +13,7 @@ from vlmerge.config.run import RunConfig, RuntimeSpec
 from vlmerge.errors import RunFolderError
 from vlmerge.merge import Prepared, depths_of, prepare_run
 from vlmerge.plan import check_room, merged_dtype, plan_of
-from vlmerge.raced import race_note
+from vlmerge.raced import race_note, with_races
 from vlmerge.recording import (
     check_models,
     check_questions,
@@ -83,14 +83,14 @@ def begin(config: RunConfig, folder: RunFolder, observer: Observer) -> Setting:
         placement = _placement(pinned.runtime, models, pinned)
         used = pinned.model_copy(update={"runtime": _spec(placement)}).with_layers(depths_of(models.anatomies))
         layers = models.anatomies[models.host].layers
-        used = decided(used, layers, models.host, sets.counted("search"))
+        used = with_races(decided(used, layers, models.host, sets.counted("search")), sets)
         stages(used, layers, models.host)[0].optimizer()  # Refuses an algorithm that cannot be, before anything is loaded.
     else:
         models = prepare_run(used, cached_only=True)
         placement = _stored_placement(used, store)
     if not models.anatomies[models.host].is_vlm:
         check_eyes(sets, str(models.host))
-    for warning in (*models.pairing.warnings, race_note(sets, used.search.racing)):
+    for warning in (*models.pairing.warnings, race_note(sets, config.search.racing, used.search.racing)):
         if warning is not None:
             observer.say(f"note: {warning}")
     for judged in forecast(sets, plan_of(used, models.host, models.anatomies[models.host].layers)):

@@ -77,7 +77,7 @@ def test_every_default_is_written_out() -> None:
     assert plain["search"] == {
         "algorithm": "cma-es", "max_fevals": 400, "global_fevals": 40, "seed": 1, "global_sigma": 0.2, "sigma": 0.1,
         "population": None, "options": {}, "start": "auto", "agreement": 0.9, "simplify": True, "margin": 1.0,
-        "constraints": [], "objectives": [], "sharing": False, "finalists": 5, "racing": False, "rotate": 1.0,
+        "constraints": [], "objectives": [], "sharing": False, "finalists": 5, "racing": "auto", "rotate": 1.0,
         "noise": "ignore",
     }  # fmt: skip
     assert plain["merge"]["space"] == "auto"

@@ -18,7 +18,7 @@ from vlmerge.errors import CandidateFailure
 from vlmerge.evolve import evolve
 from vlmerge.loggers.figures import Known, generation_figures, told
 from vlmerge.optuna_study import write_study
-from vlmerge.raced import Course
+from vlmerge.raced import Course, race_note, with_races
 from vlmerge.standing import leaders, set_score
 from vlmerge.store import STORE_NAME, QuestionRecord, Store, TaskRecord
 from vlmerge.tasks import load_tasks
@@ -30,6 +30,7 @@ from .test_killed import killed
 from .test_text_runs import text_run
 
 POPULATION, QUESTIONS = 6, 24
+HALF = RacingSpec(blocks=3, error_rate=0.4, survivors=0.5)
 HAND_SET = 3
 """Hand-set merges that are tried: more of them would take most of the time."""
 THINGS = ("cat", "pizza", "ship", "melon", "rocket", "dog", "apple", "car")
@@ -50,7 +51,7 @@ def raced_run(folder: Path) -> dict[str, Any]:
     budget = 2 * POPULATION
     run["search"] = {
         "max_fevals": budget, "global_fevals": budget, "population": POPULATION, "global_sigma": 1.0,
-        "racing": {"blocks": 2, "error_rate": 0.4},
+        "racing": {"blocks": 2, "error_rate": 0.4, "survivors": 0.5},
     }  # fmt: skip
     return run | {"holdout": [], "decoding": {"max_new_tokens": 8}}
 
@@ -196,7 +197,9 @@ class Generation:
             {},
         )
 
-    def race(self, speaker: Speaker, spec: RacingSpec = RacingSpec(blocks=3, error_rate=0.4)) -> list[float | None]:
+    def race(
+        self, speaker: Speaker, spec: RacingSpec = RacingSpec(blocks=3, error_rate=0.4, survivors=0.5)
+    ) -> list[float | None]:
         shares = (0.9, 0.2, 0.3, 0.95, 0.5, 0.85, 0.25, 0.8)
         text = "merge_method: linear\nmodels: [{{model: m, parameters: {{weight: {}}}}}]"
         candidates = [
@@ -249,7 +252,7 @@ def test_a_generation_goes_on_from_every_place_to_the_same_end(tmp_path: Path, m
 def test_a_race_ranks_as_whole_scores_do(tmp_path: Path) -> None:
     """Without an error to speak of nobody is stopped, and fitness is the score: weights, and of one task less is better."""
     generation = Generation(tmp_path)
-    told = generation.race(Speaker(), RacingSpec(blocks=3, error_rate=1e-9))
+    told = generation.race(Speaker(), RacingSpec(blocks=3, error_rate=1e-9, survivors=0.5))
     for trial, score in zip(generation.store.trials(), told, strict=True):
         assert trial.status in ("scored", "failed")
         assert score is None if trial.status == "failed" else score == pytest.approx(
@@ -283,3 +286,47 @@ def test_what_a_recipe_has_answered_is_not_asked_again(tmp_path: Path) -> None:
     # A failure is no answer.
     bad = read_recipe("merge_method: linear\nmodels: [{model: m, parameters: {weight: 0.8}}]", "here")
     assert [bench.try_recipe(f"bad{at}", "baseline", bad).status for at in range(2)] == ["failed", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "search", "races"),
+    [
+        ({"device": "cpu"}, {}, True),
+        ({"device": "cpu"}, {"racing": False}, False),
+        ({"device": "cuda", "batch_size": 18}, {}, True),  # 72 questions that count, in four blocks.
+        ({"device": "cuda", "batch_size": 19}, {}, False),
+        ({"device": "cuda", "batch_size": 19}, {"racing": True}, True),
+        ({"device": "cpu"}, {"algorithm": "random"}, False),
+        ({"device": "cpu"}, {"algorithm": "random", "racing": True}, True),
+        ({"device": "cpu"}, {"rotate": 0.5}, False),
+        ({"device": "cpu"}, {"noise": "adapt"}, False),
+        ({"device": "cpu"}, {"sharing": True}, False),
+        ({"device": "cpu"}, {"constraints": [{"task": "more", "at_least": 0.5}]}, False),
+    ],
+)
+def test_races_are_held_where_they_save_time(
+    tmp_path: Path, runtime: dict[str, Any], search: dict[str, Any], races: bool
+) -> None:
+    sets = Generation(tmp_path).sets
+    run = raced_run(tmp_path) | {"search": {"max_fevals": 12, **search}, "runtime": {"batch_size": 8, **runtime}}
+    run["tasks"] = [{"name": str(tmp_path / "search.jsonl"), "label": "more"}, *run["tasks"][1:]]
+    asked = load(tmp_path, run)
+    used = with_races(asked, sets)
+    assert isinstance(used.search.racing, RacingSpec) is races
+    assert asked.may_race or not races
+    if "racing" not in search:
+        said = race_note(sets, asked.search.racing, used.search.racing)
+        assert (said is not None) is races
+        assert said is None or "`racing: false` asks everybody" in said
+
+
+def test_few_pictures_are_raced_by_nobody(tmp_path: Path) -> None:
+    sets = Generation(tmp_path).sets
+    few = replace(sets, search=tuple(replace(asked, questions=asked.questions[:23]) for asked in sets.search[:1]))
+    run = raced_run(tmp_path) | {"runtime": {"device": "cpu"}}
+    assert with_races(load(tmp_path, run | {"search": {"max_fevals": 12}}), few).search.racing is None
+    wanted = with_races(load(tmp_path, run | {"search": {"max_fevals": 12, "racing": True}}), few).search.racing
+    assert wanted == RacingSpec()
+    assert race_note(few, wanted, wanted) == (
+        "no races: they take 24 pictures, and the search has 23; every candidate is asked everything"
+    )

@@ -115,7 +115,7 @@ def test_an_estimate_is_nearer_to_the_whole_than_the_share_is(tmp_path: Path) ->
     assert ours < 0.9 * theirs
 
 
-@pytest.mark.parametrize(("rotate", "racing"), [("auto", None), (0.6, RacingSpec(blocks=2, error_rate=0.4))])
+@pytest.mark.parametrize(("rotate", "racing"), [("auto", None), (0.6, RacingSpec(blocks=2, error_rate=0.4, survivors=0.5))])
 def test_a_rotating_search_goes_on_from_every_place_to_the_same_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rotate: float | Literal["auto"], racing: RacingSpec | None
 ) -> None:
@@ -181,7 +181,7 @@ def test_every_task_has_its_share_in_every_generation(tmp_path: Path) -> None:
 
 
 def test_in_a_race_the_first_block_s_reliability_is_made_that_of_the_whole_share(tmp_path: Path) -> None:
-    search = Search(tmp_path, "auto", RacingSpec(blocks=2, error_rate=0.4))
+    search = Search(tmp_path, "auto", RacingSpec(blocks=2, error_rate=0.4, survivors=0.5))
     asked = questions_of(search.stage, (0, 0), search.asked.sets.search, search.store)
     course = Course.of(asked, search.stage.racing, (3, 0, 0), 6, whole=False)
     common, pictures = sorted(course.race.blocks[0]), course.race.pictures

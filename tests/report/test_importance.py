@@ -10,7 +10,7 @@ from conftest import Kind
 from vlmerge.report.canvas import drawing
 from vlmerge.report.figure_importance import draw_importance
 from vlmerge.report.fonts import find_typeface
-from vlmerge.report.importance import Importance, importance, of_stage
+from vlmerge.report.importance import Importance, _estimated, importance, of_stage
 from vlmerge.report.importance_table import importance_table
 from vlmerge.report.phrases import read_phrases
 from vlmerge.store import STORE_NAME, Store
@@ -67,7 +67,7 @@ def test_a_choice_has_its_share() -> None:
     assert shares(found)[0] > 0.9
 
 
-def test_only_candidates_that_were_asked_everything_count(make_run: Callable[[Kind], Path]) -> None:
+def test_candidates_that_failed_do_not_count(make_run: Callable[[Kind], Path]) -> None:
     folder = make_run(Kind())
     with Store.open(folder / STORE_NAME) as store:
         assert importance(store) == ()  # a run of before genes were written down
@@ -79,7 +79,51 @@ def test_only_candidates_that_were_asked_everything_count(make_run: Callable[[Ki
         store._connection.execute("DELETE FROM answers WHERE trial = 20 AND position = 0")
         store._connection.execute("UPDATE trials SET genome = '[0.1, 0.2]' WHERE trial = 21")
         (fewer,) = importance(store)
-        assert fewer.candidates == 37
+        assert fewer.candidates == 38
+
+
+def test_candidates_asked_a_part_are_judged_as_if_asked_everything() -> None:
+    random = np.random.default_rng(7)
+    skill, ease = random.normal(0.5, 0.1, 30), random.normal(0, 0.2, 40)
+    weights, pictures = np.full(40, 1 / 40), np.arange(40)
+    whole = skill[:, None] + ease
+    estimated, variances = _estimated(whole, weights, pictures)
+    assert np.allclose(estimated, whole.mean(axis=1))
+    assert not variances.any()
+    part = whole.copy()
+    part[10:, np.argsort(ease)[10:]] = np.nan  # Twenty candidates were asked the ten hardest questions alone.
+    estimated, variances = _estimated(part, weights, pictures)
+    assert np.allclose(estimated, whole.mean(axis=1), atol=1e-6)
+    assert not np.allclose(np.nanmean(part, axis=1), whole.mean(axis=1), atol=0.1)
+
+
+def test_a_score_counts_by_how_well_it_is_known() -> None:
+    random = np.random.default_rng(8)
+    drawn = random.normal(size=(120, 2))
+    scores = np.where(np.arange(120) < 60, drawn[:, 0], random.normal(size=120))
+    alike = of_stage("groups", genes(2), drawn, scores)
+    weighed = of_stage("groups", genes(2), drawn, scores, np.where(np.arange(120) < 60, 0.0, 100.0))
+    assert alike.fit is not None
+    assert weighed.fit is not None
+    assert weighed.fit > 0.8 > alike.fit
+
+
+def test_what_is_chance_is_no_lack_of_fit() -> None:
+    """Of 400 candidates a hundred questions each, with 20 points of chance in a question, were asked a quarter."""
+    random = np.random.default_rng(9)
+    drawn = random.normal(size=(400, 2))
+    asked = np.stack([random.permutation(100) < 25 for _ in range(400)])
+    whole = 0.5 + 0.03 * drawn[:, :1] + random.normal(0, 0.2, (400, 100))
+    weights, pictures = np.full(100, 0.01), np.arange(100)
+    scores, variances = _estimated(np.where(asked, whole, np.nan), weights, pictures)
+    true = of_stage("groups", genes(2), drawn, whole.mean(axis=1)).fit
+    told = of_stage("groups", genes(2), drawn, scores, variances).fit
+    naive = of_stage("groups", genes(2), drawn, scores).fit
+    assert true is not None
+    assert told is not None
+    assert naive is not None
+    assert abs(told - true) < 0.06
+    assert naive < true - 0.1
 
 
 def test_the_page_shows_the_finest_stage_that_can_be_shown() -> None:

@@ -260,7 +260,7 @@ class RunConfig(Block):
 
     def _one_score_where_asked_in_parts(self, algorithm: str) -> None:
         adapts = self.search.noise == "adapt"
-        asked = {"racing": self.search.racing is not None, "rotate": self.search.rotate != 1, "noise": adapts}
+        asked = {"racing": isinstance(self.search.racing, RacingSpec), "rotate": self.search.rotate != 1, "noise": adapts}
         if adapts and asked["racing"]:
             raise complaint(
                 "`racing` asks some candidates of a generation less, and `noise: adapt` all of them more",
@@ -295,6 +295,19 @@ class RunConfig(Block):
             return self
         said = {"layers": tuple(layers[ref] for ref in self.path.models)}
         return self.model_copy(update={"path": self.path.model_copy(update=said)})
+
+    @property
+    def may_race(self) -> bool:
+        """Whether candidates may be asked less than all search questions, in races.
+
+        `auto` may where it was measured: CMA-ES with one score, over merges of weights or paths (docs/search.md).
+        """
+        search = self.search
+        if search.racing != "auto":
+            return search.racing is not None
+        several = search.constraints or search.objectives or search.sharing
+        alone = not several and search.rotate == 1 and search.noise == "ignore"
+        return alone and self.genome is None and self.algorithm == "cma-es"
 
     @property
     def algorithm(self) -> str:

@@ -9,15 +9,18 @@ cross-validated R², stands beside the shares, and where it says too little they
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vlmerge.statistics import Floats, rounded, weighted
+from vlmerge.statistics import Floats, rounded
 from vlmerge.store import Store
+from vlmerge.task_weights import counted
 
 LEAST_FIT = 0.3
 """Cross-validated R² below which nothing is shown."""
@@ -27,6 +30,10 @@ PENALTIES = tuple(10.0**power for power in range(-3, 4))
 """Of the ridge, times the number of candidates: chosen by generalized cross-validation (Golub, Heath & Wahba 1979)."""
 SEED = 1
 """Of the division into folds."""
+ASKED = ("scored", "stopped", "sampled")
+"""What has become of candidates that are told of: asked everything, or a part of it."""
+ROUNDS, SETTLED = 200, 1e-9
+"""Of the estimate: how often at most, and which change is none (scores are 0 to 1)."""
 KEY = "genes"
 """Of the store: for each stage its genes (name, group, model, parameter, choices), or null where they have no roles."""
 
@@ -70,7 +77,8 @@ class Importance:
 def importance(store: Store) -> tuple[Importance, ...]:
     """Of every stage that was searched by genes whose roles are known.
 
-    Candidates that failed, or that were not asked every search question that counts, are left out.
+    Candidates that failed are left out. Of those that were asked a part of the search questions (in races, or where questions
+    rotate) the score is estimated, by `_estimated`, and counts by how well it is known.
 
     Args:
         store: The run's store.
@@ -78,32 +86,86 @@ def importance(store: Store) -> tuple[Importance, ...]:
     known = cast("Sequence[Sequence[Mapping[str, Any]] | None]", store.get(KEY) or ())
     names = [str(stage.get("name", "")) for stage in cast("Sequence[Mapping[str, Any]]", store.get("stages") or ())]
     found: list[Importance] = []
-    scored = _scored(store) if any(known) else {}
+    tried = _tried(store) if any(known) else {}
     for number, (name, genes) in enumerate(zip(names, known, strict=False)):
-        points = [(genome, score) for genome, score in scored.get(number, ()) if genes and len(genome) == len(genes)]
+        points = [(genome, row) for genome, row in tried.get(number, ()) if genes and len(genome) == len(genes)]
         if genes and points:
-            found.append(of_stage(name, genes, np.array([p[0] for p in points]), np.array([p[1] for p in points])))
+            estimate = _estimated(np.stack([row for _, row in points]), *_weights_and_pictures(store))
+            found.append(of_stage(name, genes, np.array([genome for genome, _ in points]), *estimate))
     return tuple(found)
 
 
-def _scored(store: Store) -> dict[int, list[tuple[tuple[float, ...], float]]]:
-    """Stage → (genome, score) of its candidates that were asked everything."""
-    tasks = [task for task in store.tasks("search") if task.weight]
-    asked = Counter(question.task for question in store.questions("search"))
-    weights = np.array([task.weight for task in tasks])
-    means = store.task_means("search")
-    found: dict[int, list[tuple[tuple[float, ...], float]]] = {}
+def _tried(store: Store) -> dict[int, list[tuple[tuple[float, ...], Floats]]]:
+    """Stage → (genome, scores of the questions that count, NaN where it was not asked) of its candidates that did not fail."""
+    weights = {task.task: task.weight for task in store.tasks("search") if task.weight}
+    place = {key: at for at, key in enumerate(_questions(store))}
+    rows: dict[int, Floats] = {}
+    for trial, task, question, score in store.scores("search"):
+        if (task, question) in place:
+            row = rows.setdefault(trial, np.full(len(place), np.nan))
+            row[place[task, question]] = counted(score, weights[task])
+    found: dict[int, list[tuple[tuple[float, ...], Floats]]] = {}
     for trial in store.trials():
-        if trial.kind != "searched" or trial.status != "scored" or trial.genome is None or trial.stage is None:
+        if trial.kind != "searched" or trial.status not in ASKED or trial.genome is None or trial.stage is None:
             continue
-        own = means.get(trial.trial, {})
-        if tasks and all(own.get(task.task, (0, 0.0))[0] == asked[task.task] for task in tasks):
-            score = float(weighted(np.array([own[task.task][1] for task in tasks]), weights))
-            found.setdefault(trial.stage, []).append((trial.genome, score))
+        if trial.trial in rows:
+            found.setdefault(trial.stage, []).append((trial.genome, rows[trial.trial]))
     return found
 
 
-def of_stage(stage: str, genes: Sequence[Mapping[str, Any]], genomes: Floats, scores: Floats) -> Importance:
+def _questions(store: Store) -> list[tuple[str, str]]:
+    counting = {task.task for task in store.tasks("search") if task.weight}
+    return [(each.task, each.question) for each in store.questions("search") if each.task in counting]
+
+
+def _weights_and_pictures(store: Store) -> tuple[Floats, NDArray[np.int64]]:
+    """Of each question that counts: its task's weight, over how many the task has (they sum to 1); and its picture's number."""
+    weights = {task.task: abs(task.weight) for task in store.tasks("search") if task.weight}
+    questions = [each for each in store.questions("search") if each.task in weights]
+    sizes = Counter(each.task for each in questions)
+    found = np.array([weights[each.task] / sizes[each.task] for each in questions])
+    _, pictures = np.unique(["".join(each.pictures) or each.question for each in questions], return_inverse=True)
+    return found / found.sum(), pictures.astype(np.int64)
+
+
+def _estimated(scores: Floats, weights: Floats, pictures: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """What each candidate would score on all questions, and the variance of that estimate.
+
+    A candidate and a question each have a number that add up to a score, fitted by least squares, one after the other until
+    nothing changes: whoever was asked the easier questions is not taken for the better one. Where all were asked everything
+    these are the scores.
+
+    Args:
+        scores: Candidates × questions, NaN where a candidate was not asked.
+        weights: Of the questions; they sum to 1.
+        pictures: Of each question the number of its picture: a picture's questions are asked together.
+    """
+    asked = ~np.isnan(scores)
+    given, weighted = np.where(asked, scores, 0.0), asked * weights
+    shares = weighted.sum(axis=1)
+    times = np.maximum(asked.sum(axis=0), 1)
+    skill, ease = np.zeros(len(scores)), np.zeros(scores.shape[1])
+    for _ in range(ROUNDS):
+        before = skill
+        skill = ((given - ease) * weighted).sum(axis=1) / shares
+        if np.abs(skill - before).max() < SETTLED:
+            break
+        ease = ((given - skill[:, None]) * asked).sum(axis=0) / times
+        ease -= ease @ weights
+    left = np.where(asked, scores - skill[:, None] - ease, 0.0) * weighted
+    by_picture = np.stack([np.bincount(pictures, row) for row in left])
+    seen = np.stack([np.bincount(pictures, row) > 0 for row in weighted]).sum(axis=1)
+    spread = (by_picture**2).sum(axis=1) / shares**2
+    return skill, np.where(shares < 1 - 1e-9, (1 - shares) * spread * seen / np.maximum(seen - 1, 1), 0.0)
+
+
+def of_stage(
+    stage: str,
+    genes: Sequence[Mapping[str, Any]],
+    genomes: Floats,
+    scores: Floats,
+    variances: Floats | None = None,
+) -> Importance:
     """Fits, says how well, and divides the variance.
 
     Args:
@@ -111,25 +173,33 @@ def of_stage(stage: str, genes: Sequence[Mapping[str, Any]], genomes: Floats, sc
         genes: What the genes are about, as the store has them.
         genomes: Candidates × genes.
         scores: One for each candidate.
+        variances: Of each score, as an estimate; None: 0. A score counts the less, the more of what the quadratic leaves
+            unexplained is of this kind.
     """
+    chances = np.zeros(len(scores)) if variances is None else variances
     count = len(scores)
     if count < LEAST_CANDIDATES or not scores.std() > 0:
         return Importance(stage, count, None)
     features, owners = _features(genomes, [int(gene.get("choices") or 0) for gene in genes])
-    fit = _cross_validated(features, scores)
+    weights = np.ones(count)
+    if features.size and chances.any():
+        missed = _missed(features, scores, weights)
+        weights = 1 / (max(missed - float(chances.mean()), missed / count) + chances)
+        weights /= weights.mean()
+    fit = _cross_validated(features, scores, weights, float(np.average(chances, weights=weights)))
     if not features.size or fit < LEAST_FIT:
         return Importance(stage, count, round(fit, 4))
-    explained = _ridge(features, scores)[1:] ** 2
-    shares = np.zeros(len(genes))
+    explained = _ridge(features, scores, weights)[1:] ** 2
+    parts = np.zeros(len(genes))
     for (first, second), part in zip(owners, explained / explained.sum(), strict=True):
-        shares[first] += part / 2
-        shares[second] += part / 2
+        parts[first] += part / 2
+        parts[second] += part / 2
     return Importance(
         stage,
         count,
         round(fit, 4),
-        tuple(Share(str(gene["name"]), rounded(share)) for gene, share in zip(genes, shares, strict=True)),
-        *(_summed([str(gene[key] or "") for gene in genes], shares) for key in ("group", "model", "parameter")),
+        tuple(Share(str(gene["name"]), rounded(share)) for gene, share in zip(genes, parts, strict=True)),
+        *(_summed([str(gene[key] or "") for gene in genes], parts) for key in ("group", "model", "parameter")),
     )
 
 
@@ -180,12 +250,13 @@ def _features(genomes: Floats, choices: Sequence[int]) -> tuple[Floats, list[tup
     return np.stack(columns, axis=1) if columns else np.zeros((len(genomes), 0)), owners + pairs
 
 
-def _ridge(features: Floats, scores: Floats) -> Floats:
-    """Constant and coefficients; the penalty by generalized cross-validation."""
-    centre, mean = features.mean(axis=0), float(scores.mean())
-    left, sizes, right = np.linalg.svd(features - centre, full_matrices=False)
-    seen = left.T @ (scores - mean)
-    rest = float(((scores - mean) ** 2).sum() - (seen**2).sum())
+def _ridge(features: Floats, scores: Floats, weights: Floats) -> Floats:
+    """Constant and coefficients; the penalty by generalized cross-validation. Scores count by their weights."""
+    centre, mean = np.average(features, axis=0, weights=weights), float(np.average(scores, weights=weights))
+    scale = np.sqrt(weights)
+    left, sizes, right = np.linalg.svd((features - centre) * scale[:, None], full_matrices=False)
+    seen = left.T @ ((scores - mean) * scale)
+    rest = float((weights * (scores - mean) ** 2).sum() - (seen**2).sum())
     best: tuple[float, Floats] | None = None
     for penalty in PENALTIES:
         kept = sizes**2 / (sizes**2 + penalty * len(scores))
@@ -199,13 +270,22 @@ def _ridge(features: Floats, scores: Floats) -> Floats:
     return best[1]
 
 
-def _cross_validated(features: Floats, scores: Floats) -> float:
-    """R² of what each fold is told by a fit to the others; below 0 where their mean would have said more."""
+def _cross_validated(features: Floats, scores: Floats, weights: Floats, chance: float) -> float:
+    """R² of what each fold is told by a fit to the others; below 0 where their mean would have said more.
+
+    It is about the variance that is not chance, which no fit can tell.
+    """
+    varied = float(np.average((scores - np.average(scores, weights=weights)) ** 2, weights=weights)) - chance
+    return 1 - max(0.0, _missed(features, scores, weights) - chance) / varied if varied > 0 else -math.inf
+
+
+def _missed(features: Floats, scores: Floats, weights: Floats) -> float:
+    """Mean square of what each fold's scores differ by from what a fit to the others foretells."""
     folds = np.arange(len(scores)) % FOLDS
     np.random.default_rng(SEED).shuffle(folds)
     told = np.empty(len(scores))
     for fold in range(FOLDS):
         held = folds == fold
-        found = _ridge(features[~held], scores[~held])
+        found = _ridge(features[~held], scores[~held], weights[~held])
         told[held] = found[0] + features[held] @ found[1:]
-    return 1 - float(((scores - told) ** 2).sum() / ((scores - scores.mean()) ** 2).sum())
+    return float(np.average((scores - told) ** 2, weights=weights))

@@ -135,7 +135,7 @@ def stages(
         "seed": search.seed,
         "algorithm": config.algorithm,
         "options": search.options,
-        "racing": search.racing,
+        "racing": search.racing if isinstance(search.racing, RacingSpec) else None,
         "rotate": search.rotate,
         "adapts": search.noise == "adapt",
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -332,6 +332,12 @@ class Store:
         for row in self._connection.execute(asked, (split,)):
             found.setdefault(row["trial"], {})[row["task"]] = (row["count"], row["mean"])
         return found
+
+    def scores(self, split: Split) -> Iterator[tuple[int, str, str, float]]:
+        """(trial, task, question, score) of every answer on a set."""
+        query = "SELECT trial, task, question, score FROM answers WHERE split = ?"
+        for row in self._connection.execute(query, (split,)):
+            yield row["trial"], row["task"], row["question"], row["score"]
 
     def stopped(self, stage: int, generation: int) -> frozenset[int]:
         """Positions of a generation's candidates that a race stopped: what the optimizer was told of them is no score."""
