@@ -16,7 +16,7 @@ DEMO = Path(str(resources.files("vlmerge"))) / "demo"
 HALVES: Mapping[str, Any] = {"groups": 2}
 ROTATED: Mapping[str, Any] = {"rotate": 0.5, "max_fevals": 2 * CANDIDATES, "global_fevals": 80}
 QUARTERS: Mapping[str, Any] = {"rotate": 0.25, "max_fevals": 4 * CANDIDATES, "global_fevals": 160}
-HARDER: Mapping[str, Any] = {"blocks": 4, "error_rate": 0.2, "survivors": 0.25}
+HALF: Mapping[str, Any] = {"survivors": 0.5}
 SCALED: Mapping[str, Any] = {"scale": [0.5, 2]}
 
 
@@ -88,7 +88,7 @@ class Setting:
             "tasks": [{**family.task("search"), **limited}],
             "validation": [{**family.task("validation"), **limited}],
             "holdout": [{**family.task("holdout"), **limited}],
-            "search": {"max_fevals": candidates, "seed": seed, **coarse, **self.search},
+            "search": {"max_fevals": candidates, "seed": seed, "racing": False, **coarse, **self.search},
             "decoding": {"max_new_tokens": 48},
             "runtime": dict(runtime),
         }
@@ -100,7 +100,8 @@ def _space(title: str, space: object, **search: object) -> Setting:
 
 
 SETTINGS: Mapping[str, Setting] = {
-    "vlmerge": Setting("vlmerge's default", "winner", "merge", {}, {}),
+    "vlmerge": Setting("vlmerge's default, every question asked", "winner", "merge", {}, {}),
+    "raced": Setting("vlmerge's default with races", "winner", "merge", {}, {"racing": True}),
     "mergekit-evolve": Setting(
         "mergekit-evolve: linear, a group per layer, weights to sum one",
         "best",
@@ -144,21 +145,16 @@ VARIANTS: Mapping[str, Setting] = {
     "quadratic": _space(
         "a quadratic curve for each kind of module", {"curve": "quadratic", "modules": ["attention", "mlp", "norms"]}
     ),
-    "raced": Setting("with races", "winner", "merge", {}, {"racing": True}),
     "raced-longer": Setting(
-        "with races, four thirds of the candidates",
-        "winner",
-        "merge",
-        {},
-        {"racing": True, "max_fevals": 280, "global_fevals": 53},
+        "with races, 1.7 times the candidates", "winner", "merge", {}, {"racing": True, "max_fevals": 357, "global_fevals": 68}
     ),
-    "raced-harder": Setting("with races for the best quarter", "winner", "merge", {}, {"racing": HARDER}),
-    "raced-harder-longer": Setting(
-        "with races for the best quarter, 1.7 times the candidates",
+    "raced-half": Setting("with races for the better half", "winner", "merge", {}, {"racing": HALF}),
+    "raced-half-longer": Setting(
+        "with races for the better half, a third more candidates",
         "winner",
         "merge",
         {},
-        {"racing": HARDER, "max_fevals": 357, "global_fevals": 68},
+        {"racing": HALF, "max_fevals": 280, "global_fevals": 53},
     ),
     "rotated": Setting("half of the pictures at a time, twice the candidates", "winner", "merge", {}, ROTATED),
     "rotated-quarter": Setting(
