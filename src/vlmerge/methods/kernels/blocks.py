@@ -111,7 +111,8 @@ def drawn(source: Any, origin: Any, begin: Any, chance: Any, key: Any, kept: Any
         bits = UNSIGNED((bits ^ UNSIGNED(bits >> UNSIGNED(16))) * UNSIGNED(0x7FEB352D))
         bits = UNSIGNED((bits ^ UNSIGNED(bits >> UNSIGNED(15))) * UNSIGNED(0x846CA68B))
         lot = UNSIGNED(bits ^ UNSIGNED(bits >> UNSIGNED(16))) >> UNSIGNED(8)
-        kept[i] = widen(source[i]) - widen(origin[i]) if lot < chance else FLOAT(0.0)
+        difference = FLOAT(widen(source[i]) - widen(origin[i]))
+        kept[i] = difference if lot < chance else FLOAT(0.0)
 
 
 @njit(inline="never", error_model="numpy")
