@@ -146,8 +146,8 @@ class Course:
 def with_races(run: RunConfig, sets: Sets) -> RunConfig:
     """The run with `racing: auto` decided: there are races where they save time.
 
-    A GPU answers a batch in hardly more time than one question, so that a block has to fill a batch there; a CPU's time grows with
-    the questions.
+    A GPU answers a batch in hardly more time than one question, so that a block has to fill a batch there; a CPU's time grows
+    with the questions.
 
     Args:
         run: The run, its device and batch size decided.
