@@ -538,7 +538,9 @@ def _room(
         return ()
     batch = run.runtime.batch_size
     named = run.runtime.dtype if run.runtime.dtype != "auto" else merged_dtype(run, anatomies[host].dtypes or ("F16",))
-    room = plan_room(needs_of(opened, anatomies, host, _width_of(named), layers), machine, None if batch == "auto" else batch)
+    scaled = run.path is not None and run.path.scale is not None
+    needs = needs_of(opened, anatomies, host, _width_of(named), layers, scaled=scaled)
+    room = plan_room(needs, machine, None if batch == "auto" else batch)
     lines = room.lines(machine.name)
     if named == "bfloat16" and run.runtime.dtype == "auto" and not machine.bfloat16:
         lines.append("note: this card does not reckon in bfloat16: answers are scored in float16, the result is bfloat16")

@@ -57,12 +57,14 @@ class Prepared:
         anatomies: The same models taken apart.
         host: Whose names, tower, processor and config the result has.
         pairing: Of the recipe (or the list of models) that they were prepared for.
+        scaled: Whether they were prepared for paths with factors between layers.
     """
 
     checkpoints: Mapping[ModelRef, Checkpoint]
     anatomies: Mapping[ModelRef, Anatomy]
     host: ModelRef
     pairing: Pairing
+    scaled: bool = False
     _known: dict[object, Pairing] = field(default_factory=dict[object, Pairing], repr=False, compare=False)
 
     def pairing_for(self, recipe: Recipe) -> Pairing:
@@ -209,7 +211,7 @@ def prepare(recipe: Recipe, *, cached_only: bool = False, progress: Progress | N
     host = choose_host(recipe.model_refs(), anatomies, vlm=recipe.vlm, base=recipe.base_model)
     segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
-    return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+    return Prepared(opened, anatomies, host, pairing, _known={_structure(recipe, segments): pairing})
 
 
 def prepare_run(config: RunConfig, *, cached_only: bool = False) -> Prepared:
@@ -234,7 +236,7 @@ def prepare_paths(spec: PathSpec, *, cached_only: bool = False, progress: Progre
     host = choose_host(spec.models, anatomies, vlm=recipe.vlm, base=None)
     segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
-    return Prepared(opened, anatomies, host, pairing, {_structure(recipe, segments): pairing})
+    return Prepared(opened, anatomies, host, pairing, spec.scale is not None, {_structure(recipe, segments): pairing})
 
 
 def stack_of(

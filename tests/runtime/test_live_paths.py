@@ -69,7 +69,15 @@ def test_what_paths_hold_is_what_was_reckoned(stack: Prepared, live: LiveModel) 
     assert (needs.paths, needs.copied) == (held, held)
     same = needs_of(stack.checkpoints, stack.anatomies, VLM, 2, stack.pairing.layers)
     assert (same.paths, same.copied) == (held // 2, 0)
-    assert needs_of(stack.checkpoints, stack.anatomies, VLM, 4).paths == 0
+    merges = needs_of(stack.checkpoints, stack.anatomies, VLM, 4)
+    assert merges.paths == 0
+    # Weights are shared, whatever the path; with factors each of its places has last projections of its own.
+    scaled = needs_of(stack.checkpoints, stack.anatomies, VLM, 4, stack.pairing.layers, scaled=True)
+    layer = live._model.get_decoder().layers[0]
+    last = layer.self_attn.o_proj.weight.nbytes + layer.mlp.down_proj.weight.nbytes
+    assert (needs.live, scaled.live) == (merges.live, merges.live + stack.pairing.layers * last)
+    paths = [PathSpec.model_validate({"models": [VLM, JA], "scale": scale}) for scale in (False, True)]
+    assert [prepare_paths(path).scaled for path in paths] == [False, True]
     # A CPU's batch is smaller where a path's cache is longer.
     facts = replace(stack.anatomies[VLM].facts, layers=6, kv_heads=32, head_dim=128, max_positions=4096)
     rows = [choose_placement("cpu", host_dtype="float16", facts=facts, models=models).batch_size for models in (None, stack)]

@@ -35,7 +35,7 @@ FOLDER = "figures"
 class Image:
     """One figure, encoded twice; what only the page of the moment shows has no PNG, and what only a card shows no SVG."""
 
-    svg: bytes
+    svg: bytes | None
     png: bytes | None
 
 
@@ -85,7 +85,7 @@ def draw_figures(
 
         def add(name: str, draw: Callable[[], Figure]) -> None:
             figure = draw()
-            svg = b"" if for_card else as_svg(figure)
+            svg = None if for_card else as_svg(figure)
             found[name] = Image(svg, None if brief or name in ONLY_ON_PAGE else as_png(figure))
 
         if history.points:
@@ -106,11 +106,11 @@ def draw_figures(
 
 
 def write_figures(folder: Path, images: dict[str, Image]) -> None:
-    """Writes figures/NAME.svg, and NAME.png where there is one, into a run folder."""
+    """Writes figures/NAME.svg and NAME.png, where there is one, into a run folder."""
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     for name, image in images.items():
         if image.png is not None:
             write_bytes(place / f"{name}.png", image.png)
-        if name not in ONLY_ON_PAGE:
+        if name not in ONLY_ON_PAGE and image.svg is not None:
             write_bytes(place / f"{name}.svg", image.svg)

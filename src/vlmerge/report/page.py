@@ -51,7 +51,7 @@ def render(view: RunView, phrases: Phrases, images: Mapping[str, Image], cells: 
         css=source("style.css"),
         script=source("page.js"),
         reload_seconds=RELOAD_SECONDS,
-        figures={name: _data_uri(image.svg, "image/svg+xml") for name, image in images.items()},
+        figures={name: _data_uri(image.svg, "image/svg+xml") for name, image in images.items() if image.svg is not None},
         table=score_table(view),
         by_task=task_tables(view),
         scale=forest_scale(view),

@@ -158,7 +158,8 @@ def _room(models: Models, dtype: str, batch_size: int | None, machine: Machine |
         free, total = torch.cuda.mem_get_info()
         machine = Machine(free, free_host_memory(), total=total)
     width = getattr(torch, dtype).itemsize
-    needs = needs_of(models.checkpoints, models.anatomies, models.host, width, models.pairing.layers)
+    layers = models.pairing.layers
+    needs = needs_of(models.checkpoints, models.anatomies, models.host, width, layers, scaled=models.scaled)
     return plan_room(needs, machine, batch_size)
 
 

@@ -181,6 +181,8 @@ def needs_of(
     host: ModelRef,
     width: int,
     layers: int | None = None,
+    *,
+    scaled: bool = False,
 ) -> Needs:
     """What a run over these models takes.
 
@@ -189,13 +191,14 @@ def needs_of(
         host: Whose tower and processor the result has.
         width: Bytes of a live weight.
         layers: The most decoder layers that a candidate has; None: the host's.
+        scaled: Whether factors stand between the layers of a path: then each place on it has last projections of its own.
     """
     facts = anatomies[host].facts
     layers = max(layers or 0, facts.layers)
     live = checkpoints[host].total_bytes
     if anatomies[host].layout is not None:
         live = sum(math.prod(tensor.shape) * width for tensor in checkpoints[host].tensors.values())
-    if layers > facts.layers:  # A path shares weights, but for last projections that a factor changes.
+    if scaled:  # A path shares weights, but for last projections that a factor changes.
         live += layers * facts.hidden * (facts.heads * facts.head_dim + facts.intermediate) * width
     paths, copied = path_bytes(checkpoints, anatomies, host, width) if layers > facts.layers else (0, 0)
     return Needs(
