@@ -239,6 +239,22 @@ def test_keys_of_mergekit_evolve_about_lm_eval_go_to_every_task_that_has_none_of
     )
 
 
+def test_a_mistake_in_races_is_one_mistake() -> None:
+    for racing, says in (
+        ({"survivors": 2}, "`survivors` cannot have this value"),
+        ({"survivers": 0.3}, "did you mean `survivors`"),
+        ("sometimes", "auto, true, false"),
+        (3, "auto, true, false"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            parse({**MERGE, "search": {"racing": racing}})
+        assert "things" not in str(caught.value)
+    for racing, kept in ((True, {"blocks": 4, "error_rate": 0.2, "survivors": 0.25}), (False, False), ("auto", "auto")):
+        config = parse({**MERGE, "search": {"racing": racing}})
+        assert yaml.safe_load(dump_run(config))["search"]["racing"] == kept
+        assert parse(yaml.safe_load(dump_run(config))) == config
+
+
 def test_every_mistake_is_named_at_once_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("merge: {models: [a, b], spcae: auto}\ntasks:\n- {name: a, limit: 0}\nsearch:\n  seed: 0\n")

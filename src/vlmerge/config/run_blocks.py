@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, cast
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, PlainValidator, Tag, model_validator
 
 from vlmerge.config.aim_blocks import ConstraintSpec, ObjectiveSpec
 from vlmerge.config.fields import Block, DtypeField, Model, Number, Text, Whole, complaint, misfit, not_empty
@@ -157,6 +157,17 @@ def _racing(value: object) -> object:
     raise misfit("auto, true, false, or {blocks: 4, error_rate: 0.2}", value, "write `racing: true` for the defaults")
 
 
+def _kind_of_racing(value: object) -> str:
+    """Which of the three it is meant to be, so that a mistake in a block is told as that alone."""
+    return "block" if isinstance(value, Mapping | RacingSpec) else "none" if value is None else "auto"
+
+
+Racing = Annotated[
+    Annotated[RacingSpec, Tag("block")] | Annotated[Literal["auto"], Tag("auto")] | Annotated[None, Tag("none")],
+    Discriminator(_kind_of_racing),
+]
+
+
 def _rotate(value: object) -> float | Literal["auto"]:
     if value == "auto":
         return "auto"
@@ -233,7 +244,7 @@ class SearchSpec(Block):
     objectives: tuple[ObjectiveSpec, ...] = ()
     sharing: bool = False
     finalists: Whole = Field(default=5, ge=1)
-    racing: Annotated[RacingSpec | Literal["auto"] | None, BeforeValidator(_racing)] = "auto"
+    racing: Annotated[Racing, BeforeValidator(_racing)] = "auto"
     rotate: Annotated[float | Literal["auto"], PlainValidator(_rotate)] = 1.0
     noise: Annotated[Literal["ignore", "adapt"], BeforeValidator(_noise)] = "ignore"
 
