@@ -124,6 +124,7 @@ def test_what_is_chance_is_no_lack_of_fit() -> None:
     assert naive is not None
     assert abs(told - true) < 0.06
     assert naive < true - 0.1
+    assert of_stage("groups", genes(2), drawn, scores, np.full(400, 1.0)).fit == 0  # Nothing but chance.
 
 
 def test_the_page_shows_the_finest_stage_that_can_be_shown() -> None:

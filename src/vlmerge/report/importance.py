@@ -9,7 +9,6 @@ cross-validated R², stands beside the shares, and where it says too little they
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -184,7 +183,7 @@ def of_stage(
     weights = np.ones(count)
     if features.size and chances.any():
         missed = _missed(features, scores, weights)
-        weights = 1 / (max(missed - float(chances.mean()), missed / count) + chances)
+        weights = 1 / (max(missed - float(chances.mean()), missed / count, SETTLED) + chances)
         weights /= weights.mean()
     fit = _cross_validated(features, scores, weights, float(np.average(chances, weights=weights)))
     if not features.size or fit < LEAST_FIT:
@@ -273,10 +272,10 @@ def _ridge(features: Floats, scores: Floats, weights: Floats) -> Floats:
 def _cross_validated(features: Floats, scores: Floats, weights: Floats, chance: float) -> float:
     """R² of what each fold is told by a fit to the others; below 0 where their mean would have said more.
 
-    It is about the variance that is not chance, which no fit can tell.
+    It is about the variance that is not chance, which no fit can tell; 0 where there is no other.
     """
     varied = float(np.average((scores - np.average(scores, weights=weights)) ** 2, weights=weights)) - chance
-    return 1 - max(0.0, _missed(features, scores, weights) - chance) / varied if varied > 0 else -math.inf
+    return 1 - max(0.0, _missed(features, scores, weights) - chance) / varied if varied > 0 else 0.0
 
 
 def _missed(features: Floats, scores: Floats, weights: Floats) -> float:
