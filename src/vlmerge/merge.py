@@ -236,7 +236,9 @@ def prepare_paths(spec: PathSpec, *, cached_only: bool = False, progress: Progre
     host = choose_host(spec.models, anatomies, vlm=recipe.vlm, base=None)
     segments = joined(segments_of(recipe, depths_of(anatomies), host))
     pairing = pair_models(recipe, anatomies, host, segments)
-    return Prepared(opened, anatomies, host, pairing, spec.scale is not None, {_structure(recipe, segments): pairing})
+    return Prepared(
+        opened, anatomies, host, pairing, scaled=spec.scale is not None, _known={_structure(recipe, segments): pairing}
+    )
 
 
 def stack_of(

@@ -300,7 +300,7 @@ class RunConfig(Block):
     def may_race(self) -> bool:
         """Whether candidates may be asked less than all search questions, in races.
 
-        `auto` may where it was measured: CMA-ES with one score, over merges of weights or paths (docs/search.md).
+        `auto` may for CMA-ES with one score: measured over merges of weights (docs/search.md), and paths are searched alike.
         """
         search = self.search
         if search.racing != "auto":

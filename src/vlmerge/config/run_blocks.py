@@ -139,7 +139,7 @@ class RacingSpec(Block):
         blocks: Into how many blocks the questions are dealt; fewer where a block would have too few pictures.
         error_rate: Share of the survivors that may be stopped by mistake.
         survivors: Which part of a generation, its best, is to be known for certain. With a quarter races saved 43 % of the
-            questions at no loss over five seeds, with a half 27 % (docs/search.md).
+            questions without a loss that five seeds could tell, with a half 27 % (docs/search.md).
     """
 
     blocks: Whole = Field(default=4, ge=2, le=50)
@@ -154,7 +154,8 @@ def _racing(value: object) -> object:
         return None
     if value is None or value == "auto" or isinstance(value, Mapping | RacingSpec):
         return cast("object", value)
-    raise misfit("auto, true, false, or {blocks: 4, error_rate: 0.2}", value, "write `racing: true` for the defaults")
+    wanted = "auto, true, false, or {blocks: 4, error_rate: 0.2, survivors: 0.25}"
+    raise misfit(wanted, value, "write `racing: true` for the defaults")
 
 
 def _kind_of_racing(value: object) -> str:
