@@ -197,9 +197,7 @@ class Generation:
             {},
         )
 
-    def race(
-        self, speaker: Speaker, spec: RacingSpec = RacingSpec(blocks=3, error_rate=0.4, survivors=0.5)
-    ) -> list[float | None]:
+    def race(self, speaker: Speaker, spec: RacingSpec = HALF) -> list[float | None]:
         shares = (0.9, 0.2, 0.3, 0.95, 0.5, 0.85, 0.25, 0.8)
         text = "merge_method: linear\nmodels: [{{model: m, parameters: {{weight: {}}}}}]"
         candidates = [

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vlmerge.statistics import Floats, rounded
-from vlmerge.store import Store
+from vlmerge.store import QuestionRecord, Store
 from vlmerge.task_weights import counted
 
 LEAST_FIT = 0.3
@@ -97,7 +97,7 @@ def importance(store: Store) -> tuple[Importance, ...]:
 def _tried(store: Store) -> dict[int, list[tuple[tuple[float, ...], Floats]]]:
     """Stage → (genome, scores of the questions that count, NaN where it was not asked) of its candidates that did not fail."""
     weights = {task.task: task.weight for task in store.tasks("search") if task.weight}
-    place = {key: at for at, key in enumerate(_questions(store))}
+    place = {(each.task, each.question): at for at, each in enumerate(_questions(store))}
     rows: dict[int, Floats] = {}
     for trial, task, question, score in store.scores("search"):
         if (task, question) in place:
@@ -112,15 +112,16 @@ def _tried(store: Store) -> dict[int, list[tuple[tuple[float, ...], Floats]]]:
     return found
 
 
-def _questions(store: Store) -> list[tuple[str, str]]:
+def _questions(store: Store) -> list[QuestionRecord]:
+    """The search questions that count."""
     counting = {task.task for task in store.tasks("search") if task.weight}
-    return [(each.task, each.question) for each in store.questions("search") if each.task in counting]
+    return [each for each in store.questions("search") if each.task in counting]
 
 
 def _weights_and_pictures(store: Store) -> tuple[Floats, NDArray[np.int64]]:
     """Of each question that counts: its task's weight, over how many the task has (they sum to 1); and its picture's number."""
-    weights = {task.task: abs(task.weight) for task in store.tasks("search") if task.weight}
-    questions = [each for each in store.questions("search") if each.task in weights]
+    weights = {task.task: abs(task.weight) for task in store.tasks("search")}
+    questions = _questions(store)
     sizes = Counter(each.task for each in questions)
     found = np.array([weights[each.task] / sizes[each.task] for each in questions])
     _, pictures = np.unique(["".join(each.pictures) or each.question for each in questions], return_inverse=True)
